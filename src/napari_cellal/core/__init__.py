@@ -1,0 +1,1 @@
+"""The data model: cells, edits and their history, without Qt, torch or files."""

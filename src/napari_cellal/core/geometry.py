@@ -1,0 +1,83 @@
+"""Boxes: ``float[N, 4]`` (y0, x0, y1, x1), px of the full-resolution plane, half-open, y down."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Box: TypeAlias = tuple[float, float, float, float]
+BoxArray: TypeAlias = NDArray[np.floating]
+
+
+def as_boxes(boxes: ArrayLike) -> NDArray[np.float64]:
+    """Return float64[N, 4], also for an empty list."""
+    return np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
+
+
+def box_area(boxes: ArrayLike) -> NDArray[np.float64]:
+    """Return float64[N], px²; 0 for boxes without height or width."""
+    b = as_boxes(boxes)
+    height = np.maximum(b[:, 2] - b[:, 0], 0)
+    width = np.maximum(b[:, 3] - b[:, 1], 0)
+    return np.asarray(height * width)
+
+
+def _intersection(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    low = np.maximum(a[:, None, :2], b[None, :, :2])  # [N, M, 2]
+    high = np.minimum(a[:, None, 2:], b[None, :, 2:])  # [N, M, 2]
+    return np.asarray(np.prod(np.clip(high - low, 0, None), axis=2))
+
+
+def iou_matrix(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
+    """Return intersection over union, float64[N, M] in 0..1."""
+    a, b = as_boxes(a), as_boxes(b)
+    inter = _intersection(a, b)
+    union = box_area(a)[:, None] + box_area(b)[None, :] - inter
+    return np.divide(inter, union, out=np.zeros_like(inter), where=union > 0)
+
+
+def ios_matrix(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
+    """Return intersection over the smaller area, float64[N, M] in 0..1.
+
+    Near 1 where one box lies inside the other, as a cell cut by a tile's edge does.
+    """
+    a, b = as_boxes(a), as_boxes(b)
+    inter = _intersection(a, b)
+    smaller = np.minimum(box_area(a)[:, None], box_area(b)[None, :])
+    return np.divide(inter, smaller, out=np.zeros_like(inter), where=smaller > 0)
+
+
+def clip_boxes(boxes: ArrayLike, shape: tuple[int, int]) -> NDArray[np.float64]:
+    """Return the boxes cut to an image of ``shape`` (height, width), px."""
+    b = as_boxes(boxes).copy()
+    b[:, 0::2] = np.clip(b[:, 0::2], 0, shape[0])
+    b[:, 1::2] = np.clip(b[:, 1::2], 0, shape[1])
+    return b
+
+
+def normalized_box(box: Box) -> Box:
+    """Return the box with y0 <= y1 and x0 <= x1."""
+    y0, x0, y1, x1 = (float(v) for v in box)
+    return (min(y0, y1), min(x0, x1), max(y0, y1), max(x0, x1))
+
+
+def match_boxes(a: ArrayLike, b: ArrayLike, iou: float = 0.5) -> list[tuple[int, int]]:
+    """Return pairs (i, j) of boxes that overlap by ``iou`` or more, each box used once.
+
+    Greedy from the highest overlap down; ties go to the lower indices.
+    """
+    overlap = iou_matrix(a, b)
+    rows, cols = np.nonzero(overlap >= iou)
+    order = np.argsort(-overlap[rows, cols], kind="stable")
+    used_a: set[int] = set()
+    used_b: set[int] = set()
+    pairs = []
+    for k in order:
+        i, j = int(rows[k]), int(cols[k])
+        if i not in used_a and j not in used_b:
+            used_a.add(i)
+            used_b.add(j)
+            pairs.append((i, j))
+    return pairs

@@ -1,0 +1,171 @@
+"""Edits and their history: the only way in which cells change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from psygnal import Signal
+
+from .errors import StaleEditError
+from .records import Cell, now
+
+Rows = Mapping[str, Cell | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """One gesture: what the touched rows were and what they become.
+
+    Attributes
+    ----------
+    label : str
+        What was done, in words that fit behind "Undo: ", e.g. ``classed 214 cells``.
+    before, after : {cell_id: Cell or None}
+        The same keys in both; None where the cell does not exist.
+    finished : {image_id: (before, after)}
+        Images that were marked finished or unfinished by the gesture.
+    by : str
+        Who did it: a person's name or a model's id.
+    at : str
+        When, ISO 8601 UTC.
+    """
+
+    label: str
+    before: Rows
+    after: Rows
+    finished: Mapping[str, tuple[bool, bool]] = field(default_factory=dict)
+    by: str = ""
+    at: str = field(default_factory=now)
+
+    def inverse(self) -> Edit:
+        """Return the edit that takes this one back."""
+        return Edit(
+            self.label,
+            self.after,
+            self.before,
+            {key: (new, old) for key, (old, new) in self.finished.items()},
+            self.by,
+        )
+
+    @property
+    def image_ids(self) -> set[str]:
+        """The images whose cells or state the edit touches."""
+        rows = [c for side in (self.before, self.after) for c in side.values() if c is not None]
+        return {c.image_id for c in rows} | set(self.finished)
+
+    def __bool__(self) -> bool:
+        return bool(self.after) or bool(self.finished)
+
+
+def edit_of(label: str, changes: Iterable[tuple[Cell | None, Cell | None]], by: str = "") -> Edit:
+    """Return the edit made of (old, new) pairs, leaving out pairs that are equal."""
+    before: dict[str, Cell | None] = {}
+    after: dict[str, Cell | None] = {}
+    for old, new in changes:
+        row = new if new is not None else old
+        if old == new or row is None:
+            continue
+        before[row.cell_id] = old
+        after[row.cell_id] = new
+    return Edit(label, before, after, by=by)
+
+
+class EditStore(Protocol):
+    """Where rows and edits are kept. `napari_cellal.io.store` keeps them in SQLite."""
+
+    def rows(self, cell_ids: Iterable[str]) -> dict[str, Cell | None]:
+        """Return the present row of each id, None where there is none."""
+
+    def finished(self, image_ids: Iterable[str]) -> dict[str, bool]:
+        """Return whether each image is marked finished."""
+
+    def commit_do(self, edit: Edit) -> None:
+        """Write rows and edit, and drop what had been undone, in one transaction."""
+
+    def commit_undo(self, edit: Edit) -> None:
+        """Write the inverse's rows and mark the newest done edit undone, in one transaction."""
+
+    def commit_redo(self, edit: Edit) -> None:
+        """Write the rows again and mark the oldest undone edit done, in one transaction."""
+
+    def last_done(self) -> Edit | None:
+        """Return the edit that undo would take back."""
+
+    def first_undone(self) -> Edit | None:
+        """Return the edit that redo would do again."""
+
+
+class History:
+    """Does, undoes and redoes edits on a store.
+
+    ``changed`` is emitted after the rows are safely written, with the edit as it was
+    applied (the inverse, for an undo). Main thread only.
+    """
+
+    changed = Signal(Edit)
+
+    def __init__(self, store: EditStore) -> None:
+        self._store = store
+
+    def do(self, edit: Edit) -> None:
+        """Write an edit. An empty one is ignored.
+
+        Raises
+        ------
+        StaleEditError
+            If a row is no longer what the edit was made against; nothing is written.
+        """
+        if not edit:
+            return
+        self._check(edit)
+        self._store.commit_do(edit)
+        self.changed.emit(edit)
+
+    def undo(self) -> Edit | None:
+        """Take back the last edit and return it, or None where there is none."""
+        edit = self._store.last_done()
+        if edit is None:
+            return None
+        inverse = edit.inverse()
+        self._check(inverse)
+        self._store.commit_undo(inverse)
+        self.changed.emit(inverse)
+        return edit
+
+    def redo(self) -> Edit | None:
+        """Do again what was undone last and return it, or None where there is none."""
+        edit = self._store.first_undone()
+        if edit is None:
+            return None
+        self._check(edit)
+        self._store.commit_redo(edit)
+        self.changed.emit(edit)
+        return edit
+
+    @property
+    def undo_label(self) -> str:
+        """What undo would take back, in words; empty where there is nothing."""
+        edit = self._store.last_done()
+        return "" if edit is None else edit.label
+
+    @property
+    def redo_label(self) -> str:
+        """What redo would do again, in words; empty where there is nothing."""
+        edit = self._store.first_undone()
+        return "" if edit is None else edit.label
+
+    def _check(self, edit: Edit) -> None:
+        if edit.before.keys() != edit.after.keys():
+            raise ValueError("an edit needs the same cells before and after")
+        stale = [
+            key for key, row in self._store.rows(edit.before).items() if row != edit.before[key]
+        ]
+        marks = self._store.finished(edit.finished)
+        stale += [key for key, (old, _) in edit.finished.items() if marks[key] != old]
+        if stale:
+            raise StaleEditError(
+                f"'{edit.label}' was not done: {len(stale)} of its cells have changed meanwhile. "
+                "Look at the image again and repeat the step."
+            )

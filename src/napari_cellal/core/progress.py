@@ -1,0 +1,47 @@
+"""Long work as generators of progress, iterated alike by window, command line and tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import TypeAlias, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a job is.
+
+    Attributes
+    ----------
+    done, total : int
+        Steps finished and steps in all; ``total`` is 0 while unknown.
+    message : str
+        What is being done now, in the person's words.
+    item : object or None
+        A finished part of the result (one image's detections, one point of a
+        curve), so that a cancelled job keeps what it had.
+    """
+
+    done: int
+    total: int
+    message: str = ""
+    item: object | None = None
+
+
+Job: TypeAlias = Generator[Progress, None, T]
+"""A generator of `Progress` that returns a T, yields at least every 0.5 s and cleans up
+in ``finally`` when it is closed early."""
+
+
+def run_job(job: Job[T], on_progress: Callable[[Progress], None] | None = None) -> T:
+    """Return what the job returns, passing each progress value on."""
+    while True:
+        try:
+            step = next(job)
+        except StopIteration as stop:
+            value: T = stop.value
+            return value
+        if on_progress is not None:
+            on_progress(step)

@@ -1,0 +1,220 @@
+"""The rows of a project: cells, images, classes, models. All values are immutable."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from .geometry import Box
+
+
+class Origin(StrEnum):
+    """Where a cell's row came from."""
+
+    MODEL = "model"
+    PERSON = "person"
+    IMPORT = "import"
+
+
+class Review(StrEnum):
+    """What a person has said about a cell."""
+
+    OPEN = "open"
+    CONFIRMED = "confirmed"
+    REJECTED = "rejected"
+    UNSURE = "unsure"
+
+
+class Status(StrEnum):
+    """What is shown for a cell; derived from origin, review and proposal."""
+
+    PROPOSED = "proposed"
+    CONFIRMED = "confirmed"
+    CORRECTED = "corrected"
+    DRAWN = "drawn"
+    IMPORTED = "imported"
+    REJECTED = "rejected"
+    UNSURE = "unsure"
+
+
+class Split(StrEnum):
+    """What an image is for. Chosen once and stored."""
+
+    TRAIN = "train"
+    VAL = "val"
+    TEST = "test"
+
+
+def new_id() -> str:
+    """Return 16 hexadecimal digits, unique for all practical purposes."""
+    return uuid.uuid4().hex[:16]
+
+
+def now() -> str:
+    """Return the time as ISO 8601 in UTC, to the millisecond."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What a model said about a cell. Never edited."""
+
+    box: Box
+    class_id: int | None
+    score: float
+    model_id: str
+    probabilities: tuple[tuple[int, float], ...] = ()
+    """(class_id, probability) pairs, probabilities in 0..1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One cell in one image."""
+
+    cell_id: str
+    image_id: str
+    box: Box
+    """(y0, x0, y1, x1), px of the full-resolution plane, half-open, y down."""
+    class_id: int | None = None
+    origin: Origin = Origin.PERSON
+    review: Review = Review.OPEN
+    proposed: Proposal | None = None
+    reviewed_by: str | None = None
+    reviewed_at: str | None = None
+    note: str = ""
+
+    @property
+    def status(self) -> Status:
+        """What the person sees for origin, review and proposal together."""
+        if self.review is Review.REJECTED:
+            return Status.REJECTED
+        if self.review is Review.UNSURE:
+            return Status.UNSURE
+        if self.origin is Origin.PERSON:
+            return Status.DRAWN
+        if self.review is Review.OPEN:
+            return Status.PROPOSED if self.origin is Origin.MODEL else Status.IMPORTED
+        if self.proposed is not None and (
+            self.box != self.proposed.box or self.class_id != self.proposed.class_id
+        ):
+            return Status.CORRECTED
+        return Status.CONFIRMED
+
+    @property
+    def score(self) -> float | None:
+        """The model's score in 0..1, or None where no model proposed the cell."""
+        return None if self.proposed is None else self.proposed.score
+
+    @property
+    def is_label(self) -> bool:
+        """True where a person vouches for box and class: what models may learn from."""
+        return self.review is Review.CONFIRMED and self.class_id is not None
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRecord:
+    """One plane of one image file, as it was when it was added."""
+
+    image_id: str
+    path: str
+    """Relative to the folder that holds the project where it lies under it, else absolute."""
+    shape: tuple[int, int, int]
+    """(C, Y, X)."""
+    dtype: str
+    channels: tuple[str, ...]
+    rgb: bool = False
+    """True where the three channels are the red, green and blue of one colour picture."""
+    scene: int = 0
+    t: int = 0
+    z: int = 0
+    pixel_size_um: float | None = None
+    fingerprint: str = ""
+    group: str = ""
+    """Plate, well, slide or folder: images of one group are never split apart."""
+    split: Split = Split.TRAIN
+    finished: bool = False
+    """True once a person said that every cell has its box: background may be learned."""
+
+    @property
+    def name(self) -> str:
+        """The file's name without its folders."""
+        return self.path.replace("\\", "/").rsplit("/", 1)[-1]
+
+
+# Okabe and Ito's palette (https://jfly.uni-koeln.de/color/), safe for the colour-blind;
+# black, which no dark image shows, is left out.
+CLASS_COLORS = (
+    "#E69F00",
+    "#56B4E9",
+    "#009E73",
+    "#F0E442",
+    "#0072B2",
+    "#D55E00",
+    "#CC79A7",
+    "#999999",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CellClass:
+    """A class of cells. Name and colour change freely; the id stays."""
+
+    class_id: int
+    name: str
+    color: str
+    shortcut: str = ""
+    """The digit 1 to 9 that gives this class, or an empty string."""
+    retired: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRecord:
+    """A model's card: all that is needed to say what it is and to run it again."""
+
+    model_id: str
+    kind: str
+    """``detector`` or ``classifier``."""
+    architecture: str
+    class_ids: tuple[int, ...]
+    class_names: tuple[str, ...]
+    channels: tuple[str, ...]
+    created_at: str = field(default_factory=now)
+    parent_id: str | None = None
+    start: str = ""
+    """The starting weights in words: ``coco``, ``imagenet``, ``scratch``, a file, a model id."""
+    pixel_size_um: float | None = None
+    normalization: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    trained_on: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    weights_sha256: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Detections:
+    """What a detector found in one image, by falling score.
+
+    Attributes
+    ----------
+    boxes : tuple of Box
+    scores : tuple of float, 0..1
+    class_ids : tuple of int or None
+        The most probable class; None where the detector knows no classes.
+    probabilities : tuple of ((class_id, probability), ...)
+        One tuple a box; empty where unknown.
+    """
+
+    image_id: str
+    boxes: tuple[Box, ...]
+    scores: tuple[float, ...]
+    class_ids: tuple[int | None, ...]
+    model_id: str
+    probabilities: tuple[tuple[tuple[int, float], ...], ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.boxes)
