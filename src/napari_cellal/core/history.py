@@ -96,6 +96,9 @@ class EditStore(Protocol):
     def first_undone(self) -> Edit | None:
         """Return the edit that redo would do again."""
 
+    def edit_labels(self) -> tuple[str, str]:
+        """Return the words of those two edits, empty where there is none."""
+
 
 class History:
     """Does, undoes and redoes edits on a store.
@@ -147,14 +150,12 @@ class History:
     @property
     def undo_label(self) -> str:
         """What undo would take back, in words; empty where there is nothing."""
-        edit = self._store.last_done()
-        return "" if edit is None else edit.label
+        return self._store.edit_labels()[0]
 
     @property
     def redo_label(self) -> str:
         """What redo would do again, in words; empty where there is nothing."""
-        edit = self._store.first_undone()
-        return "" if edit is None else edit.label
+        return self._store.edit_labels()[1]
 
     def _check(self, edit: Edit) -> None:
         if edit.before.keys() != edit.after.keys():

@@ -1,0 +1,205 @@
+"""The tables of cells and edits: writing one gesture a transaction, and asking for rows."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from napari_cellal.core.records import Status
+
+from .rows import CELL_COLUMNS, pack_cell, pack_edit, unpack_cell, unpack_edit
+from .schema import readable_errors, transaction
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from napari_cellal.core.geometry import Box
+    from napari_cellal.core.history import Edit, Rows
+    from napari_cellal.core.records import Cell
+
+_SELECT = f"SELECT {CELL_COLUMNS} FROM cells JOIN images USING (image_no)"
+_VARIABLES = 500  # ids in one statement; SQLite allows 999 in its oldest builds
+
+
+def _chunks(keys: Iterable[str]) -> Iterator[list[str]]:
+    items = list(keys)
+    for start in range(0, len(items), _VARIABLES):
+        yield items[start : start + _VARIABLES]
+
+
+def _check_boxes(after: Rows) -> None:
+    # Such a row could neither be shown nor learned from.
+    for cell in after.values():
+        if cell is not None:
+            y0, x0, y1, x1 = cell.box
+            if not all(map(math.isfinite, cell.box)) or y1 <= y0 or x1 <= x0:
+                raise ValueError(f"cell {cell.cell_id} has an impossible box {cell.box}")
+
+
+class CellTable:
+    """Rows of cells in the database. Implements `core.history.EditStore`."""
+
+    def __init__(self, connection: sqlite3.Connection, name: str) -> None:
+        self._db = connection
+        self._name = name
+
+    # -- asking ---------------------------------------------------------------------------
+
+    def _all(self, sql: str, values: Iterable[Any] = ()) -> list[tuple[Any, ...]]:
+        with readable_errors(self._name):
+            return self._db.execute(sql, tuple(values)).fetchall()
+
+    def rows(self, cell_ids: Iterable[str]) -> dict[str, Cell | None]:
+        """Return the row of each id, None where there is none."""
+        found: dict[str, Cell | None] = dict.fromkeys(cell_ids)
+        for chunk in _chunks(found):
+            marks = ",".join("?" * len(chunk))
+            for row in self._all(f"{_SELECT} WHERE cell_id IN ({marks})", chunk):
+                found[row[0]] = unpack_cell(row)
+        return found
+
+    def get(self, cell_id: str) -> Cell | None:
+        """Return one cell, or None."""
+        return self.rows([cell_id])[cell_id]
+
+    def of_image(self, image_id: str) -> list[Cell]:
+        """Return every cell of an image in the order of arrival, rejected ones too."""
+        sql = f"{_SELECT} WHERE image_id = ? ORDER BY cell_no"
+        return [unpack_cell(row) for row in self._all(sql, [image_id])]
+
+    def in_view(self, image_id: str, view: Box) -> list[Cell]:
+        """Return the cells of an image whose box touches ``view``, (y0, x0, y1, x1) px."""
+        y0, x0, y1, x1 = view
+        sql = (
+            f"SELECT {CELL_COLUMNS} FROM images JOIN cells USING (image_no) JOIN ("
+            " SELECT cell_no FROM boxes WHERE image_low = (SELECT image_no FROM images"
+            " WHERE image_id = ?) AND y1 >= ? AND y0 <= ? AND x1 >= ? AND x0 <= ?"
+            ") USING (cell_no) ORDER BY cell_no"
+        )
+        return [unpack_cell(row) for row in self._all(sql, [image_id, y0, y1, x0, x1])]
+
+    def with_status(self, *statuses: Status) -> list[Cell]:
+        """Return the cells of every image with one of the statuses, by image."""
+        marks = ",".join("?" * len(statuses))
+        sql = f"{_SELECT} WHERE status IN ({marks}) ORDER BY image_no, cell_no"
+        return [unpack_cell(row) for row in self._all(sql, [s.value for s in statuses])]
+
+    def labels(self) -> list[Cell]:
+        """Return the cells whose box and class a person vouches for, by image."""
+        vouched = (Status.CONFIRMED, Status.CORRECTED, Status.DRAWN)
+        return [c for c in self.with_status(*vouched) if c.is_label]
+
+    def counts(self) -> dict[tuple[Status, int | None], int]:
+        """Return how many cells there are by (status, class_id)."""
+        sql = "SELECT status, class_id, COUNT(*) FROM cells GROUP BY status, class_id"
+        return {(Status(s), c): n for s, c, n in self._all(sql)}
+
+    def counts_by_image(self) -> dict[str, dict[Status, int]]:
+        """Return {image_id: {status: cells}} for the images that have cells."""
+        sql = (
+            "SELECT image_id, status, n FROM images JOIN (SELECT image_no, status, COUNT(*) AS n"
+            " FROM cells GROUP BY image_no, status) USING (image_no)"
+        )
+        counts: dict[str, dict[Status, int]] = {}
+        for image_id, status, n in self._all(sql):
+            counts.setdefault(image_id, {})[Status(status)] = n
+        return counts
+
+    def counts_of(self, image_id: str) -> dict[Status, int]:
+        """Return {status: cells} of one image."""
+        sql = (
+            "SELECT status, COUNT(*) FROM cells WHERE image_no ="
+            " (SELECT image_no FROM images WHERE image_id = ?) GROUP BY status"
+        )
+        return {Status(s): n for s, n in self._all(sql, [image_id])}
+
+    def finished(self, image_ids: Iterable[str]) -> dict[str, bool]:
+        """Return whether each image is marked finished."""
+        found: dict[str, bool] = {}
+        for chunk in _chunks(image_ids):
+            marks = ",".join("?" * len(chunk))
+            sql = f"SELECT image_id, finished FROM images WHERE image_id IN ({marks})"
+            found.update({key: bool(mark) for key, mark in self._all(sql, chunk)})
+        return found
+
+    # -- edits ----------------------------------------------------------------------------
+
+    def commit_do(self, edit: Edit) -> None:
+        """Write rows and edit, and drop what had been undone, in one transaction."""
+        _check_boxes(edit.after)
+        with readable_errors(self._name), transaction(self._db):
+            self._db.execute("DELETE FROM edits WHERE undone = 1")
+            self._db.execute(
+                "INSERT INTO edits(label, by, at, body) VALUES (?, ?, ?, ?)",
+                (edit.label, edit.by, edit.at, pack_edit(edit)),
+            )
+            self._write(edit.after, edit.finished)
+
+    def commit_undo(self, edit: Edit) -> None:
+        """Write the inverse's rows and mark the newest done edit undone."""
+        with readable_errors(self._name), transaction(self._db):
+            self._db.execute(
+                "UPDATE edits SET undone = 1 WHERE seq ="
+                " (SELECT MAX(seq) FROM edits WHERE undone = 0)"
+            )
+            self._write(edit.after, edit.finished)
+
+    def commit_redo(self, edit: Edit) -> None:
+        """Write the rows again and mark the oldest undone edit done."""
+        with readable_errors(self._name), transaction(self._db):
+            self._db.execute(
+                "UPDATE edits SET undone = 0 WHERE seq ="
+                " (SELECT MIN(seq) FROM edits WHERE undone = 1)"
+            )
+            self._write(edit.after, edit.finished)
+
+    def last_done(self) -> Edit | None:
+        """Return the newest edit that is not undone."""
+        return self._edit("WHERE undone = 0 ORDER BY seq DESC LIMIT 1")
+
+    def first_undone(self) -> Edit | None:
+        """Return the oldest edit that is undone."""
+        return self._edit("WHERE undone = 1 ORDER BY seq LIMIT 1")
+
+    def edit_labels(self) -> tuple[str, str]:
+        """Return the words of the edits that undo and redo would work on."""
+        done = self._all("SELECT label FROM edits WHERE undone = 0 ORDER BY seq DESC LIMIT 1")
+        undone = self._all("SELECT label FROM edits WHERE undone = 1 ORDER BY seq LIMIT 1")
+        return (done[0][0] if done else "", undone[0][0] if undone else "")
+
+    def _edit(self, where: str) -> Edit | None:
+        found = self._all(f"SELECT label, by, at, body FROM edits {where}")
+        return unpack_edit(*found[0]) if found else None
+
+    def _write(self, after: Rows, finished: Mapping[str, tuple[bool, bool]]) -> None:
+        for image_id, (_, mark) in finished.items():
+            self._db.execute(
+                "UPDATE images SET finished = ? WHERE image_id = ?", (int(mark), image_id)
+            )
+        gone = [key for key, cell in after.items() if cell is None]
+        self._db.executemany(
+            "DELETE FROM boxes WHERE cell_no = (SELECT cell_no FROM cells WHERE cell_id = ?)",
+            [(key,) for key in gone],
+        )
+        self._db.executemany("DELETE FROM cells WHERE cell_id = ?", [(key,) for key in gone])
+        kept = [cell for cell in after.values() if cell is not None]
+        # A row keeps its number when it changes, so that lists do not jump.
+        self._db.executemany(
+            "INSERT INTO cells(cell_id, image_no, y0, x0, y1, x1, class_id, origin, review,"
+            " proposed, reviewed_by, reviewed_at, note, status) VALUES"
+            " (?, (SELECT image_no FROM images WHERE image_id = ?),"
+            " ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT(cell_id) DO UPDATE SET image_no = excluded.image_no,"
+            " y0 = excluded.y0, x0 = excluded.x0, y1 = excluded.y1, x1 = excluded.x1,"
+            " class_id = excluded.class_id, origin = excluded.origin, review = excluded.review,"
+            " proposed = excluded.proposed, reviewed_by = excluded.reviewed_by,"
+            " reviewed_at = excluded.reviewed_at, note = excluded.note, status = excluded.status",
+            [(*pack_cell(cell), cell.status.value) for cell in kept],
+        )
+        # The R*Tree holds 32-bit numbers and rounds outwards, so no box in view is missed.
+        self._db.executemany(
+            "INSERT OR REPLACE INTO boxes SELECT cell_no, image_no, image_no, ?, ?, ?, ?"
+            " FROM cells WHERE cell_id = ?",
+            [(c.box[0], c.box[2], c.box[1], c.box[3], c.cell_id) for c in kept],
+        )

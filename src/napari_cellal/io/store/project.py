@@ -1,0 +1,332 @@
+"""A project folder, open."""
+
+from __future__ import annotations
+
+import getpass
+import shutil
+import uuid
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from psygnal import Signal
+from pydantic import TypeAdapter, ValidationError
+
+from napari_cellal.core.errors import ProjectError
+from napari_cellal.core.history import History
+from napari_cellal.core.records import (
+    CLASS_COLORS,
+    CellClass,
+    ImageRecord,
+    ModelRecord,
+    Split,
+)
+from napari_cellal.core.settings import ProjectSettings
+
+from .cells import CellTable
+from .lock import ProjectLock
+from .schema import DATABASE, create_database, open_database, readable_errors, transaction
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Mapping, Sequence
+
+_IMAGE = TypeAdapter(ImageRecord)
+_MODEL = TypeAdapter(ModelRecord)
+SUFFIX = ".cellal"
+
+
+def _person() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # no such user: containers, some Windows services
+        return "person"
+
+
+class Project:
+    """A project folder, open and locked. Everything done to it is saved at once.
+
+    Use `Project.create` or `Project.open`; `close` lets go of the folder. Main thread only.
+
+    Attributes
+    ----------
+    folder : Path
+    cells : CellTable
+        Asking for rows.
+    history : History
+        The only way to change cells; its ``changed`` tells of every edit.
+    images_changed, classes_changed, models_changed : Signal
+        Emitted after images were added or split, classes or models changed.
+    """
+
+    images_changed = Signal()
+    classes_changed = Signal()
+    models_changed = Signal()
+
+    def __init__(self, folder: Path) -> None:
+        if not folder.is_dir():
+            raise ProjectError(f"{folder} is not there. Check the name, or make a new project.")
+        self.folder = folder.resolve()
+        self.person = _person()
+        self._lock = ProjectLock(self.folder)
+        try:
+            self._db = open_database(self.folder / DATABASE, folder.name)
+            self.cells = CellTable(self._db, folder.name)
+            self.history = History(self.cells)
+            self._images: dict[str, ImageRecord] = {}
+            self._classes: dict[int, CellClass] = {}
+            with readable_errors(folder.name):
+                self._load()
+        except BaseException:
+            if hasattr(self, "_db"):
+                self._db.close()
+            self._lock.release()
+            raise
+        self.history.changed.connect(self._on_edit)
+
+    # -- opening and closing --------------------------------------------------------------
+
+    @classmethod
+    def create(cls, folder: str | os.PathLike[str], classes: Sequence[str] = ()) -> Project:
+        """Return a new, open project; ``.cellal`` is added to the name where it is missing.
+
+        Raises
+        ------
+        ProjectError
+            If the folder exists or cannot be written.
+        """
+        target = Path(folder)
+        if target.suffix != SUFFIX:
+            target = target.with_name(target.name + SUFFIX)
+        if target.exists():
+            raise ProjectError(f"{target} exists already. Open it, or choose another name.")
+        # Built beside and renamed: a half-made project never carries the name.
+        draft = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
+        try:
+            draft.mkdir(parents=True)
+            (draft / "models").mkdir()
+            (draft / "cache").mkdir()
+            with readable_errors(target.name):
+                create_database(draft / DATABASE)
+            draft.rename(target)
+        except OSError as error:
+            raise ProjectError(
+                f"{target} cannot be made ({error.strerror}). Choose a folder where you may write."
+            ) from error
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+        project = cls(target)
+        project.add_classes(classes)
+        return project
+
+    @classmethod
+    def open(cls, folder: str | os.PathLike[str]) -> Project:
+        """Return the project in ``folder``, open and locked.
+
+        Raises
+        ------
+        ProjectError
+            If it is missing, damaged, from a newer version, read-only or open elsewhere.
+        """
+        return cls(Path(folder))
+
+    def close(self) -> None:
+        """Let go of the folder. Nothing is left to save."""
+        self._db.close()
+        self._lock.release()
+
+    def __enter__(self) -> Project:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    @property
+    def name(self) -> str:
+        """The folder's name without its suffix."""
+        return self.folder.stem
+
+    def _load(self) -> None:
+        rows = self._db.execute("SELECT record, finished FROM images ORDER BY image_no")
+        for text, finished in rows.fetchall():
+            record = replace(_IMAGE.validate_json(text), finished=bool(finished))
+            self._images[record.image_id] = record
+        rows = self._db.execute(
+            "SELECT class_id, name, color, shortcut, retired FROM classes ORDER BY class_id"
+        )
+        for class_id, name, color, shortcut, retired in rows.fetchall():
+            self._classes[class_id] = CellClass(class_id, name, color, shortcut, bool(retired))
+
+    def _on_edit(self, edit: Any) -> None:
+        for image_id, (_, mark) in edit.finished.items():
+            self._images[image_id] = replace(self._images[image_id], finished=mark)
+
+    # -- settings -------------------------------------------------------------------------
+
+    @property
+    def settings(self) -> ProjectSettings:
+        """What changes results, as stored with the project."""
+        row = self._db.execute("SELECT value FROM meta WHERE key = 'settings'").fetchone()
+        if row is None:
+            return ProjectSettings()
+        try:
+            return ProjectSettings.model_validate_json(row[0])
+        except ValidationError as error:
+            raise ProjectError(
+                f"{self.folder.name}: its settings are damaged ({error.error_count()} values)."
+            ) from error
+
+    @settings.setter
+    def settings(self, value: ProjectSettings) -> None:
+        with readable_errors(self.folder.name), transaction(self._db):
+            self._db.execute(
+                "INSERT OR REPLACE INTO meta VALUES ('settings', ?)", (value.model_dump_json(),)
+            )
+
+    # -- images ---------------------------------------------------------------------------
+
+    @property
+    def images(self) -> Mapping[str, ImageRecord]:
+        """The images by id, in the order in which they were added."""
+        return self._images
+
+    def add_images(self, records: Iterable[ImageRecord]) -> None:
+        """Write new images, all or none."""
+        fresh = list(records)
+        with readable_errors(self.folder.name), transaction(self._db):
+            self._db.executemany(
+                "INSERT INTO images(image_id, path, finished, record) VALUES (?, ?, ?, ?)",
+                [
+                    (r.image_id, r.path, int(r.finished), _IMAGE.dump_json(r).decode())
+                    for r in fresh
+                ],
+            )
+        self._images.update({r.image_id: r for r in fresh})
+        self.images_changed.emit()
+
+    def set_split(self, image_ids: Iterable[str], split: Split) -> None:
+        """Say what images are for. Meant for official splits, before anything was learned."""
+        changed = [replace(self._images[key], split=split) for key in image_ids]
+        with readable_errors(self.folder.name), transaction(self._db):
+            self._db.executemany(
+                "UPDATE images SET record = ? WHERE image_id = ?",
+                [(_IMAGE.dump_json(r).decode(), r.image_id) for r in changed],
+            )
+        self._images.update({r.image_id: r for r in changed})
+        self.images_changed.emit()
+
+    def image_path(self, image_id: str) -> Path:
+        """Return where the image's file should be, absolute."""
+        path = Path(self._images[image_id].path)
+        return path if path.is_absolute() else self.folder.parent / path
+
+    def stored_path(self, path: Path) -> str:
+        """Return the path as it is stored: relative where the file lies beside the project."""
+        path = path.resolve()
+        try:
+            return path.relative_to(self.folder.parent).as_posix()
+        except ValueError:
+            return str(path)
+
+    # -- classes --------------------------------------------------------------------------
+
+    @property
+    def classes(self) -> Mapping[int, CellClass]:
+        """The classes by id, retired ones too."""
+        return self._classes
+
+    @property
+    def active_classes(self) -> list[CellClass]:
+        """The classes that cells may be given."""
+        return [c for c in self._classes.values() if not c.retired]
+
+    def class_named(self, name: str) -> CellClass | None:
+        """Return the class of that name; the exact spelling wins over another case."""
+        same = [c for c in self._classes.values() if c.name.casefold() == name.strip().casefold()]
+        exact = [c for c in same if c.name == name.strip()]
+        return next(iter(exact or same), None)
+
+    def add_classes(self, names: Iterable[str]) -> list[CellClass]:
+        """Add classes that are not there yet and return the class of every name."""
+        result: list[CellClass] = []
+        added: list[CellClass] = []
+        for name in (n.strip() for n in names):
+            if not name:
+                continue
+            found = self.class_named(name) or next(
+                (c for c in added if c.name.casefold() == name.casefold()), None
+            )
+            if found is None:
+                class_id = max([*self._classes, *(c.class_id for c in added)], default=0) + 1
+                found = CellClass(
+                    class_id,
+                    name,
+                    CLASS_COLORS[(class_id - 1) % len(CLASS_COLORS)],
+                    str(class_id) if class_id <= 9 else "",
+                )
+                added.append(found)
+            elif found.retired:
+                found = replace(found, retired=False)
+                added.append(found)
+            result.append(found)
+        self._write_classes(added)
+        return result
+
+    def update_class(self, changed: CellClass) -> None:
+        """Rename, recolour, retire a class or give it another key.
+
+        Raises
+        ------
+        ProjectError
+            If another class has that name or key.
+        """
+        for other in self._classes.values():
+            if other.class_id == changed.class_id or other.retired:
+                continue
+            if other.name.casefold() == changed.name.strip().casefold():
+                raise ProjectError(f"There is a class {other.name} already.")
+            if changed.shortcut and other.shortcut == changed.shortcut:
+                raise ProjectError(f"The key {changed.shortcut} belongs to {other.name}.")
+        if not changed.name.strip():
+            raise ProjectError("A class needs a name.")
+        self._write_classes([replace(changed, name=changed.name.strip())])
+
+    def _write_classes(self, classes: list[CellClass]) -> None:
+        if not classes:
+            return
+        with readable_errors(self.folder.name), transaction(self._db):
+            self._db.executemany(
+                "INSERT OR REPLACE INTO classes VALUES (?, ?, ?, ?, ?)",
+                [(c.class_id, c.name, c.color, c.shortcut, int(c.retired)) for c in classes],
+            )
+        self._classes.update({c.class_id: c for c in classes})
+        self.classes_changed.emit()
+
+    # -- models ---------------------------------------------------------------------------
+
+    @property
+    def models(self) -> list[ModelRecord]:
+        """The cards of the project's models, oldest first."""
+        with readable_errors(self.folder.name):
+            rows = self._db.execute("SELECT card FROM models ORDER BY rowid").fetchall()
+        return [_MODEL.validate_json(text) for (text,) in rows]
+
+    def add_model(self, record: ModelRecord) -> None:
+        """Register a model whose files lie in `model_folder`."""
+        with readable_errors(self.folder.name), transaction(self._db):
+            self._db.execute(
+                "INSERT OR REPLACE INTO models VALUES (?, ?)",
+                (record.model_id, _MODEL.dump_json(record).decode()),
+            )
+        self.models_changed.emit()
+
+    def model_folder(self, model_id: str) -> Path:
+        """Return where a model's card and weights lie."""
+        return self.folder / "models" / model_id
+
+    @property
+    def cache_folder(self) -> Path:
+        """Where computed things lie that may be deleted at any time."""
+        folder = self.folder / "cache"
+        folder.mkdir(exist_ok=True)
+        return folder

@@ -1,0 +1,163 @@
+"""The database's tables, its version, and opening it safely."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import sqlite3
+from typing import TYPE_CHECKING
+
+from napari_cellal.core.errors import ProjectError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+APPLICATION_ID = 0x43454C4C  # "CELL"
+DATABASE = "project.sqlite"
+
+SCHEMA_1 = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+CREATE TABLE classes (
+    class_id INTEGER PRIMARY KEY, name TEXT NOT NULL, color TEXT NOT NULL,
+    shortcut TEXT NOT NULL, retired INTEGER NOT NULL
+) STRICT;
+CREATE TABLE images (
+    image_no INTEGER PRIMARY KEY, image_id TEXT NOT NULL UNIQUE, path TEXT NOT NULL,
+    finished INTEGER NOT NULL, record TEXT NOT NULL
+) STRICT;
+CREATE TABLE cells (
+    cell_no INTEGER PRIMARY KEY, cell_id TEXT NOT NULL UNIQUE, image_no INTEGER NOT NULL
+        REFERENCES images(image_no),
+    y0 REAL NOT NULL, x0 REAL NOT NULL, y1 REAL NOT NULL, x1 REAL NOT NULL,
+    class_id INTEGER, origin TEXT NOT NULL, review TEXT NOT NULL, proposed TEXT,
+    reviewed_by TEXT, reviewed_at TEXT, note TEXT NOT NULL, status TEXT NOT NULL
+) STRICT;
+CREATE INDEX cells_of_image ON cells(image_no, status, class_id);
+CREATE INDEX cells_by_status ON cells(status, class_id);
+CREATE VIRTUAL TABLE boxes USING rtree(cell_no, image_low, image_high, y0, y1, x0, x1);
+CREATE TABLE edits (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, label TEXT NOT NULL, by TEXT NOT NULL,
+    at TEXT NOT NULL, undone INTEGER NOT NULL DEFAULT 0, body BLOB NOT NULL
+) STRICT;
+CREATE INDEX edits_undone ON edits(undone, seq);
+CREATE TABLE models (model_id TEXT PRIMARY KEY, card TEXT NOT NULL) STRICT;
+"""
+
+MIGRATIONS: dict[int, str] = {1: SCHEMA_1}
+"""SQL that leads from the version before to each version; 1 makes the first tables."""
+
+
+def newest_version() -> int:
+    """Return the database version that this program writes."""
+    return max(MIGRATIONS)
+
+
+@contextlib.contextmanager
+def readable_errors(name: str) -> Iterator[None]:
+    """Turn SQLite's errors into one sentence about the project called ``name``."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        text = str(error).lower()
+        if "full" in text:
+            advice = "the disk is full. Nothing was lost; free some space and repeat the step"
+        elif "readonly" in text or "unable to open" in text:
+            advice = "it cannot be written. Copy the project to a folder where you may write"
+        elif "locked" in text or "busy" in text:
+            advice = "another program is using it. Close the other window and try again"
+        elif "malformed" in text or "not a database" in text:
+            advice = (
+                "its database is damaged. Restore the folder from a backup, or look for "
+                "project.before-*.sqlite inside it"
+            )
+        elif "disk i/o" in text:
+            advice = "the disk cannot be read or written. Check the drive or the network share"
+        else:
+            advice = f"its database reported: {error}"
+        raise ProjectError(f"{name}: {advice}.") from error
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    # isolation_level=None: transactions are begun and ended by `transaction` alone.
+    connection = sqlite3.connect(path, isolation_level=None, timeout=2.0)
+    connection.execute("PRAGMA foreign_keys = ON")
+    return connection
+
+
+@contextlib.contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Commit the block's statements together, or none of them."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        # SQLite rolls back by itself on a full disk; a second ROLLBACK would be an error.
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _migrate(connection: sqlite3.Connection, since: int) -> None:
+    for version in range(since + 1, newest_version() + 1):
+        # executescript would commit by itself, hence the explicit transaction in the script.
+        connection.executescript(
+            f"BEGIN IMMEDIATE; {MIGRATIONS[version]} PRAGMA user_version = {version}; COMMIT;"
+        )
+
+
+def create_database(path: Path) -> None:
+    """Write an empty project database at ``path``, which must not exist."""
+    with contextlib.closing(_connect(path)) as connection:
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        _migrate(connection, 0)
+
+
+def open_database(path: Path, name: str) -> sqlite3.Connection:
+    """Return a checked connection, migrated to the newest version.
+
+    A copy ``project.before-vN.sqlite`` is left beside the database before a migration.
+
+    Raises
+    ------
+    ProjectError
+        If the file is missing, damaged, foreign, or from a newer version.
+    """
+    if not path.is_file() or path.stat().st_size == 0:
+        raise ProjectError(
+            f"{name}: the folder has no usable {DATABASE}, so it was never written completely. "
+            "Make a new project, or restore this one from a backup."
+        )
+    with readable_errors(name):
+        connection = _connect(path)
+        try:
+            _check(connection, name)
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            if version < newest_version():
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                shutil.copy2(path, path.with_name(f"project.before-v{newest_version()}.sqlite"))
+                _migrate(connection, version)
+            # WAL with FULL: a commit that returned survives a killed process and a power cut.
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def _check(connection: sqlite3.Connection, name: str) -> None:
+    if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+        raise ProjectError(
+            f"{name}: its {DATABASE} is not a napari-cellal project. Choose another folder."
+        )
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > newest_version():
+        raise ProjectError(
+            f"{name}: made by a newer napari-cellal (project version {version}; this one reads "
+            f"up to {newest_version()}). Update napari-cellal to open it."
+        )
+    verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if verdict != "ok":
+        raise sqlite3.DatabaseError(f"malformed: {verdict}")
