@@ -1,0 +1,97 @@
+"""A detection run and the rows that are there already: what a person said always wins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from .geometry import match_boxes
+from .history import Edit, edit_of
+from .records import Cell, Detections, Origin, Proposal, Review, new_id
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """What a detection run changed, in numbers of cells."""
+
+    new: int = 0
+    kept: int = 0
+    """Reviewed or imported cells that were found again and left as they are."""
+    moved: int = 0
+    """Open proposals that were found again."""
+    lost: int = 0
+    """Open proposals that were not found again."""
+
+    def __add__(self, other: RunSummary) -> RunSummary:
+        return RunSummary(
+            self.new + other.new,
+            self.kept + other.kept,
+            self.moved + other.moved,
+            self.lost + other.lost,
+        )
+
+
+def _is_replaceable(cell: Cell) -> bool:
+    # Imported boxes are somebody's work even before they are reviewed.
+    return cell.review is Review.OPEN and cell.origin is Origin.MODEL
+
+
+def merge_detections(
+    cells: Iterable[Cell], found: Detections, iou: float = 0.5
+) -> tuple[Edit, RunSummary]:
+    """Return the edit that puts a run's proposals into one image, and what it changes.
+
+    Only open proposals are replaced. A detection that overlaps a reviewed or imported box,
+    a rejected one too, by ``iou`` or more is that cell and brings nothing new; one that
+    overlaps an open proposal takes over its row, so that ids stay.
+
+    Parameters
+    ----------
+    cells : iterable of Cell
+        Every row of the image.
+    found : Detections
+        Of the same image, by falling score.
+    """
+    rows = list(cells)
+    settled = [c for c in rows if not _is_replaceable(c)]
+    open_rows = [c for c in rows if _is_replaceable(c)]
+    known = {j for _, j in match_boxes([c.box for c in settled], found.boxes, iou)}
+    fresh = [j for j in range(len(found)) if j not in known]
+    pairs = match_boxes([c.box for c in open_rows], [found.boxes[j] for j in fresh], iou)
+    same = {fresh[j]: open_rows[i] for i, j in pairs}
+
+    changes: list[tuple[Cell | None, Cell | None]] = []
+    for j in fresh:
+        proposal = Proposal(
+            found.boxes[j],
+            found.class_ids[j],
+            found.scores[j],
+            found.model_id,
+            found.probabilities[j] if found.probabilities else (),
+        )
+        old = same.get(j)
+        if old is None:
+            row = Cell(
+                new_id(),
+                found.image_id,
+                proposal.box,
+                proposal.class_id,
+                Origin.MODEL,
+                proposed=proposal,
+            )
+            changes.append((None, row))
+        else:
+            changes.append(
+                (
+                    old,
+                    replace(old, box=proposal.box, class_id=proposal.class_id, proposed=proposal),
+                )
+            )
+    matched = {c.cell_id for c in same.values()}
+    lost = [c for c in open_rows if c.cell_id not in matched]
+    changes += [(c, None) for c in lost]
+    summary = RunSummary(len(fresh) - len(same), len(known), len(same), len(lost))
+    return edit_of(f"detected {len(found)} cells", changes, found.model_id), summary

@@ -1,0 +1,242 @@
+"""A child process that runs jobs, so that a crash or a full memory leaves the window alive.
+
+The child is spawned, never forked: torch, CUDA and Qt do not survive a fork. It stays up
+between jobs, so torch is imported once and models stay warm; ending it is what gives the
+GPU's memory back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import multiprocessing.connection
+import os
+import traceback
+from dataclasses import dataclass, field
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from napari_cellal.core.errors import CellalError
+from napari_cellal.core.progress import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_cellal.core.progress import Job
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A job ended and returned a value."""
+
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """A job was closed because the person asked for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A job raised, or its process died.
+
+    ``message`` is one sentence for the person, ``trace`` the stack trace for the log.
+    """
+
+    message: str
+    trace: str = ""
+    died: bool = False
+
+
+Outcome = Finished | Cancelled | Failed
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    number: int
+    function: Callable[..., Job[Any]]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any] = field(default_factory=dict)
+
+
+def _serve(pipe: multiprocessing.connection.Connection) -> None:
+    """Run tasks from the pipe until it closes. The child's main function."""
+    while True:
+        try:
+            task = pipe.recv()
+        except (EOFError, OSError):
+            return
+        if not isinstance(task, _Task):  # a cancel that came after its job had ended
+            continue
+        try:
+            outcome = _run_one(pipe, task)
+        except (BrokenPipeError, EOFError):
+            return
+        with contextlib.suppress(BrokenPipeError):
+            pipe.send((task.number, outcome))
+
+
+def _run_one(pipe: multiprocessing.connection.Connection, task: _Task) -> Outcome:
+    try:
+        job = task.function(*task.args, **task.kwargs)
+        try:
+            while True:
+                pipe.send((task.number, next(job)))
+                if pipe.poll() and pipe.recv() == task.number:
+                    return Cancelled()
+        except StopIteration as stop:
+            return Finished(stop.value)
+        finally:
+            job.close()
+    except CellalError as error:
+        return Failed(str(error), traceback.format_exc())
+    except MemoryError:
+        return Failed(
+            "The computer ran out of memory. Close other programs, or work on fewer or "
+            "smaller images.",
+            traceback.format_exc(),
+        )
+    except (BrokenPipeError, EOFError):
+        raise
+    except Exception as error:  # noqa: BLE001  the process boundary: told to the person, logged
+        return Failed(
+            f"Something unexpected went wrong ({type(error).__name__}: {error}). "
+            "Nothing was changed; the log has the details.",
+            traceback.format_exc(),
+        )
+
+
+class WorkerProcess:
+    """One spawned child that runs one job at a time.
+
+    `start` begins a job, `poll` returns what has come since, `cancel` asks the job to stop,
+    `stop` ends the child. Not thread-safe: one thread drives it.
+
+    Parameters
+    ----------
+    name : str
+        Shown in the operating system's list of processes' names.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._process: multiprocessing.process.BaseProcess | None = None
+        self._pipe: multiprocessing.connection.Connection | None = None
+        self._numbers = count(1)
+        self._running: int | None = None
+
+    @property
+    def busy(self) -> bool:
+        """True while a job is under way."""
+        return self._running is not None
+
+    @property
+    def pid(self) -> int | None:
+        """The child's process id, or None while it is down."""
+        return self._process.pid if self._process is not None else None
+
+    def launch(self) -> None:
+        """Start the child if it is not up, so that the first job need not wait for it."""
+        if self._process is not None and self._process.is_alive():
+            return
+        self.stop()
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_serve, args=(theirs,), name=self.name, daemon=True)
+        with _plain_main():
+            process.start()
+        theirs.close()
+        self._process, self._pipe = process, ours
+
+    def start(self, function: Callable[..., Job[Any]], *args: Any, **kwargs: Any) -> None:
+        """Begin ``function(*args, **kwargs)``, a job, in the child.
+
+        Raises
+        ------
+        RuntimeError
+            If a job is under way.
+        """
+        if self.busy:
+            raise RuntimeError(f"{self.name} is busy")
+        self.launch()
+        assert self._pipe is not None
+        task = _Task(next(self._numbers), function, args, kwargs)
+        self._running = task.number
+        try:
+            self._pipe.send(task)
+        except (BrokenPipeError, OSError):
+            # It died while idle (killed, out of memory): once more with a fresh one.
+            self.stop()
+            self.launch()
+            self._running = task.number
+            self._pipe.send(task)
+
+    def cancel(self) -> None:
+        """Ask the running job to stop; it does so at its next yield."""
+        if self._pipe is not None and self._running is not None:
+            with contextlib.suppress(BrokenPipeError, OSError):
+                self._pipe.send(self._running)
+
+    def poll(self, timeout_s: float = 0.0) -> list[Progress | Outcome]:
+        """Return what the job has sent; an `Outcome` is the last thing that it sends."""
+        if self._pipe is None or self._running is None:
+            return []
+        messages: list[Progress | Outcome] = []
+        try:
+            while self._running is not None and self._pipe.poll(0 if messages else timeout_s):
+                number, message = self._pipe.recv()
+                if number != self._running:
+                    continue
+                messages.append(message)
+                if not isinstance(message, Progress):
+                    self._running = None
+        except (EOFError, OSError):
+            code = self._process.exitcode if self._process is not None else None
+            self.stop()
+            messages.append(
+                Failed(
+                    "The background process ended unexpectedly, most often because memory ran "
+                    "out. Your labels are safe; try again with a smaller model or fewer images.",
+                    f"{self.name}: exit code {code}",
+                    died=True,
+                )
+            )
+        return messages
+
+    def stop(self, timeout_s: float = 2.0) -> None:
+        """End the child; a job under way is lost. Gives the GPU's memory back."""
+        self._running = None
+        if self._pipe is not None:
+            self._pipe.close()
+            self._pipe = None
+        if self._process is not None:
+            self._process.join(timeout_s if self._process.is_alive() else 0)
+            if self._process.is_alive():
+                self._process.kill()
+                self._process.join(timeout_s)
+            self._process = None
+
+
+@contextlib.contextmanager
+def _plain_main() -> Any:
+    """Hide ``__main__``'s file while the child starts.
+
+    Spawn imports the parent's main script again in the child. The window's main script may
+    be anything (napari, a notebook, a user's own script), none of which the jobs need.
+    """
+    import sys
+
+    main = sys.modules["__main__"]
+    kept = {key: main.__dict__.pop(key) for key in ("__file__",) if key in main.__dict__}
+    spec, main.__spec__ = main.__spec__, None
+    try:
+        yield
+    finally:
+        main.__spec__ = spec
+        main.__dict__.update(kept)
+
+
+def threads_for_jobs() -> int:
+    """Return how many threads a job may use: one core is left to the window."""
+    return max(1, (os.cpu_count() or 2) - 1)
