@@ -1,0 +1,1 @@
+"""The napari window: layers, keys and docks over one session a viewer."""

@@ -1,0 +1,367 @@
+"""The cells of one image as a napari Shapes layer, kept in step with the rows both ways.
+
+napari's data events are not enough to say what a person did (a paste tells of no data, new
+rows copy the last row's features, indices are unreliable), so the layer's rows are compared
+with the table by id, and the difference becomes one edit a gesture.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Shapes
+from napari.utils.colormaps.standardize_color import transform_color
+
+from napari_cellal.core import gestures
+from napari_cellal.core.records import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from napari_cellal.core.geometry import Box
+    from napari_cellal.core.history import Edit
+    from napari_cellal.core.records import Cell
+
+    from .session import Session
+
+UNCLASSED = "#FFFFFF"
+# Opacity and width (as a share of the normal edge) tell the review state apart.
+_LOOK = {
+    Status.PROPOSED: (0.65, 0.6),
+    Status.IMPORTED: (0.65, 0.6),
+    Status.CONFIRMED: (1.0, 1.3),
+    Status.CORRECTED: (1.0, 1.3),
+    Status.DRAWN: (1.0, 1.3),
+    Status.UNSURE: (0.35, 1.3),
+    Status.REJECTED: (0.25, 0.4),
+}
+_SMALLEST_PX = 1.0  # a stray click in draw mode is not a cell
+_UNFINISHED = {"adding", "removing", "changing"}
+
+
+def corners(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return float[N, 4, 2] corner points (y, x) of float[N, 4] boxes, clockwise."""
+    y0, x0, y1, x1 = boxes.T
+    return np.stack([np.stack(p, axis=1) for p in ((y0, x0), (y0, x1), (y1, x1), (y1, x0))], axis=1)
+
+
+class BoxLayer:
+    """Keeps one Shapes layer and the shown cells of the session's image in step.
+
+    Attributes
+    ----------
+    layer : napari.layers.Shapes
+        Add it to a viewer; its feature ``cell_id`` names the row of each shape.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self._quiet_depth = 0
+        self._shown: dict[str, Cell] = {}
+        self._edge_width = 1.5
+        self.layer = Shapes(
+            ndim=2,
+            name="Boxes",
+            features={"cell_id": np.array([], dtype=object)},
+            edge_color=UNCLASSED,
+            face_color="transparent",
+        )
+        self.layer.events.data.connect(self._on_layer_data)
+        self.layer.events.features.connect(self._on_layer_data)  # a paste emits only this
+        self.layer.selected_data.events.items_changed.connect(self._on_layer_selection)
+        session.edited.connect(self._on_edit)
+        session.image_changed.connect(self.reload)
+        session.shown_changed.connect(self._on_shown)
+        session.classes_changed.connect(self._recolor)
+        session.selection_changed.connect(self._on_session_selection)
+        self.reload()
+
+    def disconnect(self) -> None:
+        """Stop listening to the session."""
+        for signal, slot in (
+            (self.session.edited, self._on_edit),
+            (self.session.image_changed, self.reload),
+            (self.session.shown_changed, self._on_shown),
+            (self.session.classes_changed, self._recolor),
+            (self.session.selection_changed, self._on_session_selection),
+        ):
+            signal.disconnect(slot)
+
+    # -- reading the layer ----------------------------------------------------------------
+
+    def ids(self) -> list[str]:
+        """Return the cell id of each shape, '' where a shape has none yet."""
+        return [str(k) if isinstance(k, str) else "" for k in self.layer.features["cell_id"]]
+
+    def boxes(self) -> NDArray[np.float64]:
+        """Return float64[N, 4], the box around each shape."""
+        data = self.layer.data
+        if not data:
+            return np.empty((0, 4))
+        low = np.array([d[:, -2:].min(axis=0) for d in data], dtype=float)
+        high = np.array([d[:, -2:].max(axis=0) for d in data], dtype=float)
+        return np.concatenate([low, high], axis=1)
+
+    # -- writing the layer ----------------------------------------------------------------
+
+    @contextmanager
+    def _quiet(self) -> Iterator[None]:
+        self._quiet_depth += 1
+        try:
+            yield
+        finally:
+            self._quiet_depth -= 1
+
+    def _looks(self, cells: list[Cell]) -> tuple[NDArray[np.float64], list[float]]:
+        project = self.session.project
+        colors = {None: UNCLASSED}
+        if project is not None:
+            colors.update({c.class_id: c.color for c in project.classes.values()})
+        rgba = transform_color([colors.get(c.class_id, UNCLASSED) for c in cells]).astype(float)
+        rgba[:, 3] = [_LOOK[c.status][0] for c in cells]
+        return rgba, [_LOOK[c.status][1] * self._edge_width for c in cells]
+
+    def reload(self, *_: object) -> None:
+        """Show the session's image afresh."""
+        image = self.session.image
+        if image is not None:
+            # Shapes' edges are measured in image px; about 1.5 px on a screen-high picture.
+            self._edge_width = max(1.0, max(image.shape[1:]) / 400)
+        cells = self.session.cells()
+        with self._quiet():
+            if self.layer.mode not in ("select", "pan_zoom"):
+                self.layer.mode = "select"
+            self._clear()
+            self._add(cells)
+
+    def _clear(self) -> None:
+        self.layer.selected_data = set()
+        self.layer.data = []
+        self._write_ids([])  # napari keeps the features of shapes that are gone
+        self._shown = {}
+
+    def _add(self, cells: list[Cell]) -> None:
+        if not cells:
+            return
+        before = self.ids()
+        rgba, widths = self._looks(cells)
+        self.layer.add(
+            list(corners(np.array([c.box for c in cells]))),
+            shape_type="rectangle",
+            edge_color=rgba,
+            edge_width=widths,
+            face_color="transparent",
+        )
+        self._shown.update({c.cell_id: c for c in cells})
+        self._write_ids(before + [c.cell_id for c in cells])
+
+    def _write_ids(self, ids: list[str]) -> None:
+        column = np.empty(len(ids), dtype=object)
+        column[:] = ids
+        self.layer.features = {"cell_id": column}
+        # Else the next drawn box would carry the last row's id.
+        self.layer.feature_defaults = {"cell_id": ""}
+
+    def _drop(self, cell_ids: set[str]) -> None:
+        ids = self.ids()
+        places = [i for i, key in enumerate(ids) if key in cell_ids]
+        if places:
+            self.layer.selected_data = set()
+            self.layer.remove(places)
+            self._write_ids([key for key in ids if key not in cell_ids])
+        for key in cell_ids:
+            self._shown.pop(key, None)
+
+    def _push(self, rows: dict[str, Cell | None]) -> None:
+        """Make the touched shapes equal their rows, leaving the others alone."""
+        wanted = {
+            key: cell
+            for key, cell in rows.items()
+            if cell is not None
+            and cell.image_id == self.session.image_id
+            and self.session.shown.includes(cell)
+        }
+        drop = {
+            key
+            for key in rows
+            if key in self._shown and (key not in wanted or wanted[key].box != self._shown[key].box)
+        }
+        add = [cell for key, cell in wanted.items() if key not in self._shown or key in drop]
+        with self._quiet():
+            self._drop(drop)
+            self._add(add)
+            kept = {k: c for k, c in wanted.items() if k not in drop and k in self._shown}
+            if kept:
+                self._shown.update(kept)
+                self._recolor()
+            if drop or add:
+                self._select_in_layer(self.session.selection)
+
+    def _recolor(self) -> None:
+        ids = self.ids()
+        if not ids or any(key not in self._shown for key in ids):
+            return
+        project = self.session.project
+        if project is not None:
+            rgba, widths = self._looks([self._shown[key] for key in ids])
+            with self._quiet():
+                # Setting the colour of selected shapes would also set the drawing colour.
+                self.layer.edge_color = rgba
+                if widths != list(self.layer.edge_width):
+                    self.layer.edge_width = widths
+
+    # -- from the table -------------------------------------------------------------------
+
+    def _on_edit(self, edit: Edit) -> None:
+        if self._quiet_depth:
+            return
+        touched = {
+            key: row
+            for key, row in edit.after.items()
+            if key in self._shown or (row is not None and row.image_id == self.session.image_id)
+        }
+        if touched:
+            self._push(touched)
+
+    def _on_shown(self, *_: object) -> None:
+        if self.session.project is None or self.session.image_id is None:
+            return
+        rows = self.session.project.cells.of_image(self.session.image_id)
+        differs = [
+            c for c in rows if self.session.shown.includes(c) is not (c.cell_id in self._shown)
+        ]
+        self._push({c.cell_id: c for c in differs})
+
+    def _on_session_selection(self, *_: object) -> None:
+        self._select_in_layer(self.session.selection)
+
+    def _select_in_layer(self, cell_ids: tuple[str, ...]) -> None:
+        wanted = set(cell_ids)
+        places = {i for i, key in enumerate(self.ids()) if key in wanted}
+        if places != set(self.layer.selected_data):
+            with self._quiet():
+                self.layer.selected_data = places
+
+    # -- from the layer -------------------------------------------------------------------
+
+    def _on_layer_selection(self, *_: object) -> None:
+        if self._quiet_depth:
+            return
+        ids = self.ids()
+        chosen = [ids[i] for i in sorted(self.layer.selected_data) if i < len(ids) and ids[i]]
+        self.session.select(chosen)
+
+    def _on_layer_data(self, event: Any = None) -> None:
+        if self._quiet_depth or str(getattr(event, "action", "")) in _UNFINISHED:
+            return
+        if len(self.layer.data) != len(self.layer.features):
+            return  # in the middle of an add; the features event follows
+        self.reconcile()
+
+    def reconcile(self) -> None:
+        """Write what a person did to the layer as one edit, and make the layer follow."""
+        session = self.session
+        if session.project is None or session.image_id is None:
+            return
+        ids, boxes = self.ids(), self.boxes()
+        known = [key in self._shown for key in ids]
+        rows = np.array(
+            [self._shown[key].box if k else (0, 0, 0, 0) for key, k in zip(ids, known, strict=True)]
+        ).reshape(-1, 4)
+        same = np.isclose(rows, boxes, atol=1e-3).all(axis=1)
+        big = (boxes[:, 2:] - boxes[:, :2] >= _SMALLEST_PX).all(axis=1)
+
+        by = session.person
+        seen: set[str] = set()
+        moved: list[tuple[Cell, Box]] = []
+        drawn: dict[int | None, list[int]] = {}
+        for i, key in enumerate(ids):
+            if known[i] and key not in seen:
+                seen.add(key)
+                if not same[i] and big[i]:
+                    moved.append((self._shown[key], _as_box(boxes[i])))
+            elif big[i]:  # drawn, or a pasted copy that brought its model's id along
+                class_id = self._shown[key].class_id if known[i] else session.draw_class_id
+                drawn.setdefault(class_id, []).append(i)
+        gone = [cell for key, cell in self._shown.items() if key not in seen]
+        edits = [gestures.move(moved, by), gestures.remove(gone, by)]
+        new_ids: list[str] = []
+        for class_id, places in drawn.items():
+            draw = gestures.draw(
+                session.image_id, [_as_box(boxes[i]) for i in places], class_id, by
+            )
+            edits.append(draw)
+            new_ids += draw.after
+            for i, key in zip(places, draw.after, strict=True):
+                ids[i] = key
+        done = [edit for edit in edits if edit]
+        if done:
+            label = done[0].label if len(done) == 1 else "edited boxes"
+            with self._quiet():
+                session.do(gestures.join(label, done, by))
+        self._follow(ids, boxes)
+        if new_ids:
+            if self.layer.mode == "add_rectangle":
+                self.layer.mode = "select"
+            session.select(new_ids)
+            self._select_in_layer(session.selection)
+
+    def _follow(self, ids: list[str], boxes: NDArray[np.float64]) -> None:
+        """Make the layer equal the table after a gesture, whether it was written or refused.
+
+        Rotated or bent shapes become upright rectangles again.
+        """
+        now = {c.cell_id: c for c in self.session.cells()}
+        upright = self._upright()
+        keep, kept = [], set()
+        for i, key in enumerate(ids):
+            good = key in now and key not in kept and upright[i]
+            if good:
+                kept.add(key)
+            keep.append(good)
+        rows = np.array(
+            [now[key].box if k else (0, 0, 0, 0) for key, k in zip(ids, keep, strict=True)]
+        ).reshape(-1, 4)
+        right = np.isclose(rows, boxes, atol=1e-3).all(axis=1) & np.array(keep, dtype=bool)
+        with self._quiet():
+            wrong = np.nonzero(~right)[0].tolist()
+            if wrong:
+                self.layer.selected_data = set()
+                self.layer.remove(wrong)
+            staying = [key for key, good in zip(ids, right, strict=True) if good]
+            if staying != self.ids():
+                self._write_ids(staying)
+            changed = self._shown.keys() != now.keys() or any(
+                self._shown[key] is not now[key] and self._shown[key] != now[key] for key in now
+            )
+            self._shown = {key: now[key] for key in staying}
+            self._add([c for key, c in now.items() if key not in self._shown])
+            if changed:
+                self._recolor()
+            self._select_in_layer(self.session.selection)
+
+    def _upright(self) -> NDArray[np.bool_]:
+        """Return bool[N], True where a shape is a rectangle along the image's axes."""
+        data = self.layer.data
+        four = [len(d) == 4 for d in data]
+        if not all(four):
+            return np.array([k and _is_upright(d[None, :, -2:])[0] for k, d in zip(four, data, strict=True)])
+        if not data:
+            return np.zeros(0, dtype=bool)
+        return _is_upright(np.stack([d[:, -2:] for d in data]))
+
+
+def _is_upright(corner: NDArray[np.float64]) -> NDArray[np.bool_]:
+    # corner [N, 4, 2]
+    low, high = corner.min(axis=1, keepdims=True), corner.max(axis=1, keepdims=True)
+    at_edge = np.isclose(corner, low, atol=1e-3) | np.isclose(corner, high, atol=1e-3)
+    return at_edge.all(axis=(1, 2))
+
+
+def _as_box(values: NDArray[np.float64]) -> Box:
+    y0, x0, y1, x1 = (float(v) for v in values)
+    return (y0, x0, y1, x1)

@@ -1,0 +1,184 @@
+"""Background jobs of the window: two child processes, each driven by a thread of its own."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QObject, Signal
+
+from napari_cellal.core.progress import Progress
+from napari_cellal.workflows.worker import Cancelled, Failed, Finished, WorkerProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_cellal.core.progress import Job
+
+log = logging.getLogger(__name__)
+
+CANCEL_PATIENCE_S = 3.0
+"""A job that has not stopped by itself by then is ended with its process."""
+
+
+class JobHandle(QObject):
+    """One job, waiting or running. Signals arrive in the main thread.
+
+    Attributes
+    ----------
+    title : str
+        What the job does, in the person's words.
+    items : list
+        The parts of the result that have come so far; they outlive a cancel.
+    """
+
+    progressed = Signal(object)
+    finished = Signal(object)
+    failed = Signal(object)
+    cancelled = Signal()
+    ended = Signal()
+
+    _message = Signal(object)
+
+    def __init__(self, title: str, call: Callable[..., Job[Any]], args: tuple[Any, ...]) -> None:
+        super().__init__()
+        self.title = title
+        self.call = call
+        self.args = args
+        self.items: list[Any] = []
+        self.done = False
+        self.started_at: float | None = None
+        self.last: Progress | None = None
+        self._cancel = threading.Event()
+        self._message.connect(self._deliver)
+
+    def cancel(self) -> None:
+        """Ask the job to stop. What it has finished by then is kept in ``items``."""
+        self._cancel.set()
+
+    @property
+    def is_cancelling(self) -> bool:
+        """True once the person asked for the end."""
+        return self._cancel.is_set()
+
+    def _deliver(self, message: object) -> None:
+        """Hand a message from the driving thread to the main thread's listeners."""
+        if isinstance(message, Progress):
+            self.last = message
+            if message.item is not None:
+                self.items.append(message.item)
+            self.progressed.emit(message)
+            return
+        self.done = True
+        if isinstance(message, Finished):
+            self.finished.emit(message.value)
+        elif isinstance(message, Cancelled):
+            self.cancelled.emit()
+        elif isinstance(message, Failed):
+            log.error("%s: %s\n%s", self.title, message.message, message.trace)
+            self.failed.emit(message)
+        self.ended.emit()
+
+
+class Lane:
+    """A queue of jobs that one child process works off, in order."""
+
+    def __init__(self, name: str) -> None:
+        self._worker = WorkerProcess(f"napari-cellal {name}")
+        self._queue: queue.Queue[JobHandle | None] = queue.Queue()
+        self._thread = threading.Thread(target=self._drive, name=name, daemon=True)
+        self._closing = threading.Event()
+        self._thread.start()
+
+    @property
+    def worker_pid(self) -> int | None:
+        """The child's process id, None while it is down."""
+        return self._worker.pid
+
+    def submit(self, handle: JobHandle) -> None:
+        """Queue a job."""
+        self._queue.put(handle)
+
+    def close(self) -> None:
+        """End the child and the thread; jobs under way are cancelled."""
+        self._closing.set()
+        self._queue.put(None)
+        self._thread.join(timeout=8)
+
+    def _drive(self) -> None:
+        while (handle := self._queue.get()) is not None:
+            if handle.is_cancelling or self._closing.is_set():
+                self._send(handle, Cancelled())
+                continue
+            try:
+                self._run(handle)
+            except (OSError, ValueError, TypeError, AttributeError) as error:
+                # The task could not be sent (not picklable, no process to be had).
+                self._worker.stop()
+                self._send(handle, Failed(f"{handle.title} could not start: {error}", repr(error)))
+        self._worker.stop()
+
+    def _run(self, handle: JobHandle) -> None:
+        handle.started_at = time.monotonic()
+        self._worker.start(handle.call, *handle.args)
+        asked_at: float | None = None
+        while self._worker.busy:
+            for message in self._worker.poll(0.05):
+                self._send(handle, message)
+            if handle.is_cancelling or self._closing.is_set():
+                if asked_at is None:
+                    asked_at = time.monotonic()
+                    self._worker.cancel()
+                elif time.monotonic() - asked_at > (
+                    0.3 if self._closing.is_set() else CANCEL_PATIENCE_S
+                ):
+                    self._worker.stop(timeout_s=0.1)
+                    self._send(handle, Cancelled())
+
+    @staticmethod
+    def _send(handle: JobHandle, message: object) -> None:
+        try:
+            handle._message.emit(message)
+        except RuntimeError:  # the window closed and Qt deleted the handle
+            log.debug("%s ended after its window", handle.title)
+
+
+class Jobs(QObject):
+    """The window's jobs: a heavy lane (detect, train) and a quick one (suggest, measure, read).
+
+    ``started`` tells of every heavy job, so that each dock can show it.
+    """
+
+    started = Signal(object)
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._lanes: dict[str, Lane] = {}
+        self.running: list[JobHandle] = []
+
+    def run(
+        self, title: str, call: Callable[..., Job[Any]], *args: Any, lane: str = "heavy"
+    ) -> JobHandle:
+        """Queue ``call(*args)`` in a child process and return its handle."""
+        handle = JobHandle(title, call, args)
+        self.running.append(handle)
+        handle.ended.connect(lambda: self.running.remove(handle))
+        if lane not in self._lanes:
+            self._lanes[lane] = Lane(lane)
+        self._lanes[lane].submit(handle)
+        if lane == "heavy":
+            self.started.emit(handle)
+        return handle
+
+    def worker_pid(self, lane: str) -> int | None:
+        """Return the process id of a lane's child, None while it is down."""
+        return self._lanes[lane].worker_pid if lane in self._lanes else None
+
+    def close(self) -> None:
+        """End every job and child process."""
+        for lane in self._lanes.values():
+            lane.close()
+        self._lanes.clear()

@@ -1,0 +1,331 @@
+"""What one viewer works on: the project, the image, the cells in hand. The docks meet here."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from psygnal import Signal
+
+from napari_cellal.core import gestures
+from napari_cellal.core.errors import CellalError
+from napari_cellal.core.records import Review, Status
+from napari_cellal.io.store import Project
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from napari_cellal.core.geometry import Box
+    from napari_cellal.core.history import Edit
+    from napari_cellal.core.records import Cell, ImageRecord
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """Which boxes are on the picture."""
+
+    min_score: float = 0.0
+    rejected: bool = False
+
+    def includes(self, cell: Cell) -> bool:
+        """Return whether the cell is shown; only open proposals fall to the score."""
+        if cell.status is Status.REJECTED:
+            return self.rejected
+        if cell.status is Status.PROPOSED and cell.score is not None:
+            return cell.score >= self.min_score
+        return True
+
+
+class Session:
+    """One viewer's project and everything that is selected in it.
+
+    Widgets listen to its signals and call its methods; they do not know each other.
+    Main thread only.
+
+    Attributes
+    ----------
+    project_changed : Signal(Project or None)
+    image_changed : Signal(image_id or None)
+    images_changed : Signal()
+        Images were added, or their split or finished mark changed.
+    classes_changed : Signal()
+    models_changed : Signal()
+    edited : Signal(Edit)
+        Rows changed; the edit is what was written.
+    selection_changed : Signal(tuple of cell_id)
+    shown_changed : Signal(Shown)
+    center_asked : Signal(Cell, zoom)
+        The camera should go to a cell; ``zoom`` says whether to zoom in too.
+    told : Signal(text, is_error)
+        A sentence for the person.
+    """
+
+    project_changed = Signal(object)
+    image_changed = Signal(object)
+    images_changed = Signal()
+    classes_changed = Signal()
+    models_changed = Signal()
+    edited = Signal(object)
+    selection_changed = Signal(object)
+    shown_changed = Signal(object)
+    center_asked = Signal(object, bool)
+    told = Signal(str, bool)
+
+    def __init__(self) -> None:
+        self.project: Project | None = None
+        self.image_id: str | None = None
+        self.selection: tuple[str, ...] = ()
+        self.shown = Shown()
+        self.draw_class_id: int | None = None
+        """The class that a newly drawn box gets: the one given last."""
+
+    # -- telling --------------------------------------------------------------------------
+
+    def tell(self, text: str, error: bool = False) -> None:
+        """Show a sentence to the person."""
+        if error:
+            log.warning(text)
+        self.told.emit(text, error)
+
+    # -- project --------------------------------------------------------------------------
+
+    def open_project(self, project: Project) -> None:
+        """Show a project, letting go of the one before."""
+        self.close_project()
+        self.project = project
+        project.history.changed.connect(self._on_edit)
+        project.images_changed.connect(self.images_changed.emit)
+        project.classes_changed.connect(self.classes_changed.emit)
+        project.models_changed.connect(self.models_changed.emit)
+        first = next((c.class_id for c in project.active_classes), None)
+        self.draw_class_id = first
+        self.project_changed.emit(project)
+        self.show_image(next(iter(project.images), None))
+
+    def close_project(self) -> None:
+        """Let go of the project. Everything is saved already."""
+        if self.project is None:
+            return
+        project, self.project = self.project, None
+        self.image_id = None
+        self.selection = ()
+        self.image_changed.emit(None)
+        self.project_changed.emit(None)
+        project.close()
+
+    @property
+    def person(self) -> str:
+        """Whose gestures these are."""
+        return self.project.person if self.project else ""
+
+    # -- images ---------------------------------------------------------------------------
+
+    @property
+    def image(self) -> ImageRecord | None:
+        """The image on screen."""
+        if self.project is None or self.image_id is None:
+            return None
+        return self.project.images[self.image_id]
+
+    def show_image(self, image_id: str | None) -> None:
+        """Put another image on screen."""
+        if image_id == self.image_id:
+            return
+        self.image_id = image_id
+        self.selection = ()
+        self.image_changed.emit(image_id)
+        self.selection_changed.emit(())
+
+    def step_image(self, by: int) -> None:
+        """Go to the next (+1) or previous (-1) image; the ends do not wrap."""
+        if self.project is None or not self.project.images:
+            return
+        ids = list(self.project.images)
+        at = ids.index(self.image_id) if self.image_id in ids else -1
+        to = at + by
+        if 0 <= to < len(ids):
+            self.show_image(ids[to])
+        else:
+            self.tell("This is the last image." if by > 0 else "This is the first image.")
+
+    def finish_image(self) -> None:
+        """Mark the image finished and go to the next that is not; or reopen a finished one."""
+        image = self.image
+        if image is None or self.project is None:
+            return
+        edit = gestures.finish_image(image.image_id, image.name, not image.finished, self.person)
+        if not self.do(edit):
+            return
+        if image.finished:
+            self.tell(f"{image.name} is open again.")
+            return
+        ids = list(self.project.images)
+        at = ids.index(image.image_id)
+        order = ids[at + 1 :] + ids[:at]
+        following = next((k for k in order if not self.project.images[k].finished), None)
+        if following is None:
+            self.tell("Every image is finished.")
+        else:
+            self.show_image(following)
+
+    # -- cells ----------------------------------------------------------------------------
+
+    def cells(self) -> list[Cell]:
+        """Return the cells that are shown on the image, in the order of arrival."""
+        if self.project is None or self.image_id is None:
+            return []
+        return [c for c in self.project.cells.of_image(self.image_id) if self.shown.includes(c)]
+
+    def select(self, cell_ids: Iterable[str]) -> None:
+        """Take cells in hand; the first is the current one."""
+        chosen = tuple(dict.fromkeys(cell_ids))
+        if chosen != self.selection:
+            self.selection = chosen
+            self.selection_changed.emit(chosen)
+
+    @property
+    def current(self) -> Cell | None:
+        """The cell in hand, the first of the selection."""
+        if self.project is None or not self.selection:
+            return None
+        return self.project.cells.get(self.selection[0])
+
+    def selected(self) -> list[Cell]:
+        """Return the cells in hand."""
+        if self.project is None or not self.selection:
+            return []
+        rows = self.project.cells.rows(self.selection)
+        return [c for c in rows.values() if c is not None]
+
+    def step_cell(self, by: int) -> None:
+        """Take the next (+1) or previous (-1) box in reading order, centred and zoomed."""
+        order = sorted(self.cells(), key=lambda c: (c.box[0] + c.box[2], c.box[1]))
+        if not order:
+            self.tell("No boxes here yet. Detect, or draw one with W.")
+            return
+        ids = [c.cell_id for c in order]
+        if self.selection and self.selection[0] in ids:
+            at = (ids.index(self.selection[0]) + by) % len(ids)
+        else:
+            at = 0 if by > 0 else len(ids) - 1
+        self.go_to(order[at])
+
+    def go_to(self, cell: Cell, zoom: bool = True) -> None:
+        """Show a cell's image, take the cell in hand and centre it."""
+        self.show_image(cell.image_id)
+        self.select([cell.cell_id])
+        self.center_asked.emit(cell, zoom)
+
+    def set_shown(self, **changes: Any) -> None:
+        """Change which boxes are on the picture."""
+        shown = replace(self.shown, **changes)
+        if shown != self.shown:
+            self.shown = shown
+            self.shown_changed.emit(shown)
+
+    # -- gestures -------------------------------------------------------------------------
+
+    def do(self, edit: Edit) -> bool:
+        """Write an edit; return False, having told why, where it could not be written."""
+        if self.project is None:
+            return False
+        try:
+            self.project.history.do(edit)
+        except CellalError as error:
+            self.tell(str(error), error=True)
+            return False
+        return True
+
+    def give_class(self, class_id: int) -> bool:
+        """Give the cells in hand a class, which confirms them; return whether any got it."""
+        if self.project is None:
+            return False
+        name = self.project.classes[class_id].name
+        self.draw_class_id = class_id
+        cells = self.selected()
+        if not cells:
+            self.tell(f"Boxes you draw will be {name}. To class a box, click it first.")
+            return False
+        return self.do(gestures.give_class(cells, class_id, name, self.person))
+
+    def accept(self) -> bool:
+        """Confirm the cells in hand as they are."""
+        cells = self.selected()
+        if not cells:
+            self.tell("Click a box first, or press Tab for the next one.")
+            return False
+        if any(c.class_id is None for c in cells):
+            self.tell("Accepted as a cell; its class is still missing. Press its number.")
+        return self.do(gestures.accept(cells, self.person))
+
+    def mark_unsure(self) -> bool:
+        """Set the cells in hand aside as unsure."""
+        cells = self.selected()
+        return bool(cells) and self.do(gestures.mark_unsure(cells, self.person))
+
+    def remove(self) -> bool:
+        """Reject proposals in hand, delete drawn boxes in hand."""
+        cells = self.selected()
+        if not cells:
+            self.tell("Click a box first; then Delete rejects it.")
+            return False
+        order = [c.cell_id for c in self.cells()]
+        done = self.do(gestures.remove(cells, self.person))
+        gone = {c.cell_id for c in cells}
+        self.select([k for k in self.selection if k in order and k not in gone])
+        return done
+
+    def draw(self, boxes: list[Box]) -> bool:
+        """Add drawn boxes to the image."""
+        if self.image_id is None:
+            return False
+        return self.do(gestures.draw(self.image_id, boxes, self.draw_class_id, self.person))
+
+    def accept_above(self, score: float) -> int:
+        """Confirm every open, classed proposal of the image at or above ``score``."""
+        cells = [
+            c
+            for c in self.cells()
+            if c.review is Review.OPEN
+            and c.score is not None
+            and c.score >= score
+            and c.class_id is not None
+        ]
+        if not cells or not self.do(gestures.accept(cells, self.person)):
+            return 0
+        return len(cells)
+
+    def undo(self) -> None:
+        """Take back the last edit, whatever it was, and show where it was."""
+        self._time_travel("undo", "Undone")
+
+    def redo(self) -> None:
+        """Do again what was undone last."""
+        self._time_travel("redo", "Done again")
+
+    def _time_travel(self, which: str, word: str) -> None:
+        if self.project is None:
+            return
+        try:
+            edit = getattr(self.project.history, which)()
+        except CellalError as error:
+            self.tell(str(error), error=True)
+            return
+        if edit is None:
+            self.tell(f"Nothing to {which}.")
+            return
+        touched = edit.image_ids
+        if touched and self.image_id not in touched and len(touched) == 1:
+            self.show_image(next(iter(touched)))
+        self.tell(f"{word}: {edit.label}.")
+
+    def _on_edit(self, edit: Edit) -> None:
+        gone = {key for key, row in edit.after.items() if row is None}
+        if gone.intersection(self.selection):
+            self.select([k for k in self.selection if k not in gone])
+        self.edited.emit(edit)
+        if edit.finished:
+            self.images_changed.emit()

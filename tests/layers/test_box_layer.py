@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_cellal.core.records import Review, Status
+from napari_cellal.ui.boxes import BoxLayer, corners
+
+
+@pytest.fixture
+def view(session):
+    return BoxLayer(session)
+
+
+def table(session):
+    return {c.cell_id: c for c in session.cells()}
+
+
+def agree(session, view):
+    shown = dict(zip(view.ids(), map(tuple, view.boxes()), strict=True))
+    rows = table(session)
+    assert shown.keys() == rows.keys()
+    for key, cell in rows.items():
+        assert np.allclose(shown[key], cell.box, atol=1e-3)
+    colors = dict(zip(view.ids(), view.layer.edge_color, strict=True))
+    for key, cell in rows.items():
+        wanted, _ = view._looks([cell])
+        assert np.allclose(colors[key], wanted[0])
+    selected = {view.ids()[i] for i in view.layer.selected_data}
+    assert selected == set(session.selection)
+
+
+def rect(a, b):
+    return corners(np.array([[a, a, b, b]], float))[0]
+
+
+def everything(session):
+    return {c.cell_id: c for c in session.project.cells.of_image("one")}
+
+
+def test_delete_rejects_and_undo_brings_back(session, view):
+    start = everything(session)
+    view.layer.selected_data = {1}
+    assert len(session.selection) == 1
+    view.layer.remove_selected()
+    agree(session, view)
+    assert len(table(session)) == 2
+    assert sorted(c.status for c in everything(session).values()).count(Status.REJECTED) == 1
+    session.undo()
+    agree(session, view)
+    assert everything(session) == start
+    session.redo()
+    agree(session, view)
+    assert len(table(session)) == 2
+
+
+def test_paste_makes_a_new_cell_with_its_own_id(session, view):
+    view.layer.mode = "select"
+    view.layer.selected_data = {0}
+    view.layer._copy_data()
+    view.layer._paste_data()
+    agree(session, view)
+    assert len(table(session)) == 4
+    assert len(set(view.ids())) == 4
+    session.undo()
+    agree(session, view)
+    assert len(table(session)) == 3
+
+
+def test_shapes_added_together_are_one_edit(session, view):
+    view.layer.add([rect(50, 60), rect(70, 90)], shape_type="rectangle")
+    agree(session, view)
+    drawn = [c for c in table(session).values() if c.status is Status.DRAWN]
+    assert len(drawn) == 2
+    assert {c.class_id for c in drawn} == {1}
+    session.undo()
+    agree(session, view)
+    assert len(table(session)) == 3
+
+
+def test_drawing_waits_for_the_mouse_button(session, view):
+    layer = view.layer
+    layer.mode = "add_rectangle"
+    layer._is_creating = True
+    layer.add(rect(100, 101), shape_type="rectangle", gui=True)
+    assert len(table(session)) == 3
+    layer.selected_data = {layer.nshapes - 1}
+    layer._value = (layer.nshapes - 1, 4)
+    layer._moving_value = (layer.nshapes - 1, 4)
+    layer._finish_drawing()
+    agree(session, view)
+    # One px is the smallest box that is a cell.
+    assert len(table(session)) == 4
+    assert str(layer.mode) == "select"
+
+
+def test_a_click_without_a_drag_draws_nothing(session, view):
+    view.layer.add(rect(100, 100.4), shape_type="rectangle")
+    agree(session, view)
+    assert len(table(session)) == 3
+    assert session.project.history.undo_label == "detected"
+
+
+def test_moving_confirms_and_is_one_edit(session, view):
+    data = [np.array(d) for d in view.layer.data]
+    data[0] = data[0] + 3
+    view.layer.data = data
+    agree(session, view)
+    moved = [c for c in table(session).values() if c.status is Status.CORRECTED]
+    assert len(moved) == 1
+    assert moved[0].review is Review.CONFIRMED
+    session.undo()
+    agree(session, view)
+    assert all(c.status is Status.PROPOSED for c in table(session).values())
+
+
+def test_a_bent_shape_becomes_an_upright_box(session, view):
+    data = [np.array(d) for d in view.layer.data]
+    data[1][0] -= (4, 2)
+    view.layer.data = data
+    agree(session, view)
+    assert view._upright().all()
+
+
+def test_selection_goes_both_ways(session, view):
+    view.layer.selected_data = {0, 2}
+    assert set(session.selection) == {view.ids()[0], view.ids()[2]}
+    session.select([view.ids()[1]])
+    assert set(view.layer.selected_data) == {1}
+
+
+def test_class_and_score_filter(session, view):
+    session.select(view.ids()[:2])
+    assert session.give_class(2)
+    agree(session, view)
+    session.set_shown(min_score=0.95)
+    agree(session, view)
+    assert len(view.ids()) == 2  # reviewed boxes do not fall to the score
+    session.set_shown(min_score=0.0)
+    agree(session, view)
+    assert len(view.ids()) == 3
+
+
+def test_other_image_and_back(session, view):
+    session.show_image("two")
+    agree(session, view)
+    assert view.ids() == []
+    view.layer.add(rect(5, 30), shape_type="rectangle")
+    agree(session, view)
+    session.show_image("one")
+    agree(session, view)
+    assert len(view.ids()) == 3
+    session.undo()
+    assert session.image_id == "two"  # the person is shown what was undone
+    agree(session, view)
+    assert view.ids() == []
+
+
+def test_random_walk_of_200_edits_undone_to_the_start(session, view):
+    rng = np.random.default_rng(0)
+    start = everything(session)
+    layer = view.layer
+    undone_to = session.project.history.undo_label
+    for _ in range(200):
+        n = layer.nshapes
+        step = int(rng.integers(7))
+        if step == 0 and n:
+            layer.selected_data = {int(rng.integers(n))}
+            layer.remove_selected()
+        elif step in (1, 2):
+            a = float(rng.integers(300))
+            layer.add(rect(a, a + 5 + float(rng.integers(40))), shape_type="rectangle")
+        elif step == 3 and n:
+            data = [np.array(d) for d in layer.data]
+            data[int(rng.integers(n))] += float(rng.integers(1, 9))
+            layer.data = data
+        elif step == 4 and n:
+            layer.mode = "select"
+            layer.selected_data = {int(rng.integers(n))}
+            layer._copy_data()
+            layer._paste_data()
+        elif step == 5 and n:
+            session.select([view.ids()[i] for i in rng.integers(n, size=3)])
+            session.give_class(int(rng.integers(1, 3)))
+        elif n:
+            session.select([view.ids()[int(rng.integers(n))]])
+            session.mark_unsure()
+        agree(session, view)
+    while session.project.history.undo_label != undone_to:
+        session.undo()
+        agree(session, view)
+    assert everything(session) == start
