@@ -1,0 +1,1 @@
+"""Active learning: which cell to ask about next, and what is learned from the answers."""

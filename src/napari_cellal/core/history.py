@@ -164,7 +164,7 @@ class History:
             key for key, row in self._store.rows(edit.before).items() if row != edit.before[key]
         ]
         marks = self._store.finished(edit.finished)
-        stale += [key for key, (old, _) in edit.finished.items() if marks[key] != old]
+        stale += [key for key, (old, _) in edit.finished.items() if marks.get(key) != old]
         if stale:
             raise StaleEditError(
                 f"'{edit.label}' was not done: {len(stale)} of its cells have changed meanwhile. "

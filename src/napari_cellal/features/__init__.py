@@ -1,0 +1,1 @@
+"""What a cell is described by: its picture and its measurements."""

@@ -69,6 +69,7 @@ class BoxLayer:
             features={"cell_id": np.array([], dtype=object)},
             edge_color=UNCLASSED,
             face_color="transparent",
+            opacity=1.0,
         )
         self.layer.events.data.connect(self._on_layer_data)
         self.layer.events.features.connect(self._on_layer_data)  # a paste emits only this
@@ -349,7 +350,9 @@ class BoxLayer:
         data = self.layer.data
         four = [len(d) == 4 for d in data]
         if not all(four):
-            return np.array([k and _is_upright(d[None, :, -2:])[0] for k, d in zip(four, data, strict=True)])
+            return np.array(
+                [k and _is_upright(d[None, :, -2:])[0] for k, d in zip(four, data, strict=True)]
+            )
         if not data:
             return np.zeros(0, dtype=bool)
         return _is_upright(np.stack([d[:, -2:] for d in data]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,6 @@ from psygnal import Signal
 from napari_cellal.core import gestures
 from napari_cellal.core.errors import CellalError
 from napari_cellal.core.records import Review, Status
-from napari_cellal.io.store import Project
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,8 +17,7 @@ if TYPE_CHECKING:
     from napari_cellal.core.geometry import Box
     from napari_cellal.core.history import Edit
     from napari_cellal.core.records import Cell, ImageRecord
-
-log = logging.getLogger(__name__)
+    from napari_cellal.io.store import Project
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +83,6 @@ class Session:
 
     def tell(self, text: str, error: bool = False) -> None:
         """Show a sentence to the person."""
-        if error:
-            log.warning(text)
         self.told.emit(text, error)
 
     # -- project --------------------------------------------------------------------------

@@ -170,7 +170,10 @@ class CellTable:
 
     def _edit(self, where: str) -> Edit | None:
         found = self._all(f"SELECT label, by, at, body FROM edits {where}")
-        return unpack_edit(*found[0]) if found else None
+        if not found:
+            return None
+        with readable_errors(self._name):
+            return unpack_edit(*found[0])
 
     def _write(self, after: Rows, finished: Mapping[str, tuple[bool, bool]]) -> None:
         for image_id, (_, mark) in finished.items():

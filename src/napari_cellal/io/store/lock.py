@@ -53,7 +53,9 @@ class ProjectLock:
             return "in another window"
 
     def release(self) -> None:
-        """Let go of the folder."""
+        """Let go of the folder; a second time does nothing."""
+        if not self._lock.is_locked:  # the owner's file may be another window's by now
+            return
         with contextlib.suppress(OSError):
             self._owner.unlink()
         self._lock.release()

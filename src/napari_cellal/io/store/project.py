@@ -25,7 +25,14 @@ from napari_cellal.core.settings import ProjectSettings
 
 from .cells import CellTable
 from .lock import ProjectLock
-from .schema import DATABASE, create_database, open_database, readable_errors, transaction
+from .schema import (
+    DATABASE,
+    create_database,
+    open_database,
+    readable_errors,
+    require_database,
+    transaction,
+)
 
 if TYPE_CHECKING:
     import os
@@ -41,6 +48,11 @@ def _person() -> str:
         return getpass.getuser()
     except (OSError, KeyError):  # no such user: containers, some Windows services
         return "person"
+
+
+def _free_key(wanted: str, taken: set[str]) -> str:
+    free = [d for d in "123456789" if d not in taken]
+    return wanted if wanted in free else next(iter(free), "")
 
 
 class Project:
@@ -68,14 +80,16 @@ class Project:
             raise ProjectError(f"{folder} is not there. Check the name, or make a new project.")
         self.folder = folder.resolve()
         self.person = _person()
+        name = self.folder.name
+        require_database(self.folder / DATABASE, name)  # no lock file in a folder of other things
         self._lock = ProjectLock(self.folder)
         try:
-            self._db = open_database(self.folder / DATABASE, folder.name)
-            self.cells = CellTable(self._db, folder.name)
+            self._db = open_database(self.folder / DATABASE, name)
+            self.cells = CellTable(self._db, name)
             self.history = History(self.cells)
             self._images: dict[str, ImageRecord] = {}
             self._classes: dict[int, CellClass] = {}
-            with readable_errors(folder.name):
+            with readable_errors(name):
                 self._load()
         except BaseException:
             if hasattr(self, "_db"):
@@ -166,7 +180,8 @@ class Project:
     @property
     def settings(self) -> ProjectSettings:
         """What changes results, as stored with the project."""
-        row = self._db.execute("SELECT value FROM meta WHERE key = 'settings'").fetchone()
+        with readable_errors(self.folder.name):
+            row = self._db.execute("SELECT value FROM meta WHERE key = 'settings'").fetchone()
         if row is None:
             return ProjectSettings()
         try:
@@ -250,24 +265,26 @@ class Project:
         """Add classes that are not there yet and return the class of every name."""
         result: list[CellClass] = []
         added: list[CellClass] = []
+        keys = {c.shortcut for c in self.active_classes}
         for name in (n.strip() for n in names):
             if not name:
                 continue
-            found = self.class_named(name) or next(
-                (c for c in added if c.name.casefold() == name.casefold()), None
-            )
+            found = next((c for c in added if c.name.casefold() == name.casefold()), None)
+            found = found or self.class_named(name)
             if found is None:
                 class_id = max([*self._classes, *(c.class_id for c in added)], default=0) + 1
                 found = CellClass(
                     class_id,
                     name,
                     CLASS_COLORS[(class_id - 1) % len(CLASS_COLORS)],
-                    str(class_id) if class_id <= 9 else "",
+                    _free_key(str(class_id), keys),
                 )
                 added.append(found)
             elif found.retired:
-                found = replace(found, retired=False)
+                key = _free_key(found.shortcut, keys) if found.shortcut else ""
+                found = replace(found, retired=False, shortcut=key)
                 added.append(found)
+            keys.add(found.shortcut)
             result.append(found)
         self._write_classes(added)
         return result
@@ -281,10 +298,13 @@ class Project:
             If another class has that name or key.
         """
         for other in self._classes.values():
-            if other.class_id == changed.class_id or other.retired:
+            if other.class_id == changed.class_id:
                 continue
             if other.name.casefold() == changed.name.strip().casefold():
-                raise ProjectError(f"There is a class {other.name} already.")
+                retired = " (retired)" if other.retired else ""
+                raise ProjectError(f"There is a class {other.name}{retired} already.")
+            if other.retired or changed.retired:
+                continue
             if changed.shortcut and other.shortcut == changed.shortcut:
                 raise ProjectError(f"The key {changed.shortcut} belongs to {other.name}.")
         if not changed.name.strip():
@@ -315,7 +335,8 @@ class Project:
         """Register a model whose files lie in `model_folder`."""
         with readable_errors(self.folder.name), transaction(self._db):
             self._db.execute(
-                "INSERT OR REPLACE INTO models VALUES (?, ?)",
+                "INSERT INTO models VALUES (?, ?)"
+                " ON CONFLICT(model_id) DO UPDATE SET card = excluded.card",
                 (record.model_id, _MODEL.dump_json(record).decode()),
             )
         self.models_changed.emit()

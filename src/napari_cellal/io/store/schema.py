@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 import sqlite3
+import zlib
 from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
 
 from napari_cellal.core.errors import ProjectError
 
@@ -53,11 +57,25 @@ def newest_version() -> int:
     return max(MIGRATIONS)
 
 
+_DAMAGED = (
+    "its database is damaged. Restore the folder from a backup, or look for "
+    "project.before-*.sqlite inside it"
+)
+
+
 @contextlib.contextmanager
 def readable_errors(name: str) -> Iterator[None]:
-    """Turn SQLite's errors into one sentence about the project called ``name``."""
+    """Turn errors of SQLite, and of rows that make no sense, into one sentence.
+
+    Raises
+    ------
+    ProjectError
+        Naming the project ``name`` and what to do.
+    """
     try:
         yield
+    except (zlib.error, json.JSONDecodeError, ValidationError) as error:
+        raise ProjectError(f"{name}: {_DAMAGED}.") from error
     except sqlite3.Error as error:
         text = str(error).lower()
         if "full" in text:
@@ -67,10 +85,7 @@ def readable_errors(name: str) -> Iterator[None]:
         elif "locked" in text or "busy" in text:
             advice = "another program is using it. Close the other window and try again"
         elif "malformed" in text or "not a database" in text:
-            advice = (
-                "its database is damaged. Restore the folder from a backup, or look for "
-                "project.before-*.sqlite inside it"
-            )
+            advice = _DAMAGED
         elif "disk i/o" in text:
             advice = "the disk cannot be read or written. Check the drive or the network share"
         else:
@@ -107,11 +122,40 @@ def _migrate(connection: sqlite3.Connection, since: int) -> None:
         )
 
 
+def _keep_copy(path: Path, name: str) -> None:
+    copy = path.with_name(f"project.before-v{newest_version()}.sqlite")
+    draft = copy.with_suffix(".part")  # so that half a copy never carries the name
+    try:
+        shutil.copy2(path, draft)
+        draft.replace(copy)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise ProjectError(
+            f"{name}: no copy could be kept before bringing it up to date ({error.strerror}). "
+            "The project is as it was; free some space and open it again."
+        ) from error
+
+
 def create_database(path: Path) -> None:
     """Write an empty project database at ``path``, which must not exist."""
     with contextlib.closing(_connect(path)) as connection:
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         _migrate(connection, 0)
+
+
+def require_database(path: Path, name: str) -> None:
+    """Check that there is a database at ``path``, writing nothing.
+
+    Raises
+    ------
+    ProjectError
+        If there is none, or an empty file.
+    """
+    if not path.is_file() or path.stat().st_size == 0:
+        raise ProjectError(
+            f"{name}: the folder has no usable {DATABASE}, so it is no project or was never "
+            "written completely. Choose another folder, or restore this one from a backup."
+        )
 
 
 def open_database(path: Path, name: str) -> sqlite3.Connection:
@@ -122,13 +166,8 @@ def open_database(path: Path, name: str) -> sqlite3.Connection:
     Raises
     ------
     ProjectError
-        If the file is missing, damaged, foreign, or from a newer version.
+        If the file is damaged, foreign, or from a newer version.
     """
-    if not path.is_file() or path.stat().st_size == 0:
-        raise ProjectError(
-            f"{name}: the folder has no usable {DATABASE}, so it was never written completely. "
-            "Make a new project, or restore this one from a backup."
-        )
     with readable_errors(name):
         connection = _connect(path)
         try:
@@ -136,7 +175,7 @@ def open_database(path: Path, name: str) -> sqlite3.Connection:
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             if version < newest_version():
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-                shutil.copy2(path, path.with_name(f"project.before-v{newest_version()}.sqlite"))
+                _keep_copy(path, name)
                 _migrate(connection, version)
             # WAL with FULL: a commit that returned survives a killed process and a power cut.
             connection.execute("PRAGMA journal_mode = WAL")

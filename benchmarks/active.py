@@ -1,0 +1,206 @@
+"""How few labels active learning needs, and how long a suggestion takes.
+
+python benchmarks/active.py [--seeds 20] [--json] [--only rbc_wbc,three,subtypes,latency,speed]
+
+Reads real images from ../shared/data or NAPARI_CELLAL_DATA. Every learning curve starts
+from no labels at all, asks one cell at a time, and is measured after each answer on
+hold-out cells that nothing has learned from: BCCD's official test images; a third of the
+white cells of TXL-PBC, drawn by each seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # figures are for one core
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import numpy as np
+from defusedxml import ElementTree
+from imageio.v3 import imread
+
+from napari_cellal.active.requests import SuggestRequest
+from napari_cellal.active.simulate import Simulation, simulate
+from napari_cellal.active.suggest import run_suggest
+from napari_cellal.core.progress import run_job
+from napari_cellal.features.measure import measure_cells
+from napari_cellal.features.table import FeatureTable
+
+CLASSES = ("RBC", "WBC", "Platelets")
+RGB = ("red", "green", "blue")
+
+
+def data_folder() -> Path:
+    """Return where the sample data lies."""
+    default = Path(__file__).resolve().parents[2] / "shared" / "data"
+    return Path(os.environ.get("NAPARI_CELLAL_DATA", default))
+
+
+def picture(path: Path) -> np.ndarray:
+    return np.ascontiguousarray(np.moveaxis(imread(path)[..., :3], -1, 0))
+
+
+def bccd(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+    """Return features, class names, is-test, and cells measured a second."""
+    root = folder / "bccd" / "BCCD"
+    values, names, test, seconds = [], [], [], 0.0
+    for split in ("trainval", "test"):
+        for image in (root / "ImageSets" / "Main" / f"{split}.txt").read_text().split():
+            pixels = picture(root / "JPEGImages" / f"{image}.jpg")
+            tree = ElementTree.parse(root / "Annotations" / f"{image}.xml")
+            boxes = []
+            for item in tree.iter("object"):
+                corner = {k.tag: float(k.text) for k in item.find("bndbox")}
+                # VOC counts from 1 and includes both ends
+                box = (corner["ymin"] - 1, corner["xmin"] - 1, corner["ymax"], corner["xmax"])
+                if corner["ymax"] > corner["ymin"] and corner["xmax"] > corner["xmin"]:
+                    boxes.append(box)
+                    names.append(item.find("name").text)
+                    test.append(split == "test")
+            begin = time.process_time()
+            values.append(measure_cells(pixels, boxes, rgb=True, channels=RGB)[1])
+            seconds += time.process_time() - begin
+    return np.vstack(values), np.array(names), np.array(test), len(names) / seconds
+
+
+def white_cells(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return features and subtype of the white cells of images that hold exactly one."""
+    root = folder / "txl_pbc_smears"
+    values, names = [], []
+    with open(root / "index.csv", newline="") as file:
+        for row in csv.DictReader(file):
+            pixels = picture(root / "images" / f"{row['name']}.jpg")
+            lines = (root / "labels" / f"{row['name']}.txt").read_text().splitlines()
+            white = [line.split() for line in lines if line.split()[0] == "0"]
+            if len(white) != 1:
+                continue
+            cx, cy, w, h = (float(v) for v in white[0][1:])
+            _, height, width = pixels.shape
+            box = (
+                (cy - h / 2) * height, (cx - w / 2) * width,
+                (cy + h / 2) * height, (cx + w / 2) * width,
+            )  # fmt: skip
+            values.append(measure_cells(pixels, [box], rgb=True, channels=RGB)[1])
+            names.append(row["pbc_class"])
+    return np.vstack(values), np.array(names)
+
+
+def curve(result: Simulation, at: tuple[int, ...]) -> dict[str, Any]:
+    """Return the figures worth keeping of a replay."""
+    points = {
+        name: {
+            str(int(p["labels"])): {k: round(p[k], 4) for k in ("mean", "low", "high")}
+            for p in line
+            if p["labels"] in at
+        }
+        for name, line in result.curves.items()
+    }
+    return {
+        "metric": result.metric,
+        "seeds": result.seeds,
+        "pool": result.pool,
+        "holdout": result.holdout,
+        "at_labels": points,
+        "labels_to": result.labels_to,
+        "worst_labels_to": result.worst_labels_to,
+        "reached": result.reached,
+    }
+
+
+def latency(rounds: int = 60) -> dict[str, float]:
+    """Return milliseconds of `run_suggest`: 10,000 cells x 60 features, 200 labels."""
+    rng = np.random.default_rng(0)
+    kinds = rng.integers(0, 5, 10_000)
+    values = rng.normal(size=(10_000, 60)) + rng.normal(size=(5, 60))[kinds] * 0.6
+    ids = tuple(f"{k:016x}" for k in range(10_000))
+    names = {k: f"class {k}" for k in range(5)}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "features.npz"
+        FeatureTable(ids, tuple(f"f{k}" for k in range(60)), values.astype(np.float32)).save(path)
+        labelled = {ids[k]: int(kinds[k]) for k in range(200)}
+        held = {ids[k]: int(kinds[k]) for k in range(9_000, 9_500)}
+        begin = time.perf_counter()
+        run_suggest(SuggestRequest(str(path), {}, held, names))
+        first_cold = time.perf_counter() - begin
+        times: dict[str, list[float]] = {"warm": [], "batch10": [], "cold_start": []}
+        begin = time.perf_counter()
+        run_suggest(SuggestRequest(str(path), labelled, held, names))
+        first = time.perf_counter() - begin
+        for k in range(rounds):
+            # one more answer each time, as in use
+            labelled[ids[200 + k]] = int(kinds[200 + k])
+            few = {ids[j]: int(kinds[j]) for j in range(k % 4)}
+            for key, labels, n in (
+                ("warm", labelled, 1), ("batch10", labelled, 10), ("cold_start", few, 1),
+            ):  # fmt: skip
+                request = SuggestRequest(str(path), dict(labels), held, names, n=n)
+                begin = time.perf_counter()
+                run_suggest(request)
+                times[key].append(time.perf_counter() - begin)
+    out = {
+        "first_call_ms": round(first_cold * 1e3, 1),  # reads, standardises, groups
+        "first_call_with_labels_ms": round(first * 1e3, 1),
+    }
+    for key, seconds in times.items():
+        out[f"{key}_p50_ms"] = round(float(np.median(seconds)) * 1e3, 1)
+        out[f"{key}_p95_ms"] = round(float(np.quantile(seconds, 0.95)) * 1e3, 1)
+    return out
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    parser.add_argument("--only", default="speed,rbc_wbc,three,subtypes,latency")
+    options = parser.parse_args()
+    wanted = set(options.only.split(","))
+    found: dict[str, Any] = {}
+
+    def say(step: Any) -> None:
+        print(f"\r{step.done}/{step.total} {step.message:60s}", end="", file=sys.stderr)
+
+    def replay(features: np.ndarray, labels: np.ndarray, **settings: Any) -> Simulation:
+        settings = {"strategies": ("automatic", "margin", "typical", "random")} | settings
+        return run_job(simulate(features, labels, seeds=options.seeds, **settings), say)
+
+    if wanted & {"speed", "rbc_wbc", "three"}:
+        features, names, test, rate = bccd(data_folder())
+        found["cells_a_second"] = round(rate)
+        if "rbc_wbc" in wanted:
+            two = names != "Platelets"
+            result = replay(
+                features[two], (names[two] == "WBC").astype(int), holdout=test[two],
+                pool_share=0.5, steps=100, metric="average_precision", targets=(0.9, 0.99),
+                strategies=("automatic", "random"),
+            )  # fmt: skip
+            found["rbc_wbc"] = curve(result, (1, 2, 3, 4, 5, 6, 8, 10, 20, 50, 100))
+        if "three" in wanted:
+            ids = np.array([CLASSES.index(n) for n in names])
+            result = replay(
+                features, ids, holdout=test, pool_share=0.5, steps=60, metric="macro_f1"
+            )
+            found["bccd_three_classes"] = curve(result, (3, 5, 10, 20, 30, 40, 60))
+    if "subtypes" in wanted:
+        features, names = white_cells(data_folder())
+        ids = np.unique(names, return_inverse=True)[1]
+        result = replay(features, ids, holdout=1 / 3, steps=120, metric="accuracy")
+        found["white_cell_subtypes"] = curve(result, (5, 10, 20, 30, 40, 60, 80, 120))
+    if "latency" in wanted:
+        found["run_suggest_10000x60"] = latency()
+    print(file=sys.stderr)
+    if options.json:
+        print(json.dumps(found))
+    else:
+        print(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""What goes to and comes from a suggestion job. Light, so that the window may import it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class SuggestRequest:
+    """What to suggest from. Picklable, and small beside the table it points to.
+
+    Attributes
+    ----------
+    features_path : str
+        The npz that `FeatureTable.save` wrote.
+    labelled : {cell_id: class_id}
+        What people have said; may be empty. Cells that the table lacks are left out.
+    holdout : {cell_id: class_id}
+        Labels that are measured on and never learned from. A cell that stands in both
+        counts as hold-out.
+    class_names : {class_id: name}
+        Every class of the project, in its order.
+    cell_ids : tuple of str or None
+        The cells that may be suggested; None means every cell of the table.
+    strategy, estimator : str
+        Keys of `STRATEGIES` and `ESTIMATORS`.
+    n : int
+        How many suggestions to make.
+    """
+
+    features_path: str
+    labelled: Mapping[str, int]
+    holdout: Mapping[str, int] = field(default_factory=dict)
+    class_names: Mapping[int, str] = field(default_factory=dict)
+    cell_ids: tuple[str, ...] | None = None
+    strategy: str = "automatic"
+    estimator: str = "logistic"
+    n: int = 1
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestions:
+    """The cells to ask about next, best first; n of them, or fewer where the pool ends.
+
+    Attributes
+    ----------
+    cell_ids : tuple of str, n
+    indices : intp[n]
+        Their rows in the table.
+    scores : float64[n]
+        How much the strategy wants each; comparable within one answer only.
+    class_ids : tuple of int, K
+    probabilities : float64[n, K]
+        Rows sum to 1; all equal while fewer than two classes have labels.
+    reasons : tuple of str, n
+        Why each was chosen, in words that follow "why this one:".
+    neighbours : tuple of (cell_id, ...), n
+        Up to three labelled cells that look most like it, nearest first.
+    """
+
+    cell_ids: tuple[str, ...]
+    indices: NDArray[np.intp]
+    scores: NDArray[np.float64]
+    class_ids: tuple[int, ...]
+    probabilities: NDArray[np.float64]
+    reasons: tuple[str, ...]
+    neighbours: tuple[tuple[str, ...], ...]
+
+    def __len__(self) -> int:
+        return len(self.cell_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class HoldoutScore:
+    """How well the labels so far predict the hold-out labels.
+
+    Attributes
+    ----------
+    cells : int
+        How many cells that was measured on.
+    accuracy, low, high : float, 0..1
+        Accuracy and its 95 % Wilson interval.
+    macro_f1 : float, 0..1
+        F1 averaged over the classes that occur.
+    """
+
+    cells: int
+    accuracy: float
+    low: float
+    high: float
+    macro_f1: float
+
+
+@dataclass(frozen=True, slots=True)
+class SuggestResult:
+    """Suggestions, and how good the model behind them is.
+
+    Attributes
+    ----------
+    labels : int
+        How many labelled cells the model learned from.
+    holdout : HoldoutScore or None
+        None while there are no hold-out labels or no model.
+    remaining : int
+        Cells that may be suggested and have no label yet.
+    """
+
+    suggestions: Suggestions
+    labels: int
+    remaining: int
+    holdout: HoldoutScore | None

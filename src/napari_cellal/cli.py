@@ -1,0 +1,5 @@
+"""Command line (being written)."""
+
+
+def main() -> int:
+    return 2

@@ -1,0 +1,237 @@
+"""The course of a training: steps, looks at the validation images, and when to stop."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from napari_cellal.core.errors import ModelError
+from napari_cellal.core.progress import Job, Progress
+from napari_cellal.core.records import Detections, ModelRecord
+
+from .dataset import Labelled, Pictures, batches
+from .predict import TorchDetector, autocast
+from .requests import Reader, TrainPoint, read_or_fail
+from .settings import PredictSettings, TrainSettings
+
+if TYPE_CHECKING:
+    from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
+
+    from .augment import Sample
+
+State: TypeAlias = dict[str, Tensor]
+Metric: TypeAlias = Callable[
+    [Sequence[Detections], Sequence[Any], Sequence[Sequence[int]], Sequence[int]],
+    dict[int, float],
+]
+_KEEP_EVERY = 25  # steps between two copies of the weights, to go back to after a NaN
+
+
+def learning_rate(progress: float, settings: TrainSettings) -> float:
+    """Return the rate at ``progress`` 0..1: up in a straight line, down as a cosine.
+
+    Smith's one-cycle policy (arXiv:1708.07120) without the momentum.
+    """
+    if progress < settings.warmup:
+        share = 0.04 + 0.96 * progress / settings.warmup
+    else:
+        rest = (progress - settings.warmup) / (1 - settings.warmup)
+        share = 0.001 + 0.999 * 0.5 * (1 + math.cos(math.pi * min(rest, 1.0)))
+    return settings.learning_rate * share
+
+
+def copy_state(network: GeneralizedRCNN) -> State:
+    """Return the network's tensors, copied to the CPU."""
+    return {key: value.detach().cpu().clone() for key, value in network.state_dict().items()}
+
+
+class Validation:
+    """Scores a network on images that it does not learn from. Only complete ones count."""
+
+    def __init__(
+        self,
+        images: Sequence[Labelled],
+        record: ModelRecord,
+        network: GeneralizedRCNN,
+        device: torch.device,
+        reader: Reader,
+        metric: Metric,
+    ) -> None:
+        self.images = images
+        self._ids = record.class_ids
+        self._reader = reader
+        self._metric = metric
+        self._network = network
+        self._detector = TorchDetector(record, network, device, PredictSettings(keep_score=0.05))
+
+    def score(self, progress: Progress, most: int | None = None) -> Job[dict[int, float]]:
+        """Yield an image at a time and return AP50 by class, 0..1.
+
+        Parameters
+        ----------
+        progress : Progress
+            How far the training is; shown with each image.
+        most : int or None
+            Look at this many images only, the same ones each time.
+        """
+        images = self.images[:most]
+        found, boxes, classes = [], [], []
+        self._network.eval()
+        for k, row in enumerate(images, 1):
+            pixels = read_or_fail(self._reader, row.image.path, row.image.plane)
+            found.append(self._detector.detect(pixels, image_id=row.image.path))
+            boxes.append(row.boxes)
+            classes.append([self._ids[label - 1] for label in row.labels])
+            words = f"{progress.message}; validating, image {k} of {len(images)}"
+            yield Progress(progress.done, progress.total, words)
+        return self._metric(found, boxes, classes, self._ids)
+
+
+def mean(values: dict[int, float]) -> float:
+    """Return mAP of AP by class; 0 where no class has a true box."""
+    return sum(values.values()) / len(values) if values else 0.0
+
+
+@dataclass
+class Outcome:
+    """What a course ended with. ``stopped`` says why, if it ended early."""
+
+    state: State
+    steps: int
+    seconds: float
+    best_map50: float | None
+    stopped: str = ""
+
+
+class Course:
+    """One training run over prepared pictures."""
+
+    def __init__(
+        self,
+        network: GeneralizedRCNN,
+        device: torch.device,
+        pictures: Pictures,
+        validation: Validation,
+        settings: TrainSettings,
+    ) -> None:
+        self._network = network
+        self._device = device
+        self._pictures = pictures
+        self._validation = validation
+        self._settings = settings
+        learned = [p for p in network.parameters() if p.requires_grad]
+        groups: list[dict[str, Any]] = [
+            {"params": [p for p in learned if p.ndim > 1]},
+            # decay pulls norms and biases to 0 for nothing
+            {"params": [p for p in learned if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        self._optimizer = torch.optim.AdamW(
+            groups, lr=settings.learning_rate, weight_decay=settings.weight_decay
+        )
+        self._learned = learned
+
+    def run(self) -> Job[Outcome]:
+        """Yield a `TrainPoint` a step and return the best weights.
+
+        Raises
+        ------
+        ModelError
+            If the loss is no number before anything was learned.
+        """
+        settings = self._settings
+        begin = time.monotonic()
+        last_good: State | None = None
+        best: tuple[float, State] | None = None
+        looks_without_gain = 0
+        stopped = ""
+        step = 0
+        for batch in batches(self._pictures, settings):
+            progress = self._progress(step, time.monotonic() - begin)
+            if progress >= 1:
+                break
+            loss = self._step(batch, learning_rate(progress, settings))
+            if not math.isfinite(loss):
+                stopped = (
+                    f"Training stopped at step {step + 1}: the loss was not a number any more. "
+                    "The last good weights were kept. A lower learning rate helps."
+                )
+                break
+            step += 1
+            now = Progress(step, self._total(step, begin), f"Training, loss {loss:.3f}")
+            last = self._progress(step, time.monotonic() - begin) >= 1
+            if not (self._validation.images and (last or step % settings.validate_every == 0)):
+                if step % _KEEP_EVERY == 0:
+                    last_good = copy_state(self._network)
+                yield Progress(now.done, now.total, now.message, TrainPoint(step, loss))
+                continue
+            by_class = yield from self._validation.score(now, settings.validate_on)
+            score = mean(by_class)
+            last_good = copy_state(self._network)
+            if best is None or score > best[0]:
+                best, looks_without_gain = (score, last_good), 0
+            else:
+                looks_without_gain += 1
+            words = f"{now.message}, mAP50 {score:.2f} on the validation images"
+            yield Progress(now.done, now.total, words, TrainPoint(step, loss, score))
+            if looks_without_gain >= settings.patience:
+                stopped = f"Training ended early at step {step}: nothing got better any more."
+                break
+        state = self._kept(best, last_good, failed="not a number" in stopped)
+        self._network.load_state_dict(state)
+        seconds = time.monotonic() - begin
+        return Outcome(state, step, seconds, best[0] if best else None, stopped)
+
+    def _kept(
+        self, best: tuple[float, State] | None, last_good: State | None, *, failed: bool
+    ) -> State:
+        if best is not None:
+            return best[1]
+        if not failed:
+            return copy_state(self._network)
+        if last_good is None:
+            raise ModelError(
+                "Training failed: the loss was not a number from the beginning. Lower the "
+                "learning rate, or look for images without any contrast."
+            )
+        return last_good
+
+    def _progress(self, step: int, seconds: float) -> float:
+        """Return the share done, 0..1, by steps or by time, whichever is further."""
+        minutes = self._settings.minutes
+        by_time = seconds / (60 * minutes) if minutes else 0.0
+        return max(step / self._settings.steps, by_time)
+
+    def _total(self, step: int, begin: float) -> int:
+        """Return how many steps it will be in all, as far as can be told."""
+        share = self._progress(step, time.monotonic() - begin)
+        return max(step, min(self._settings.steps, round(step / share)))
+
+    def _step(self, batch: list[Sample], rate: float) -> float:
+        """Learn from one batch and return its loss; nothing is learned if it is no number."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        self._network.train()
+        images = [sample.pixels.to(self._device) for sample in batch]
+        targets = [
+            {key: value.to(self._device) for key, value in sample.target().items()}
+            for sample in batch
+        ]
+        with autocast(self._device):
+            losses: dict[str, Tensor] = self._network(images, targets)
+        total = torch.stack([loss.float() for loss in losses.values()]).sum()
+        value = float(total.detach())
+        if not math.isfinite(value):
+            return value
+        self._optimizer.zero_grad(set_to_none=True)
+        total.backward()  # type: ignore[no-untyped-call]
+        norm = torch.nn.utils.clip_grad_norm_(self._learned, self._settings.clip_norm)
+        if not bool(norm.isfinite()):
+            return math.nan
+        self._optimizer.step()
+        return value

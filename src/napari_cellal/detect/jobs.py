@@ -1,0 +1,68 @@
+"""The job of searching many images for cells."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_cellal.core.errors import CellalError
+from napari_cellal.core.progress import Job, Progress
+
+from .registry import load_detector
+from .requests import ImageFailure, ImageRequest, Reader, read_or_fail, read_plane
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_cellal.core.records import Detections
+
+    from .classical import ClassicalSettings
+    from .settings import PredictSettings
+
+log = logging.getLogger(__name__)
+
+
+def detect_images(
+    requests: Sequence[ImageRequest],
+    model: str | Path,
+    device: str = "auto",
+    settings: PredictSettings | None = None,
+    *,
+    classical: ClassicalSettings | None = None,
+    reader: Reader = read_plane,
+) -> Job[dict[str, Detections]]:
+    """Yield each image's `Detections`, or `ImageFailure`, and return all by image_id.
+
+    Parameters
+    ----------
+    model : str or Path
+        ``classical`` or a model's folder.
+    device : str
+        ``auto``, ``cuda``, ``mps`` or ``cpu``.
+    reader : callable
+        Gives the pixels of a plane; tests pass their own.
+
+    Raises
+    ------
+    ModelError
+        If the model cannot be loaded. A broken image does not end the job.
+    """
+    total = len(requests)
+    yield Progress(0, total, "Loading the model")
+    detector = load_detector(model, device, settings, classical)
+    results: dict[str, Detections] = {}
+    for done, request in enumerate(requests, 1):
+        try:
+            pixels = read_or_fail(reader, request.path, request.plane)
+            found = detector.detect(pixels, image_id=request.image_id, rgb=request.rgb)
+        except CellalError as error:
+            log.warning("%s: %s", request.path, error)
+            failure = ImageFailure(request.image_id, str(error))
+            yield Progress(done, total, f"{Path(request.path).name}: {error}", failure)
+            continue
+        results[request.image_id] = found
+        notes: list[str] = getattr(detector, "notes", [])
+        message = f"{Path(request.path).name}: {len(found)} cells"
+        yield Progress(done, total, ". ".join([message, *notes]), found)
+    return results

@@ -1,0 +1,187 @@
+"""A trained detector applied to images of any size."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from napari_cellal.core.errors import ModelError
+from napari_cellal.core.records import Detections, ModelRecord
+
+from .normalization import Normalization
+from .settings import PredictSettings
+from .tiles import Found, Tile, cut_boxes, merge_tiles, tiles_of
+from .weights import network_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+    from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
+
+log = logging.getLogger(__name__)
+_LEAST_TILE_PX = 128  # network px; smaller tiles show cells without their surroundings
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    """Return mixed precision: bfloat16 on a GPU that has it, float32 elsewhere."""
+    usable = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=usable)
+
+
+def resized(pixels: Tensor, scale: float) -> Tensor:
+    """Return float32[C, Y, X] at ``scale``, smoothed before it is made smaller."""
+    size = [max(1, round(side * scale)) for side in pixels.shape[1:]]
+    if size == list(pixels.shape[1:]):
+        return pixels
+    return interpolate(pixels[None], size, mode="bilinear", antialias=True)[0]
+
+
+class TorchDetector:
+    """Finds cells with a trained network.
+
+    Attributes
+    ----------
+    notes : list of str
+        What the person should know about the last image, e.g. that memory was short.
+    """
+
+    def __init__(
+        self,
+        record: ModelRecord,
+        network: GeneralizedRCNN,
+        device: torch.device,
+        settings: PredictSettings | None = None,
+    ) -> None:
+        self.record = record
+        self.model_id = record.model_id
+        self.device = device
+        self.settings = settings or PredictSettings()
+        self.notes: list[str] = []
+        self._shape = network_settings(record)
+        self._normalization = Normalization.from_dict(record.normalization)
+        self._network = network.to(device).eval()
+        self._tile_px = self._shape.tile_px
+        self._batch = self.settings.tile_batch
+
+    def detect(self, pixels: NDArray[Any], *, image_id: str, rgb: bool = False) -> Detections:
+        """Return the cells of one plane, [C, Y, X].
+
+        Raises
+        ------
+        ModelError
+            If the image does not fit the model, or not even one small tile fits the memory.
+        """
+        self.notes = []
+        unit = self._normalization.to_unit(pixels)
+        if str(pixels.dtype) != self._normalization.dtype:
+            self.notes.append(
+                f"The image is {pixels.dtype}, the model was trained on "
+                f"{self._normalization.dtype}: intensities were scaled by the image's own range."
+            )
+        while (found := self._try_search(unit)) is None:
+            self._make_smaller()
+        return self._detections(found, image_id)
+
+    def _try_search(self, unit: NDArray[np.float32]) -> Found | None:
+        """Return the boxes, or None where memory was short; its tensors are then let go."""
+        try:
+            return self._search(unit)
+        except torch.OutOfMemoryError:
+            return None
+
+    def _make_smaller(self) -> None:
+        """Halve the batch of tiles, then the tile.
+
+        Raises
+        ------
+        ModelError
+            If both are as small as they can be.
+        """
+        if self._batch > 1:
+            self._batch //= 2
+            note = f"Memory was short: {self._batch} tiles at once from now on."
+        elif self._tile_px // 2 >= _LEAST_TILE_PX:
+            self._tile_px //= 2
+            note = f"Memory was short: tiles of {self._tile_px} px from now on."
+        else:
+            raise ModelError(
+                "The memory does not hold even one small tile. Close other programs that use "
+                "the GPU, or choose the device 'cpu'."
+            )
+        log.warning(note)
+        self.notes.append(note)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _search(self, unit: NDArray[np.float32]) -> Found:
+        scale = self._shape.scale
+        shape = (unit.shape[1], unit.shape[2])
+        side = max(1, int(self._tile_px / scale))
+        tiles = tiles_of(shape, side, int(np.ceil(self._shape.largest_box_px)))
+        parts: list[Found] = []
+        for first in range(0, len(tiles), self._batch):
+            parts += self._run(unit, tiles[first : first + self._batch])
+        near_px = max(2.0, 1.5 / scale)
+        cut = [cut_boxes(p.boxes, t, shape, near_px) for p, t in zip(parts, tiles, strict=True)]
+        index = [np.full(len(p.boxes), k) for k, p in enumerate(parts)]
+        every = Found(
+            np.concatenate([p.boxes for p in parts]),
+            np.concatenate([p.scores for p in parts]),
+            np.concatenate([p.classes for p in parts]),
+            np.concatenate([p.probabilities for p in parts]),
+        )
+        return merge_tiles(
+            every,
+            np.concatenate(cut),
+            np.concatenate(index),
+            self.settings.same_class_iou,
+            self.settings.any_class_iou,
+        )
+
+    def _run(self, unit: NDArray[np.float32], tiles: Sequence[Tile]) -> list[Found]:
+        """Return what the network finds in some tiles, image px."""
+        windows = [
+            torch.from_numpy(np.ascontiguousarray(unit[:, t.y0 : t.y1, t.x0 : t.x1])) for t in tiles
+        ]
+        heads = self._network.roi_heads
+        heads.score_thresh = self.settings.keep_score
+        heads.nms_thresh = self.settings.same_class_iou
+        heads.any_class_thresh = self.settings.any_class_iou
+        with torch.inference_mode(), autocast(self.device):
+            images = [resized(w.to(self.device), self._shape.scale) for w in windows]
+            answers = self._network(images)
+        found = []
+        for tile, image, answer in zip(tiles, images, answers, strict=True):
+            # rounding the size makes the true scale differ a little from the one asked for
+            ratio_y = (tile.y1 - tile.y0) / image.shape[1]
+            ratio_x = (tile.x1 - tile.x0) / image.shape[2]
+            boxes = answer["boxes"].float().cpu().numpy()[:, [1, 0, 3, 2]]  # [N, 4], y first
+            boxes = boxes * np.asarray([ratio_y, ratio_x, ratio_y, ratio_x], np.float32)
+            boxes += np.asarray([tile.y0, tile.x0, tile.y0, tile.x0], np.float32)
+            found.append(
+                Found(
+                    boxes,
+                    answer["scores"].float().cpu().numpy(),
+                    answer["labels"].cpu().numpy() - 1,
+                    answer["probabilities"].float().cpu().numpy(),
+                )
+            )
+        return found
+
+    def _detections(self, found: Found, image_id: str) -> Detections:
+        ids = self.record.class_ids
+        y0, x0, y1, x1 = (found.boxes[:, k].tolist() for k in range(4))
+        return Detections(
+            image_id,
+            tuple(zip(y0, x0, y1, x1, strict=True)),
+            tuple(found.scores.tolist()),
+            tuple(ids[k] for k in found.classes.tolist()),
+            self.model_id,
+            tuple(tuple(zip(ids, row, strict=True)) for row in found.probabilities.tolist()),
+        )

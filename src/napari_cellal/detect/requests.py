@@ -1,0 +1,136 @@
+"""What detector jobs are given and what they yield. Picklable, and free of torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from numpy.typing import NDArray
+
+from napari_cellal.core.errors import CellalError, ImageError
+from napari_cellal.core.records import ModelRecord, new_id
+
+from .settings import TrainSettings
+
+if TYPE_CHECKING:
+    from napari_cellal.core.geometry import Box
+
+Plane: TypeAlias = tuple[int, int, int]
+"""(scene, t, z)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRequest:
+    """One plane to be searched for cells."""
+
+    image_id: str
+    path: str
+    rgb: bool = False
+    plane: Plane = (0, 0, 0)
+
+
+Reader: TypeAlias = Callable[[str, Plane], NDArray[Any]]
+"""Returns the pixels of a plane as [C, Y, X]."""
+
+
+def read_plane(path: str, plane: Plane) -> NDArray[Any]:
+    """Return the pixels of one plane, [C, Y, X], in the file's own type."""
+    from napari_cellal.io.pixels import read_pixels
+
+    scene, t, z = plane
+    return read_pixels(path, scene=scene, t=t, z=z)
+
+
+def read_or_fail(reader: Reader, path: str, plane: Plane) -> NDArray[Any]:
+    """Return the pixels of one plane, [C, Y, X].
+
+    Raises
+    ------
+    ImageError
+        Whatever is wrong with the file: image libraries raise all kinds of errors.
+    """
+    try:
+        return reader(path, plane)
+    except CellalError:
+        raise
+    except (OSError, ValueError, KeyError, IndexError, RuntimeError) as error:
+        name = path.replace("\\", "/").rsplit("/", 1)[-1]
+        raise ImageError(f"{name} cannot be read: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFailure:
+    """An image that could not be used, and why, in one sentence."""
+
+    image_id: str
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrainImage:
+    """One plane with its labels.
+
+    Attributes
+    ----------
+    boxes : tuple of Box
+        (y0, x0, y1, x1), image px.
+    class_ids : tuple of int
+        One a box. A box of a class that the model does not learn makes the image incomplete.
+    complete : bool
+        True where every cell has its box, so that the rest is background.
+    rejected : tuple of Box
+        Where a person said that there is no cell: background also in incomplete images.
+    """
+
+    path: str
+    boxes: tuple[Box, ...]
+    class_ids: tuple[int, ...]
+    complete: bool = True
+    rejected: tuple[Box, ...] = ()
+    rgb: bool = False
+    plane: Plane = (0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainRequest:
+    """All that a detector is trained from.
+
+    Attributes
+    ----------
+    models_folder : str
+        The model is written to ``models_folder/model_id`` once it is whole.
+    start : str
+        ``auto``, ``coco``, ``imagenet``, ``scratch``, a .safetensors file, or the folder of
+        a model to go on from.
+    """
+
+    images: tuple[TrainImage, ...]
+    class_ids: tuple[int, ...]
+    class_names: tuple[str, ...]
+    models_folder: str
+    val_images: tuple[TrainImage, ...] = ()
+    channels: tuple[str, ...] = ()
+    architecture: str = "fast"
+    start: str = "auto"
+    device: str = "auto"
+    settings: TrainSettings = field(default_factory=TrainSettings)
+    pixel_size_um: float | None = None
+    model_id: str = field(default_factory=new_id)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainPoint:
+    """One step of training. ``val_map50`` is None between two validations."""
+
+    step: int
+    loss: float
+    val_map50: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedModel:
+    """A model on disk."""
+
+    record: ModelRecord
+    folder: str

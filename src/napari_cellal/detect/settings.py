@@ -1,0 +1,80 @@
+"""What changes a detector's results. No torch here: the window makes forms from these."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class NetworkSettings(BaseModel):
+    """The shape of a network, fitted to the training boxes and kept on its card."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    scale: float = Field(1.0, gt=0)
+    """Network pixels per image pixel: one constant a model, so that a cell keeps its size."""
+    anchor_sizes: tuple[tuple[float, ...], ...] = ((16.0, 24.0), (48.0, 72.0), (128.0, 192.0))
+    """Network px; one tuple a feature level, finest first, all of one length."""
+    aspect_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
+    detections: int = Field(500, ge=1)
+    """Most cells found in one tile."""
+    norm: Literal["frozen", "group"] = "group"
+    """FrozenBatchNorm for pretrained weights, GroupNorm from scratch."""
+    tile_px: int = Field(640, ge=64)
+    """Side of the largest picture shown to the network at once, network px."""
+    largest_box_px: float = Field(64.0, gt=0)
+    """Tiles overlap by this much, image px."""
+
+
+class PredictSettings(BaseModel):
+    """How a trained detector is run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    keep_score: float = Field(0.1, ge=0, le=1)
+    """Boxes that score less are dropped."""
+    same_class_iou: float = Field(0.5, gt=0, le=1)
+    """Of two boxes of one class that overlap by more than this the better is kept."""
+    any_class_iou: float = Field(0.7, gt=0, le=1)
+    """The same for boxes of different classes: a cell has one class."""
+    tile_batch: int = Field(4, ge=1)
+    """Tiles shown to the network at once; halved when the memory is too small."""
+
+
+class TrainSettings(BaseModel):
+    """How a detector is trained."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: int = Field(600, ge=1)
+    """Most steps of ``batch_size`` pictures."""
+    minutes: float | None = Field(None, gt=0)
+    """If set, training ends after this time, and the learning rate falls accordingly; the
+    result then depends on the speed of the computer."""
+    batch_size: int = Field(2, ge=1)
+    learning_rate: float = Field(6e-4, gt=0)
+    weight_decay: float = Field(1e-4, ge=0)
+    warmup: float = Field(0.1, ge=0, lt=1)
+    """Share of the training in which the learning rate rises."""
+    clip_norm: float = Field(5.0, gt=0)
+    seed: int = 0
+    flips: bool = True
+    turns: bool = True
+    """Turn by 90, 180 and 270 degrees."""
+    scale_jitter: float = Field(1.25, ge=1, le=2)
+    """Pictures are shown between 1/x and x times their size."""
+    brightness_jitter: float = Field(0.15, ge=0, lt=1)
+    """Brightness and contrast are changed by up to this share."""
+    crop_px: int = Field(512, ge=64)
+    """Larger pictures are shown in random crops of this side, network px."""
+    validate_every: int = Field(100, ge=1)
+    """Steps between two looks at the validation images."""
+    validate_on: int = Field(24, ge=1)
+    """Images looked at each time; the finished model is measured on all of them."""
+    patience: int = Field(8, ge=1)
+    """Training ends when this many looks in a row brought nothing better."""
+    cache_mb: int = Field(2000, ge=0)
+    """Memory for decoded training images; the rest are read anew each time."""
+    scale: float | None = Field(None, gt=0)
+    """Network pixels per image pixel; fitted to the boxes unless set."""

@@ -1,0 +1,222 @@
+"""Starting weights: COCO, ImageNet, a file, an earlier model, or none."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import tempfile
+import urllib.request
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torchvision.models import get_weight
+
+from napari_cellal.core.errors import ModelError
+from napari_cellal.core.progress import Job, Progress
+
+from .network import first_conv, widened
+from .weights import CARD, load_record, load_state, load_tensors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
+
+    from napari_cellal.core.records import ModelRecord
+
+    from .architectures import Architecture
+
+_TIMEOUT_S = 10
+_CHUNK = 1 << 18
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Weights to start from.
+
+    Attributes
+    ----------
+    words : str
+        What they really are, for the card.
+    state : {name: tensor}
+        Named as in `network.build_detector`; empty for random weights.
+    parent : ModelRecord or None
+        The model that is trained further.
+    """
+
+    words: str
+    state: dict[str, Tensor]
+    parent: ModelRecord | None = None
+
+
+def find_start(start: str, architecture: Architecture) -> Job[Start]:
+    """Yield the progress of downloads and return the starting weights.
+
+    ``auto`` takes COCO if it can be had (cached or downloaded), else ImageNet, else none.
+
+    Raises
+    ------
+    ModelError
+        If what was asked for by name cannot be had.
+    """
+    if start == "scratch":
+        return Start("scratch (random weights)", {})
+    if start in ("coco", "imagenet"):
+        return (yield from _published(start, architecture))
+    if start == "auto":
+        reasons = []
+        for kind in ("coco", "imagenet"):
+            try:
+                return (yield from _published(kind, architecture))
+            except ModelError as error:
+                reasons.append(str(error))
+        yield Progress(0, 0, f"Starting from random weights. {reasons[-1]}")
+        return Start("scratch (random weights; no published ones could be had)", {})
+    return _from_path(Path(start), architecture)
+
+
+def _from_path(path: Path, architecture: Architecture) -> Start:
+    folder = path if path.is_dir() else path.parent
+    if (folder / CARD).is_file():
+        record = load_record(folder)
+        return Start(f"model {record.model_id}", load_state(folder, record), record)
+    if path.is_dir():
+        raise ModelError(f"'{path}' is not a model: it holds no {CARD}.")
+    if path.suffix != ".safetensors":
+        raise ModelError(
+            f"Training cannot start from '{path}'. Give auto, coco, imagenet, scratch, a "
+            "model's folder or a .safetensors file."
+        )
+    return Start(f"file {path.name}", _renamed(load_tensors(path), architecture))
+
+
+def _renamed(state: dict[str, Tensor], architecture: Architecture) -> dict[str, Tensor]:
+    """Return backbone weights under the names that they have in a detector."""
+    if any(key.startswith("backbone.") for key in state):
+        return state
+    prefix = architecture.body_prefix
+    if prefix and any(key.startswith(prefix) for key in state):
+        state = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+    return {f"backbone.body.{key}": value for key, value in state.items()}
+
+
+def _published(kind: str, architecture: Architecture) -> Job[Start]:
+    name = architecture.coco if kind == "coco" else architecture.imagenet
+    if not name:
+        raise ModelError(f"There are no {kind} weights for this architecture.")
+    state = yield from fetch(get_weight(name).url)
+    return Start(f"{kind} ({name})", _renamed(state, architecture))
+
+
+def fetch(url: str) -> Job[dict[str, Tensor]]:
+    """Yield progress and return a published state, from torch's cache or downloaded into it.
+
+    Raises
+    ------
+    ModelError
+        If it is neither cached nor to be had, or damaged.
+    """
+    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
+    if not path.is_file():
+        try:
+            yield from _download(url, path)
+        except OSError as error:
+            raise ModelError(
+                f"The starting weights {path.name} could not be downloaded ({error}). Connect "
+                "to the network once, or choose other starting weights."
+            ) from error
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        raise ModelError(f"The cached weights '{path}' are damaged; delete the file.") from error
+    return dict(state)
+
+
+def _download(url: str, path: Path) -> Job[None]:
+    """Write the file once it is whole; torchvision's file names end in their SHA-256's start."""
+    if not url.startswith("https://"):
+        raise ModelError(f"Weights are only downloaded over https, not from {url}.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.sha256()
+    with (
+        _temporary(path.parent) as partial,
+        partial.open("wb") as file,
+        urllib.request.urlopen(url, timeout=_TIMEOUT_S) as answer,
+    ):
+        total = int(answer.headers.get("Content-Length") or 0)
+        done = 0
+        while chunk := answer.read(_CHUNK):
+            file.write(chunk)
+            digest.update(chunk)
+            done += len(chunk)
+            yield Progress(done, total, f"Downloading {path.name}")
+        file.close()
+        if not digest.hexdigest().startswith(path.stem.rsplit("-", 1)[-1]):
+            raise ModelError(f"The download of {path.name} was damaged on the way. Try again.")
+        os.replace(partial, path)
+
+
+@contextmanager
+def _temporary(folder: Path) -> Iterator[Path]:
+    handle, name = tempfile.mkstemp(dir=folder, suffix=".partial")
+    os.close(handle)
+    try:
+        yield Path(name)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def put_in(network: GeneralizedRCNN, start: Start, class_ids: tuple[int, ...]) -> None:
+    """Copy all starting weights that fit into the network, which is changed.
+
+    The first convolution is fitted to the channels. Of an earlier model's class layer the
+    rows of the classes that both know are kept, so a new class does not cost the old ones.
+
+    Raises
+    ------
+    ModelError
+        If the weights belong to another architecture.
+    """
+    if not start.state:
+        return
+    own = network.state_dict()
+    source = dict(start.state)
+    conv = f"backbone.body.{first_conv(network.backbone.body)[0]}.weight"
+    if conv in source and source[conv].shape[2:] == own[conv].shape[2:]:
+        source[conv] = widened(source[conv], own[conv].shape[1])
+    if start.parent is not None:
+        source |= _class_rows(own, source, start.parent.class_ids, class_ids)
+    elif "roi_heads.box_predictor.cls_score.weight" in source:
+        # COCO's classes are other things, even where their number happens to be the same
+        source = {k: v for k, v in source.items() if ".box_predictor." not in k}
+    fitting = {k: v for k, v in source.items() if k in own and v.shape == own[k].shape}
+    body = [key for key in own if key.startswith("backbone.body.")]
+    if sum(key in fitting for key in body) < 0.95 * len(body):
+        raise ModelError(
+            f"The starting weights ({start.words}) belong to another architecture. Choose the "
+            "architecture that they were made for."
+        )
+    network.load_state_dict(fitting, strict=False)
+
+
+def _class_rows(
+    own: dict[str, Tensor], old: dict[str, Tensor], old_ids: tuple[int, ...], ids: tuple[int, ...]
+) -> dict[str, Tensor]:
+    """Return the predictor's tensors with the rows of known classes taken over."""
+    rows = [(0, 0)] + [(k + 1, old_ids.index(c) + 1) for k, c in enumerate(ids) if c in old_ids]
+    result = {}
+    for layer, each in (("cls_score", 1), ("bbox_pred", 4)):
+        for part in ("weight", "bias"):
+            key = f"roi_heads.box_predictor.{layer}.{part}"
+            if key not in old or old[key].shape[1:] != own[key].shape[1:]:
+                continue
+            result[key] = own[key].clone()
+            for new, known in rows:
+                target = slice(new * each, (new + 1) * each)
+                result[key][target] = old[key][known * each : (known + 1) * each]
+    return result

@@ -1,0 +1,129 @@
+"""Large images in overlapping tiles, and their boxes put together again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torchvision.ops import nms
+
+from napari_cellal.core.geometry import box_area
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_INSIDE = 0.6  # share of a cut box that must lie in a whole one to be a piece of it
+_EDGE_PX = 2.0  # a box that comes this near to a tile's inner edge is cut
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A window of an image, px, half-open."""
+
+    y0: int
+    x0: int
+    y1: int
+    x1: int
+
+
+def tiles_of(shape: tuple[int, int], side: int, overlap: int) -> list[Tile]:
+    """Return tiles of at most ``side`` px that cover ``shape`` (height, width).
+
+    Neighbours overlap by ``overlap`` px or more, so that every cell that is not larger
+    lies whole in one of them. An image that fits is one tile.
+    """
+    overlap = min(overlap, side // 2)
+    (ys, height), (xs, width) = (_starts(length, side, overlap) for length in shape)
+    return [Tile(y, x, y + height, x + width) for y in ys for x in xs]
+
+
+def _starts(length: int, side: int, overlap: int) -> tuple[list[int], int]:
+    """Return where tiles begin along one axis, evenly spread, and their length."""
+    if length <= side:
+        return [0], length
+    count = -(-(length - overlap) // (side - overlap))
+    return [round(k * (length - side) / (count - 1)) for k in range(count)], side
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Boxes of a tile or an image.
+
+    ``boxes`` float32[N, 4] (y0, x0, y1, x1), px; ``scores`` float32[N]; ``classes``
+    int64[N] from 0; ``probabilities`` float32[N, K].
+    """
+
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    classes: NDArray[np.int64]
+    probabilities: NDArray[np.float32]
+
+    def take(self, index: NDArray[np.integer]) -> Found:
+        """Return the boxes chosen, in the order of ``index``."""
+        return Found(
+            self.boxes[index], self.scores[index], self.classes[index], self.probabilities[index]
+        )
+
+
+def cut_boxes(
+    boxes: NDArray[np.floating], tile: Tile, shape: tuple[int, int], near_px: float = _EDGE_PX
+) -> NDArray[np.bool_]:
+    """Return bool[N]: which boxes, image px, touch an edge at which the image goes on."""
+    return np.asarray(
+        ((boxes[:, 0] <= tile.y0 + near_px) & (tile.y0 > 0))
+        | ((boxes[:, 1] <= tile.x0 + near_px) & (tile.x0 > 0))
+        | ((boxes[:, 2] >= tile.y1 - near_px) & (tile.y1 < shape[0]))
+        | ((boxes[:, 3] >= tile.x1 - near_px) & (tile.x1 < shape[1]))
+    )
+
+
+def merge_tiles(
+    found: Found,
+    cut: NDArray[np.bool_],
+    tile_index: NDArray[np.integer],
+    same_class_iou: float = 0.5,
+    any_class_iou: float = 0.7,
+) -> Found:
+    """Return the boxes of all tiles without doubles and pieces, by falling score.
+
+    Whole boxes go before cut ones, then better before worse. A box goes when it overlaps
+    one that stays by the IoU given. A cut one goes also when most of it lies in a box that
+    stays and was found in another tile: it is a piece of that cell. Two whole
+    boxes, one inside the other, both stay (a platelet upon a red cell).
+
+    Parameters
+    ----------
+    found : Found
+        All tiles' boxes, image px.
+    cut : bool[N]
+        See `cut_boxes`.
+    tile_index : int[N]
+        In which tile each was found.
+    """
+    if not len(found.boxes):
+        return found
+    boxes = torch.from_numpy(np.ascontiguousarray(found.boxes, dtype=np.float32))
+    rank = torch.from_numpy((found.scores + np.where(cut, 0, 2)).astype(np.float32))
+    offset = torch.from_numpy(found.classes).float()[:, None] * (boxes.max() + 1)
+    order = nms(boxes + offset, rank, same_class_iou)
+    order = order[nms(boxes[order], rank[order], any_class_iou)]
+    kept = order.numpy()  # whole first, then by score
+    whole, pieces = kept[~cut[kept]], kept[cut[kept]]
+    stay: list[int] = whole.tolist()
+    # larger pieces first: of a cell that no tile shows whole, the most of it stays
+    for k in pieces[np.argsort(-box_area(found.boxes[pieces]), kind="stable")]:
+        others = np.asarray([j for j in stay if tile_index[j] != tile_index[k]], dtype=np.int64)
+        if not len(others) or _inside(found.boxes[k], found.boxes[others]).max() < _INSIDE:
+            stay.append(int(k))
+    index = np.asarray(stay, dtype=np.int64)
+    return found.take(index[np.argsort(-found.scores[index], kind="stable")])
+
+
+def _inside(box: NDArray[np.floating], others: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return float64[N]: the share of ``box`` that lies in each of the others."""
+    low = np.maximum(box[:2], others[:, :2])
+    high = np.minimum(box[2:], others[:, 2:])
+    share = np.clip(high - low, 0, None).prod(axis=1) / max(float(box_area(box)[0]), 1e-9)
+    return np.asarray(share, dtype=np.float64)

@@ -1,0 +1,181 @@
+"""Training a detector: a job that yields a point a step and returns a model on disk."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torchvision
+
+from napari_cellal import __version__
+from napari_cellal.core.errors import ModelError
+from napari_cellal.core.progress import Job, Progress
+from napari_cellal.core.records import ModelRecord
+
+from .architectures import architecture
+from .average_precision import ap50
+from .course import Course, Metric, Validation, mean
+from .dataset import Pictures, Survey, survey, validation_images
+from .devices import choose_device, describe_device
+from .fitting import fit_network
+from .network import build_detector
+from .normalization import Normalization
+from .requests import Reader, TrainedModel, TrainRequest, read_plane
+from .start import Start, find_start, put_in
+from .weights import network_settings, save_model
+
+if TYPE_CHECKING:
+    from .settings import NetworkSettings
+
+
+def train_detector(
+    request: TrainRequest, *, reader: Reader = read_plane, metric: Metric = ap50
+) -> Job[TrainedModel]:
+    """Yield a `TrainPoint` a step and return the trained model, written to disk.
+
+    Closing the generator at any point leaves nothing behind. The weights kept are those
+    that did best on the validation images, or the last ones where there are none. A loss
+    that is not a number ends training; the last good weights are kept and the card says so.
+
+    Parameters
+    ----------
+    reader : callable
+        Gives the pixels of a plane.
+    metric : callable
+        AP by class of detections against true boxes; see `average_precision.ap50`.
+
+    Raises
+    ------
+    ModelError
+        If there is nothing to learn from, or the request does not fit together.
+    """
+    yield Progress(0, 0, "Preparing")
+    device = choose_device(request.device)
+    arch = architecture(request.architecture)
+    if Path(request.models_folder, request.model_id).exists():
+        raise ModelError(f"There is already a model '{request.model_id}'.")
+    seen = yield from survey(request, reader)
+    start = yield from find_start(request.start, arch)
+    shape, normalization = _shape_of(request, seen, start)
+    torch.manual_seed(request.settings.seed)
+    network = build_detector(
+        request.architecture,
+        normalization.n_channels,
+        len(request.class_ids),
+        shape,
+        normalization.mean,
+        normalization.std,
+    )
+    put_in(network, start, request.class_ids)
+    record = _card(request, seen, start, shape, normalization)
+    network.to(device)
+    held_out = yield from validation_images(request, reader)
+    validation = Validation(held_out, record, network, device, reader, metric)
+    pictures = Pictures(seen.images, normalization, shape.scale, reader, request.settings.cache_mb)
+    outcome = yield from Course(network, device, pictures, validation, request.settings).run()
+    done = Progress(outcome.steps, outcome.steps, "Measuring the new model")
+    yield done
+    by_class = yield from validation.score(done)
+    record = replace(
+        record,
+        metrics=_metrics(by_class, request, len(held_out)),
+        trained_on={
+            **record.trained_on,
+            "steps": outcome.steps,
+            "seconds": round(outcome.seconds, 1),
+            "device": describe_device(device),
+            "stopped": outcome.stopped,
+        },
+    )
+    folder = Path(request.models_folder, request.model_id)
+    record = save_model(record, outcome.state, folder)
+    yield Progress(outcome.steps, outcome.steps, outcome.stopped or "The model is trained")
+    return TrainedModel(record, str(folder))
+
+
+def _metrics(by_class: dict[int, float], request: TrainRequest, n_images: int) -> dict[str, Any]:
+    """Return what the card says of the validation images; empty where there are none."""
+    if not n_images:
+        return {}
+    names = dict(zip(request.class_ids, request.class_names, strict=True))
+    return {
+        "map50": mean(by_class),
+        "ap50": {names[c]: value for c, value in by_class.items()},
+        "images": n_images,
+        "split": "val",
+    }
+
+
+def _shape_of(
+    request: TrainRequest, seen: Survey, start: Start
+) -> tuple[NetworkSettings, Normalization]:
+    """Return the network's shape and normalization: the parent's, or fitted to the images."""
+    if start.parent is None:
+        shape = fit_network(
+            architecture(request.architecture),
+            [row.boxes for row in seen.images],
+            [row.shape for row in seen.images],
+            request.settings,
+        )
+        norm = "frozen" if start.state else "group"
+        return shape.model_copy(update={"norm": norm}), seen.normalization
+    parent = start.parent
+    if parent.architecture != request.architecture:
+        raise ModelError(
+            f"Model '{parent.model_id}' is of the architecture '{parent.architecture}', not "
+            f"'{request.architecture}'. Choose the former to train it further."
+        )
+    normalization = Normalization.from_dict(parent.normalization)
+    if normalization.n_channels != seen.normalization.n_channels:
+        raise ModelError(
+            f"Model '{parent.model_id}' was trained on {normalization.n_channels} channels, "
+            f"these images have {seen.normalization.n_channels}. Start from other weights."
+        )
+    return network_settings(parent), normalization
+
+
+def _card(
+    request: TrainRequest,
+    seen: Survey,
+    start: Start,
+    shape: NetworkSettings,
+    normalization: Normalization,
+) -> ModelRecord:
+    """Return the card as far as it is known before training."""
+    names = dict(zip(request.class_ids, request.class_names, strict=True))
+    counts = {
+        names[c]: sum(int((row.labels == k).sum()) for row in seen.images)
+        for k, c in enumerate(request.class_ids, 1)
+    }
+    return ModelRecord(
+        model_id=request.model_id,
+        kind="detector",
+        architecture=request.architecture,
+        class_ids=request.class_ids,
+        class_names=request.class_names,
+        channels=request.channels,
+        parent_id=start.parent.model_id if start.parent else None,
+        start=start.words,
+        pixel_size_um=request.pixel_size_um,
+        normalization=normalization.as_dict(),
+        settings={
+            "network": shape.model_dump(mode="json"),
+            "train": request.settings.model_dump(mode="json"),
+        },
+        trained_on={
+            "images": len(seen.images),
+            "complete_images": sum(row.complete for row in seen.images),
+            "boxes": sum(counts.values()),
+            "boxes_by_class": counts,
+            "rejected_boxes": sum(len(row.rejected) for row in seen.images),
+            "dropped_boxes": seen.dropped,
+            "validation_images": len(request.val_images),
+        },
+        versions={
+            "napari-cellal": __version__,
+            "torch": str(torch.__version__),
+            "torchvision": str(torchvision.__version__),
+        },
+    )

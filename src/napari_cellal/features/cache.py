@@ -1,0 +1,145 @@
+"""Measurements of many images, each cell measured once."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_cellal.core.errors import CellalError
+from napari_cellal.core.geometry import as_boxes
+from napari_cellal.core.progress import Job, Progress
+
+from .measure import MEASUREMENT_VERSION, measure_cells, measurement_names
+from .table import FeatureTable, MeasureRequest, join_tables, read_arrays, write_arrays
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+_CHUNK = 200  # cells between two progress values: about 0.4 s
+_BROKEN_IMAGE = (CellalError, OSError, ValueError, MemoryError)
+_BROKEN_CACHE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+
+
+def measure_images(
+    requests: Sequence[MeasureRequest], cache_folder: str | Path
+) -> Job[FeatureTable]:
+    """Measure the cells of many images; return one table, rows in the requests' order.
+
+    A cell is measured again only if its box, its image's fingerprint, the choice of
+    plane or channels, or `MEASUREMENT_VERSION` has changed. What is measured is kept in
+    ``cache_folder/measurements/<image_id>.npz``, which may be deleted at any time; a
+    broken file there is measured anew. An image that cannot be read is told in a
+    progress message and listed in the table's ``failures``; the others go on.
+    """
+    total = sum(len(r.cell_ids) for r in requests)
+    done = 0
+    tables: list[FeatureTable] = []
+    for request in requests:
+        name = Path(request.path).name
+        yield Progress(done, total, f"Measuring {name}")
+        try:
+            table = yield from _measure_image(request, Path(cache_folder), done, total)
+        except _BROKEN_IMAGE as error:
+            table = FeatureTable(
+                (), (), np.zeros((0, 0), np.float32), ((request.image_id, str(error)),)
+            )
+            yield Progress(done, total, f"{name} was skipped: {error}")
+        done += len(request.cell_ids)
+        tables.append(table)
+    yield Progress(total, total, "Measured")
+    return join_tables(tables)
+
+
+def _measure_image(
+    request: MeasureRequest, cache_folder: Path, done: int, total: int
+) -> Job[FeatureTable]:
+    names = measurement_names(request.channels, rgb=request.rgb)
+    boxes = as_boxes(request.boxes)
+    known = cached_rows(request, cache_folder)
+    keys = [box.tobytes() for box in boxes]
+    missing = [k for k, key in enumerate(keys) if key not in known]
+    if missing:
+        pixels = read_pixels(request)
+        for start in range(0, len(missing), _CHUNK):
+            part = missing[start : start + _CHUNK]
+            _, values = measure_cells(
+                pixels, boxes[part], rgb=request.rgb, channels=request.channels
+            )
+            known.update({keys[k]: row for k, row in zip(part, values, strict=True)})
+            here = done + start + len(part)
+            yield Progress(here, total, f"Measuring {Path(request.path).name}")
+    values = np.array([known[key] for key in keys], np.float32).reshape(-1, len(names))
+    if missing:
+        with contextlib.suppress(OSError):  # a full disk costs time later, not this result
+            write_arrays(
+                _cache_path(request, cache_folder),
+                {
+                    "key": np.array(_cache_key(request)),
+                    "names": np.array(names, dtype=np.str_),
+                    "cell_ids": np.array(request.cell_ids, dtype=np.str_),
+                    "boxes": boxes,
+                    "values": values,
+                },
+            )
+    return FeatureTable(request.cell_ids, names, values)
+
+
+def cached_rows(request: MeasureRequest, cache_folder: Path) -> dict[bytes, NDArray[np.float32]]:
+    """Return {box as bytes: float32[F]} of the rows that are still good for a request.
+
+    Rows are found by their box, not by the cell's id: a cell that is deleted and drawn
+    again, or undone and redone, is the same picture.
+    """
+    path = _cache_path(request, cache_folder)
+    try:
+        arrays = read_arrays(path)
+        if str(arrays["key"]) != _cache_key(request):
+            return {}
+        boxes, values = as_boxes(arrays["boxes"]), arrays["values"]
+        names = measurement_names(request.channels, rgb=request.rgb)
+        if values.shape != (len(boxes), len(names)) or not np.isfinite(values).all():
+            raise ValueError("rows and names do not fit the values")
+    except FileNotFoundError:
+        return {}
+    except _BROKEN_CACHE:
+        path.unlink(missing_ok=True)
+        return {}
+    return {box.tobytes(): row for box, row in zip(boxes, values, strict=True)}
+
+
+def read_pixels(request: MeasureRequest) -> NDArray[Any]:
+    """Return the plane of a request, [C, Y, X]."""
+    # here, not above: the readers are slow to import, and a warm cache needs none of them
+    from napari_cellal.io import pixels
+
+    return pixels.read_pixels(request.path, scene=request.scene, t=request.t, z=request.z)
+
+
+def _cache_path(request: MeasureRequest, cache_folder: Path) -> Path:
+    name = request.image_id
+    if not name.isalnum():  # an id from elsewhere may hold characters that no file can
+        name = hashlib.sha256(name.encode()).hexdigest()[:32]
+    return cache_folder / "measurements" / f"{name}.npz"
+
+
+def _cache_key(request: MeasureRequest) -> str:
+    """Return all that a row depends on besides its box."""
+    return json.dumps(
+        [
+            MEASUREMENT_VERSION,
+            request.fingerprint,
+            request.scene,
+            request.t,
+            request.z,
+            request.rgb,
+            request.channels,
+        ]
+    )

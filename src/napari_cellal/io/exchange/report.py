@@ -1,0 +1,191 @@
+"""What comes in from and goes out to other programs' annotation files, and what was lost."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_cellal.core.geometry import Box
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedBox:
+    """One box of an annotation file.
+
+    Attributes
+    ----------
+    box : (y0, x0, y1, x1)
+        px, half-open, from 0, whatever the file counts in.
+    class_name : str
+        As the file spells it; empty where the file has none.
+    difficult, truncated : bool
+        VOC's marks: hard to tell; cut off by the edge of the image.
+    note : str
+        Whatever else the file says about the box.
+    """
+
+    box: Box
+    class_name: str
+    difficult: bool = False
+    truncated: bool = False
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedImage:
+    """What annotation files say about one image.
+
+    Attributes
+    ----------
+    file : Path
+        The annotation file.
+    image_name : str
+        The image's file name without folders; some files leave out its suffix.
+    size : (Y, X) or None
+        px, None where the file does not say.
+    verified : bool
+        True where a person said that the image is done.
+    """
+
+    file: Path
+    image_name: str
+    size: tuple[int, int] | None
+    boxes: tuple[ImportedBox, ...]
+    verified: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something in a file that was not taken as it stands.
+
+    Attributes
+    ----------
+    file : str
+        Name of the annotation file.
+    sentence : str
+        What it is and what was done about it; names the file.
+    kind : str
+        One of ``zero-area, doubled, outside, reversed, bad-number, no-class, no-box,
+        no-size, no-name, zero-based, unknown-class, malformed, too-large, too-thin,
+        renamed``, or what another format adds.
+    """
+
+    file: str
+    sentence: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImportReport:
+    """How an import went: files looked at, images and boxes taken, and every problem."""
+
+    files: int
+    images: int
+    boxes: int
+    problems: tuple[Problem, ...] = ()
+
+    def of_kind(self, kind: str) -> tuple[Problem, ...]:
+        """Return the problems of one kind."""
+        return tuple(p for p in self.problems if p.kind == kind)
+
+    def counts(self) -> dict[str, int]:
+        """Return {kind: number of problems}."""
+        return dict(Counter(p.kind for p in self.problems))
+
+    def lines(self) -> list[str]:
+        """Return the report for a person: one line of counts, then one a problem."""
+        head = (
+            f"{counted(self.boxes, 'box', 'boxes')} in {counted(self.images, 'image')} "
+            f"from {counted(self.files, 'file')}"
+        )
+        return [head + ".", *(p.sentence for p in self.problems)]
+
+
+@dataclass(frozen=True, slots=True)
+class ExportBox:
+    """One cell on its way out; a format takes of it what it can hold.
+
+    Attributes
+    ----------
+    box : (y0, x0, y1, x1)
+        px, half-open, from 0.
+    class_name : str or None
+        None while the cell is not classed.
+    score : float or None
+        The model's, 0..1.
+    probabilities : tuple of (class name, probability)
+    status : str
+        `napari_cellal.core.records.Status` of the cell.
+    """
+
+    box: Box
+    class_name: str | None = None
+    score: float | None = None
+    probabilities: tuple[tuple[str, float], ...] = ()
+    status: str = ""
+    cell_id: str = ""
+    reviewed_by: str | None = None
+    reviewed_at: str | None = None
+    note: str = ""
+    difficult: bool = False
+    truncated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ExportImage:
+    """One image and its cells on their way out.
+
+    Attributes
+    ----------
+    name : str
+        The image's file name.
+    shape : (C, Y, X)
+    boxes : tuple of ExportBox
+    finished : bool
+        True where a person said that every cell has its box.
+    """
+
+    name: str
+    shape: tuple[int, int, int]
+    boxes: tuple[ExportBox, ...] = ()
+    finished: bool = False
+    path: Path | None = None
+    image_id: str = ""
+    split: str = ""
+    pixel_size_um: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExportReport:
+    """How an export went.
+
+    Attributes
+    ----------
+    files : tuple of Path
+        What was written.
+    lost : tuple of str
+        Sentences on what the format could not hold.
+    """
+
+    files: tuple[Path, ...]
+    images: int
+    boxes: int
+    lost: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+    def lines(self) -> list[str]:
+        """Return the report for a person: one line of counts, then losses and problems."""
+        head = (
+            f"{counted(self.boxes, 'box', 'boxes')} of {counted(self.images, 'image')} "
+            f"written to {counted(len(self.files), 'file')}."
+        )
+        return [head, *self.lost, *(p.sentence for p in self.problems)]
+
+
+def counted(n: int, one: str, many: str = "") -> str:
+    """Return ``1 file``, ``1,204 files``."""
+    return f"{n:,} {one if n == 1 else many or one + 's'}"

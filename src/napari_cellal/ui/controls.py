@@ -1,0 +1,255 @@
+"""Small Qt pieces that every dock is made of."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QSize, Qt, QTimer
+from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap
+from qtpy.QtWidgets import (
+    QComboBox,
+    QDoubleSpinBox,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QProgressBar,
+    QPushButton,
+    QScrollArea,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from qtpy.QtGui import QWheelEvent
+
+    from napari_cellal.core.progress import Progress
+
+    from .jobs import JobHandle
+
+DOCK_WIDTH = 340
+QUIET_S = 0.5
+"""A job shorter than this shows no progress bar."""
+
+
+def button(
+    text: str, tooltip: str, on_click: Callable[[], object], *, main: bool = False
+) -> QPushButton:
+    """Return a push button; the ``main`` one of a dock is set off from the others."""
+    widget = QPushButton(text)
+    widget.setToolTip(tooltip)
+    widget.setFocusPolicy(Qt.FocusPolicy.TabFocus)  # a click leaves the keys with the canvas
+    widget.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+    widget.setMinimumWidth(10)
+    if main:
+        widget.setObjectName("cellal_main")
+        # Legible on napari's dark and light theme alike.
+        widget.setStyleSheet(
+            "QPushButton#cellal_main { background: #00629B; color: white; font-weight: bold;"
+            " padding: 6px; } QPushButton#cellal_main:hover { background: #0077BB; }"
+            " QPushButton#cellal_main:disabled { background: #6B7480; color: #D0D4D8; }"
+        )
+    widget.clicked.connect(lambda: on_click())
+    return widget
+
+
+def row(*widgets: QWidget | int) -> QWidget:
+    """Return the widgets side by side; an int is a stretch."""
+    box = QWidget()
+    layout = QHBoxLayout(box)
+    layout.setContentsMargins(0, 0, 0, 0)
+    layout.setSpacing(4)
+    for item in widgets:
+        if isinstance(item, int):
+            layout.addStretch(item)
+        else:
+            layout.addWidget(item)
+    return box
+
+
+def heading(text: str) -> QLabel:
+    """Return a section's title."""
+    label = QLabel(f"<b>{text}</b>")
+    label.setContentsMargins(0, 6, 0, 0)
+    return label
+
+
+def note(text: str = "") -> QLabel:
+    """Return a line of explanation that wraps."""
+    label = QLabel(text)
+    label.setWordWrap(True)
+    label.setMinimumWidth(10)
+    return label
+
+
+def swatch(color: str, size: int = 14) -> QIcon:
+    """Return a square of a class's colour."""
+    pixmap = QPixmap(size, size)
+    pixmap.fill(QColor(color))
+    painter = QPainter(pixmap)
+    painter.setPen(QColor("#808080"))
+    painter.drawRect(0, 0, size - 1, size - 1)
+    painter.end()
+    return QIcon(pixmap)
+
+
+class ComboBox(QComboBox):
+    """A combo box that the wheel does not change while the dock is scrolled."""
+
+    def __init__(self, tooltip: str) -> None:
+        super().__init__()
+        self.setToolTip(tooltip)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.setMinimumWidth(60)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+
+    def wheelEvent(self, event: QWheelEvent) -> None:
+        """Leave the wheel to the dock."""
+        event.ignore()
+
+
+class SpinBox(QDoubleSpinBox):
+    """A number field that the wheel does not change while the dock is scrolled."""
+
+    def __init__(
+        self, low: float, high: float, step: float, value: float, tooltip: str, decimals: int = 2
+    ) -> None:
+        super().__init__()
+        self.setRange(low, high)
+        self.setSingleStep(step)
+        self.setDecimals(decimals)
+        self.setValue(value)
+        self.setToolTip(tooltip)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+
+    def wheelEvent(self, event: QWheelEvent) -> None:
+        """Leave the wheel to the dock."""
+        event.ignore()
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+class JobBar(QFrame):
+    """Progress of one job: done of all, rate, time left, and a way out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._bar = QProgressBar()
+        self._bar.setTextVisible(True)
+        self._bar.setToolTip("How far the job is")
+        self._text = note()
+        self._cancel = button("Cancel", "Stop; what is finished by then is kept", self._on_cancel)
+        self._cancel.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
+        self._cancel.setFixedWidth(70)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(row(self._bar, self._cancel))
+        layout.addWidget(self._text)
+        self._handle: JobHandle | None = None
+        self._delay = QTimer(self)
+        self._delay.setSingleShot(True)
+        self._delay.setInterval(int(QUIET_S * 1000))
+        self._delay.timeout.connect(self._reveal)
+        self.hide()
+
+    @property
+    def busy(self) -> bool:
+        """True while a job is shown or about to be."""
+        return self._handle is not None and not self._handle.done
+
+    def follow(self, handle: JobHandle) -> None:
+        """Show a job from now to its end."""
+        self._handle = handle
+        self._bar.setRange(0, 0)
+        self._text.setText(handle.title)
+        self._cancel.setEnabled(True)
+        handle.progressed.connect(self._on_progress)
+        handle.ended.connect(self._on_end)
+        self._delay.start()
+
+    def _reveal(self) -> None:
+        if self.busy:
+            self.show()
+
+    def _on_progress(self, step: Progress) -> None:
+        handle = self._handle
+        if handle is None:
+            return
+        if step.total:
+            self._bar.setRange(0, step.total)
+            self._bar.setValue(step.done)
+            self._bar.setFormat(f"{step.done} of {step.total}")
+        text = step.message or handle.title
+        if step.done and step.total and handle.started_at is not None:
+            spent = time.monotonic() - handle.started_at
+            left = spent / step.done * (step.total - step.done)
+            if spent > 2:
+                text += f" · about {_clock(left)} left"
+        self._text.setText(text)
+
+    def _on_end(self) -> None:
+        self._delay.stop()
+        self._handle = None
+        self.hide()
+
+    def _on_cancel(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+            self._cancel.setEnabled(False)
+            self._text.setText("Stopping…")
+
+
+class Dock(QScrollArea):
+    """A dock's scrolling body; nothing in it needs more than 340 px of width."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = QWidget()
+        self.column = QVBoxLayout(self.body)
+        self.column.setContentsMargins(8, 8, 8, 8)
+        self.column.setSpacing(6)
+        self.setWidget(self.body)
+        self.setWidgetResizable(True)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setMinimumWidth(DOCK_WIDTH)
+
+    def add(self, *widgets: QWidget) -> None:
+        """Append widgets to the column."""
+        for widget in widgets:
+            self.column.addWidget(widget)
+
+    def sizeHint(self) -> QSize:
+        """Return a size that leaves most of a 1280 px window to the image."""
+        return QSize(DOCK_WIDTH + 16, 640)
+
+
+class Needs(QWidget):
+    """One line that says what a dock needs before it can work, and the button that gets it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._text = note()
+        self._button = button("", "", self._go)
+        self._act: Callable[[], object] = lambda: None
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self._text)
+        layout.addWidget(self._button)
+
+    def say(self, text: str, label: str, act: Callable[[], object], tooltip: str) -> None:
+        """Show the line and the button."""
+        self._text.setText(text)
+        self._button.setText(label)
+        self._button.setToolTip(tooltip)
+        self._act = act
+        self.show()
+
+    def _go(self) -> None:
+        self._act()

@@ -1,0 +1,201 @@
+"""The session's image as napari Image layers: read in a thread, kept while they fit."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import numpy as np
+from napari.layers import Image
+from qtpy.QtCore import QObject, Signal
+
+from napari_cellal.core.errors import CellalError, ImageError
+from napari_cellal.io.pixels import read_pixels
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import napari
+    from numpy.typing import NDArray
+
+    from napari_cellal.core.records import ImageRecord
+
+    from .session import Session
+
+CACHE_BYTES = 512 * 2**20
+COLORMAPS = ("blue", "green", "red", "yellow", "magenta", "cyan", "gray")
+_SAMPLE = 200_000  # px looked at for the contrast limits
+
+
+def _read(path: Path, record: ImageRecord) -> NDArray[np.generic]:
+    pixels = read_pixels(path, scene=record.scene, t=record.t, z=record.z)
+    if pixels.shape != tuple(record.shape):
+        raise ImageError(
+            f"{record.name} is {pixels.shape[1]} x {pixels.shape[2]} px with {pixels.shape[0]} "
+            f"channels now, but was {record.shape[1]} x {record.shape[2]} with "
+            f"{record.shape[0]} when it was added. Put the original file back."
+        )
+    return pixels
+
+
+def contrast_limits(plane: NDArray[np.generic]) -> tuple[float, float]:
+    """Return the 0.1 and 99.9 percentiles of a (Y, X) plane, never equal, NaN ignored."""
+    step = max(1, int(np.sqrt(plane.size / _SAMPLE)))
+    values = np.asarray(plane[::step, ::step], dtype=float)
+    values = values[np.isfinite(values)]
+    if values.size == 0:
+        return 0.0, 1.0
+    low, high = np.percentile(values, (0.1, 99.9))
+    return float(low), float(high if high > low else low + 1)
+
+
+def channel_color(place: int, total: int) -> str:
+    """Return the napari colormap of a channel of so many."""
+    return "gray" if total == 1 else COLORMAPS[place % len(COLORMAPS)]
+
+
+class ImageView(QObject):
+    """Shows the session's image in a viewer; files are read away from the window's thread.
+
+    ``shown`` tells that an image's pixels are on screen.
+    """
+
+    shown = Signal(str)
+    _arrived = Signal(str, object)
+
+    def __init__(self, viewer: napari.Viewer, session: Session) -> None:
+        super().__init__()
+        self.viewer = viewer
+        self.session = session
+        self.layers: list[Image] = []
+        self._signature: tuple[object, ...] = ()
+        self._cache: OrderedDict[str, NDArray[np.generic]] = OrderedDict()
+        self._reading: dict[str, Future[None]] = {}
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="cellal-read")
+        self._arrived.connect(self._on_arrived)
+        session.image_changed.connect(self._on_image)
+        session.project_changed.connect(self._on_project)
+
+    def close(self) -> None:
+        """Stop reading and listening."""
+        self.session.image_changed.disconnect(self._on_image)
+        self.session.project_changed.disconnect(self._on_project)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def pixels(self, image_id: str) -> NDArray[np.generic] | None:
+        """Return an image's pixels [C, Y, X] where they are in memory, else None."""
+        return self._cache.get(image_id)
+
+    def _on_project(self, _project: object) -> None:
+        self._cache.clear()
+        self._reading.clear()
+
+    def _on_image(self, image_id: str | None) -> None:
+        if image_id is None:
+            self._remove_layers()
+            return
+        if image_id in self._cache:
+            self._cache.move_to_end(image_id)
+            self._show(image_id)
+        else:
+            self._request(image_id)
+        self._prefetch(image_id)
+
+    def _prefetch(self, image_id: str) -> None:
+        project = self.session.project
+        assert project is not None
+        ids = list(project.images)
+        for neighbour in ids[ids.index(image_id) + 1 : ids.index(image_id) + 3]:
+            if neighbour not in self._cache:
+                self._request(neighbour)
+
+    def _request(self, image_id: str) -> None:
+        project = self.session.project
+        if image_id in self._reading or project is None:
+            return
+        path, record = project.image_path(image_id), project.images[image_id]
+
+        def read() -> None:
+            try:
+                result: object = _read(path, record)
+            except CellalError as error:
+                result = error
+            try:
+                self._arrived.emit(image_id, result)
+            except RuntimeError:  # the window closed meanwhile
+                return
+
+        self._reading[image_id] = self._pool.submit(read)
+
+    def _on_arrived(self, image_id: str, result: object) -> None:
+        self._reading.pop(image_id, None)
+        project = self.session.project
+        if project is None or image_id not in project.images:
+            return
+        if isinstance(result, CellalError):
+            if image_id == self.session.image_id:
+                self._remove_layers()
+                self.session.tell(str(result), error=True)
+            return
+        assert isinstance(result, np.ndarray)
+        self._cache[image_id] = result
+        while len(self._cache) > 1 and sum(a.nbytes for a in self._cache.values()) > CACHE_BYTES:
+            self._cache.popitem(last=False)
+        if image_id == self.session.image_id:
+            self._show(image_id)
+
+    def _show(self, image_id: str) -> None:
+        project = self.session.project
+        assert project is not None
+        record = project.images[image_id]
+        pixels = self._cache[image_id]
+        as_rgb = record.rgb and pixels.shape[0] == 3
+        planes = [np.moveaxis(pixels, 0, -1)] if as_rgb else list(pixels)
+        names = [record.name] if as_rgb else list(record.channels)
+        signature = (as_rgb, tuple(record.channels), pixels.dtype.str)
+        reusable = signature == self._signature and all(
+            layer in self.viewer.layers for layer in self.layers
+        )
+        same_size = reusable and self.layers[0].data.shape[:2] == planes[0].shape[:2]
+        if reusable:
+            for layer, plane, name in zip(self.layers, planes, names, strict=True):
+                layer.data = plane
+                layer.name = name
+                if not as_rgb:
+                    layer.contrast_limits = contrast_limits(plane)
+        else:
+            self._remove_layers()
+            self.layers = [
+                self._layer(plane, name, as_rgb, place, len(planes))
+                for place, (plane, name) in enumerate(zip(planes, names, strict=True))
+            ]
+            active = self.viewer.layers.selection.active
+            for place, layer in enumerate(self.layers):
+                self.viewer.layers.insert(place, layer)
+            if active is not None and active in self.viewer.layers:
+                self.viewer.layers.selection.active = active
+        self._signature = signature
+        if not same_size:
+            self.viewer.reset_view()
+        self.shown.emit(image_id)
+
+    @staticmethod
+    def _layer(
+        plane: NDArray[np.generic], name: str, as_rgb: bool, place: int, total: int
+    ) -> Image:
+        if as_rgb:
+            if plane.dtype != np.uint8:  # napari shows colour pictures as 8 bit or 0..1
+                low, high = contrast_limits(plane[..., 0])
+                plane = np.clip((plane - low) / (high - low), 0, 1).astype(np.float32)
+            return Image(plane, name=name, rgb=True)
+        limits = contrast_limits(plane)
+        color = channel_color(place, total)
+        return Image(plane, name=name, colormap=color, blending="additive", contrast_limits=limits)
+
+    def _remove_layers(self) -> None:
+        for layer in self.layers:
+            if layer in self.viewer.layers:
+                self.viewer.layers.remove(layer)
+        self.layers = []
+        self._signature = ()

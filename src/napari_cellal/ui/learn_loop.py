@@ -1,0 +1,325 @@
+"""The loop of Learn: measure, suggest, answer, refit, and the curve of what it brought."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from psygnal import Signal
+
+from napari_cellal.core.records import Status
+from napari_cellal.workflows import learning
+
+if TYPE_CHECKING:
+    from napari_cellal.active.requests import HoldoutScore, SuggestResult
+    from napari_cellal.core.history import Edit
+    from napari_cellal.workflows.worker import Failed
+
+    from .jobs import JobHandle, Jobs
+    from .session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """The cell that is asked about.
+
+    Attributes
+    ----------
+    probabilities : tuple of (class_id, probability), most probable first
+        Empty for a check: the person's answer must not lean on the model's.
+    neighbours : tuple of cell_id
+        Labelled cells that look most like it.
+    """
+
+    cell_id: str
+    reason: str
+    probabilities: tuple[tuple[int, float], ...] = ()
+    neighbours: tuple[str, ...] = ()
+    is_check: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CurvePoint:
+    """The learner after so many labels, measured on the hold-out."""
+
+    labels: int
+    score: HoldoutScore
+
+
+class LearnLoop:
+    """Asks a person about one cell after the other.
+
+    Attributes
+    ----------
+    question_changed : Signal(Question or None)
+    curve_changed : Signal()
+    state_changed : Signal(str)
+        One line on what the loop is doing or needs.
+    job_started : Signal(JobHandle)
+        A long job of the loop, for a progress bar.
+    """
+
+    question_changed = Signal(object)
+    curve_changed = Signal()
+    state_changed = Signal(str)
+    job_started = Signal(object)
+
+    def __init__(self, session: Session, jobs: Jobs) -> None:
+        self.session = session
+        self.jobs = jobs
+        self.question: Question | None = None
+        self.strategy = "automatic"
+        self.curve: list[CurvePoint] = []
+        self.remaining = 0
+        self.labels = 0
+        self.holdout_labels = 0
+        self._measured: learning.Measured | None = None
+        self._stale = True
+        self._skipped: list[str] = []
+        self._asked: list[str] = []
+        self._pending: JobHandle | None = None
+        self._again = False
+        self.active = False
+        """True from Start until the project changes or the person stops."""
+        session.project_changed.connect(self._on_project)
+        session.edited.connect(self._on_edit)
+
+    def disconnect(self) -> None:
+        """Stop listening to the session."""
+        self.session.project_changed.disconnect(self._on_project)
+        self.session.edited.disconnect(self._on_edit)
+
+    @property
+    def is_asking(self) -> bool:
+        """True while the cell in hand is the one asked about, so that a key answers."""
+        return (
+            self.active
+            and self.question is not None
+            and self.session.selection[:1] == (self.question.cell_id,)
+        )
+
+    @property
+    def features_path(self) -> str | None:
+        """The measured table, None before the first start."""
+        return None if self._measured is None else self._measured.path
+
+    # -- starting -------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Measure what is not measured yet, then ask the first question."""
+        project = self.session.project
+        if project is None or self._pending is not None:
+            return
+        self.active = True
+        if not self._stale and self._measured is not None:
+            self._ask()
+            return
+        requests = learning.measure_requests(project)
+        if not requests:
+            self.active = False
+            self.state_changed.emit("No cells yet. Detect some first.")
+            return
+        self._stale = False
+        self._pending = self.jobs.run(
+            "Measuring the cells",
+            learning.measure,
+            requests,
+            str(project.cache_folder),
+            lane="quick",
+        )
+        self._pending.finished.connect(self._on_measured)
+        self._pending.failed.connect(self._on_failed)
+        self._pending.cancelled.connect(self._on_cancelled)
+        self.job_started.emit(self._pending)
+        self.state_changed.emit("Measuring the cells…")
+
+    def stop(self) -> None:
+        """Ask no further; the keys mean Review again."""
+        self.active = False
+        self._set_question(None)
+        self.state_changed.emit("")
+
+    def _on_measured(self, measured: learning.Measured) -> None:
+        self._pending = None
+        self._measured = measured
+        if measured.failures:
+            self.session.tell(
+                f"{len(measured.failures)} images could not be measured: {measured.failures[0][1]}",
+                error=True,
+            )
+        if self._stale:  # boxes changed while they were measured
+            self.start()
+        elif self.active:
+            self._ask()
+
+    def _on_failed(self, failed: Failed) -> None:
+        self._pending = None
+        self._stale = self._measured is None
+        self.session.tell(failed.message, error=True)
+        self.state_changed.emit(failed.message)
+
+    def _on_cancelled(self) -> None:
+        self._pending = None
+        self._stale = True
+        self.active = False
+        self.state_changed.emit("Stopped. What was measured is kept.")
+
+    # -- asking ---------------------------------------------------------------------------
+
+    def _ask(self) -> None:
+        project = self.session.project
+        if project is None or self._measured is None or not self.active:
+            return
+        if self._pending is not None:
+            self._again = True
+            return
+        pool = learning.pool_of(project)
+        self.labels, self.holdout_labels = len(pool.labelled), len(pool.holdout)
+        check = None
+        if learning.check_is_due(pool):
+            known = set(self._measured.cell_ids) - set(self._skipped)
+            check = next((c for c in pool.checks if c in known), None)
+        request = learning.request_suggestions(
+            project,
+            self._measured.path,
+            pool,
+            strategy=self.strategy,
+            leave_out=self._skipped,
+        )
+        self._pending = self.jobs.run(
+            "Choosing the next cell", learning.suggest, request, lane="quick"
+        )
+        self._pending.finished.connect(lambda result: self._on_suggested(result, check))
+        self._pending.failed.connect(self._on_failed)
+        self._pending.cancelled.connect(self._on_cancelled)
+
+    def _on_suggested(self, result: SuggestResult, check: str | None) -> None:
+        self._pending = None
+        if self._again:
+            self._again = False
+            self._ask()
+            return
+        self.remaining = result.remaining
+        if result.holdout is not None:
+            point = CurvePoint(result.labels, result.holdout)
+            self.curve = [p for p in self.curve if p.labels < point.labels] + [point]
+        self.curve_changed.emit()
+        if not self.active:
+            return
+        if check is not None:
+            reason = "a check: it measures how good the model is and is not learned from"
+            self._set_question(Question(check, reason, is_check=True))
+            return
+        found = result.suggestions
+        if not len(found):
+            self._set_question(None)
+            self.state_changed.emit(
+                "Every cell has an answer. Detect more images, or go back with B."
+                if not self._skipped
+                else f"Only the {len(self._skipped)} cells that you skipped are left."
+            )
+            self._skipped.clear()
+            return
+        pairs = zip(found.class_ids, found.probabilities[0].tolist(), strict=True)
+        ranked = tuple(sorted(pairs, key=lambda p: -p[1]))
+        self._set_question(
+            Question(found.cell_ids[0], found.reasons[0], ranked, found.neighbours[0])
+        )
+
+    def _set_question(self, question: Question | None) -> None:
+        self.question = question
+        if question is not None and self.session.project is not None:
+            cell = self.session.project.cells.get(question.cell_id)
+            if cell is None:  # deleted meanwhile
+                self._ask()
+                return
+            self.session.go_to(cell)
+            self.state_changed.emit("")
+        self.question_changed.emit(question)
+
+    # -- answering ------------------------------------------------------------------------
+
+    def answer(self, class_id: int) -> None:
+        """Give the asked cell a class and go to the next."""
+        if self.question is not None and self.session.give_class(class_id):
+            self._next()
+
+    def accept(self) -> None:
+        """Give the asked cell the model's guess and go to the next."""
+        if self.question is None:
+            return
+        if self.question.probabilities:
+            best, p = self.question.probabilities[0]
+            if len(self.question.probabilities) == 1 or p > self.question.probabilities[1][1]:
+                self.answer(best)
+                return
+        cell = self.session.current
+        if cell is not None and cell.class_id is not None and not self.question.is_check:
+            self.answer(cell.class_id)
+        else:
+            self.session.tell("The model has no guess here yet. Press the number of the class.")
+
+    def mark_unsure(self) -> None:
+        """Set the asked cell aside and go to the next."""
+        if self.question is not None and self.session.mark_unsure():
+            self._next()
+
+    def reject(self) -> None:
+        """Say that the asked box is no cell and go to the next."""
+        if self.question is not None and self.session.remove():
+            self._next()
+
+    def skip(self) -> None:
+        """Go to the next without an answer; the cell comes again at the end."""
+        if not self.active:
+            self.start()
+        elif self.question is not None:
+            self._skipped.append(self.question.cell_id)
+            self._next()
+        else:
+            self._ask()
+
+    def back(self) -> None:
+        """Ask again about the cell before."""
+        if not self._asked or self.session.project is None:
+            self.session.tell("There is no question before this one.")
+            return
+        cell_id = self._asked.pop()
+        if cell_id in self._skipped:
+            self._skipped.remove(cell_id)
+        cell = self.session.project.cells.get(cell_id)
+        if cell is None:
+            self.back()
+            return
+        said = ""
+        if cell.is_label and cell.class_id is not None:
+            said = f"; you said {self.session.project.classes[cell.class_id].name}"
+        self._set_question(Question(cell_id, f"you asked to see it again{said}"))
+
+    def _next(self) -> None:
+        if self.question is not None:
+            self._asked.append(self.question.cell_id)
+        self._ask()
+
+    # -- the project ----------------------------------------------------------------------
+
+    def _on_project(self, _project: object) -> None:
+        if self._pending is not None:
+            self._pending.cancel()
+        self.active = False
+        self.curve = []
+        self._measured = None
+        self._stale = True
+        self._skipped.clear()
+        self._asked.clear()
+        self.question = None
+        self.question_changed.emit(None)
+        self.curve_changed.emit()
+
+    def _on_edit(self, edit: Edit) -> None:
+        for key, row in edit.after.items():
+            old = edit.before[key]
+            appeared = old is None or old.status is Status.REJECTED
+            if row is not None and (appeared or (old is not None and old.box != row.box)):
+                self._stale = True
+                return

@@ -1,0 +1,260 @@
+"""The Detect dock: which model, where, and how sure it must be."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QButtonGroup, QLabel, QRadioButton, QVBoxLayout, QWidget
+from superqt import QLabeledDoubleSlider
+
+from napari_cellal.core.errors import CellalError
+from napari_cellal.core.progress import Job, Progress
+from napari_cellal.ui.controls import ComboBox, Dock, JobBar, Needs, button, heading, note, row
+from napari_cellal.workflows import detecting
+from napari_cellal.workflows.training import use_detector
+
+if TYPE_CHECKING:
+    from napari_cellal.ui.jobs import JobHandle
+    from napari_cellal.ui.workspace import Workspace
+    from napari_cellal.workflows.worker import Failed
+
+
+def name_device() -> Job[str]:
+    """Return the device that heavy work will use, in words. Runs in the worker."""
+    yield Progress(0, 0, "Looking for a GPU")
+    from napari_cellal.detect.devices import choose_device, describe_device
+
+    return describe_device(choose_device("auto"))
+
+
+class Slider(QLabeledDoubleSlider):
+    """A slider that the wheel does not change while the dock is scrolled."""
+
+    def wheelEvent(self, event: Any) -> None:
+        """Leave the wheel to the dock."""
+        event.ignore()
+
+
+class DetectDock(Dock):
+    """Runs a detector on the view, the image, or all images."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        super().__init__()
+        self.workspace = workspace
+        self.session = session = workspace.session
+        self._handle: JobHandle | None = None
+        self.needs = Needs()
+        self.add(self.needs)
+        self.page = QWidget()
+        self._build()
+        self.add(self.page)
+        self.column.addStretch(1)
+        session.project_changed.connect(self.refresh)
+        session.images_changed.connect(self.refresh)
+        session.models_changed.connect(self._fill_models)
+        session.project_changed.connect(self._fill_models)
+        session.edited.connect(self._show_count)
+        session.image_changed.connect(self._show_count)
+        session.shown_changed.connect(self._show_count)
+        self._fill_models()
+        self.refresh()
+
+    def disconnect_session(self) -> None:
+        """Stop listening, before the window closes."""
+        session = self.session
+        session.project_changed.disconnect(self.refresh)
+        session.images_changed.disconnect(self.refresh)
+        session.models_changed.disconnect(self._fill_models)
+        session.project_changed.disconnect(self._fill_models)
+        session.edited.disconnect(self._show_count)
+        session.image_changed.disconnect(self._show_count)
+        session.shown_changed.disconnect(self._show_count)
+
+    def _build(self) -> None:
+        self.model = ComboBox("The model that proposes boxes. Models you train appear here.")
+        self.model.activated.connect(self._on_model)
+        self._about = note()
+        self._device = QLabel("Device: looking…")
+        self._device.setToolTip("Where heavy work runs: an NVIDIA GPU, Apple's GPU, or the CPU")
+        self._scopes = QButtonGroup(self)
+        scopes = []
+        for place, (text, tip) in enumerate(
+            (
+                ("This view", "Only the part of the image that is on screen"),
+                ("This image", "The image on screen"),
+                ("All images", "Every image that is not finished, in the background"),
+            )
+        ):
+            radio = QRadioButton(text)
+            radio.setToolTip(tip)
+            self._scopes.addButton(radio, place)
+            scopes.append(radio)
+        scopes[1].setChecked(True)
+        self.score = Slider(Qt.Orientation.Horizontal)
+        self.score.setRange(0, 1)
+        self.score.setSingleStep(0.01)
+        self.score.setDecimals(2)
+        self.score.setToolTip(
+            "Hides open proposals that score less, at once and without running again. "
+            "Reviewed boxes always stay."
+        )
+        self.score.valueChanged.connect(lambda v: self.session.set_shown(min_score=float(v)))
+        self._count = note()
+        self.run = button(
+            "Detect",
+            "Propose boxes. What you reviewed is never changed by a run.",
+            self._run,
+            main=True,
+        )
+        self.bar = JobBar()
+        self._result = note()
+        layout = QVBoxLayout(self.page)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(6)
+        for widget in (
+            heading("Model"),
+            self.model,
+            self._about,
+            self._device,
+            heading("Where"),
+            row(*scopes, 1),
+            self.run,
+            self.bar,
+            self._result,
+            heading("Show proposals that score at least"),
+            self.score,
+            self._count,
+        ):
+            layout.addWidget(widget)
+
+    # -- showing --------------------------------------------------------------------------
+
+    def refresh(self, *_: object) -> None:
+        """Show what can be done now."""
+        project = self.session.project
+        ready = project is not None and bool(project.images)
+        self.page.setVisible(ready)
+        self.needs.setVisible(not ready)
+        if not ready:
+            self.needs.say(
+                "No images yet: the detector needs something to look at.",
+                "Go to Project",
+                lambda: self.workspace.raise_dock("Project"),
+                "The Project dock adds images",
+            )
+            self._result.setText("")
+            return
+        if not self.workspace.device_name:
+            self.workspace.device_name = "looking…"
+            handle = self.workspace.jobs.run("Looking for a GPU", name_device)
+            handle.finished.connect(self._on_device)
+        self._show_count()
+
+    def _on_device(self, name: str) -> None:
+        self.workspace.device_name = name
+        self._device.setText(f"Device: {name}")
+
+    def _fill_models(self, *_: object) -> None:
+        project = self.session.project
+        self.model.clear()
+        self.model.addItem("Classical (no training needed)", detecting.CLASSICAL)
+        if project is not None:
+            for record in project.models:
+                if record.kind == "detector":
+                    name = self.workspace.model_name(record.model_id)
+                    made = record.created_at[:16].replace("T", " ")
+                    self.model.addItem(f"{name} · {made}", record.model_id)
+            self.model.setCurrentIndex(max(0, self.model.findData(detecting.choose_model(project))))
+        self._describe_model()
+
+    def _describe_model(self) -> None:
+        project, chosen = self.session.project, self.model.currentData()
+        record = next(
+            (m for m in (project.models if project else []) if m.model_id == chosen), None
+        )
+        if record is None:
+            self._about.setText(
+                "Finds round, contrasting objects without training. It gives boxes, not classes: "
+                "Learn does those."
+            )
+            return
+        text = f"Finds {', '.join(record.class_names)}."
+        if "map50" in record.metrics:
+            text += (
+                f" mAP50 {record.metrics['map50']:.2f} on {record.metrics.get('images', '?')} "
+                "held-out images."
+            )
+        self._about.setText(f"{text} Started from {record.start or 'scratch'}.")
+
+    def _on_model(self, *_: object) -> None:
+        if self.session.project is not None:
+            use_detector(self.session.project, self.model.currentData())
+        self._describe_model()
+
+    def _show_count(self, *_: object) -> None:
+        project = self.session.project
+        if project is None or self.session.image_id is None:
+            self._count.setText("")
+            return
+        rows = project.cells.of_image(self.session.image_id)
+        waiting = [c for c in rows if c.status.value == "proposed"]
+        shown = sum(self.session.shown.includes(c) for c in waiting)
+        self._count.setText(f"{shown} of {len(waiting)} proposals of this image shown.")
+
+    # -- running --------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        project = self.session.project
+        if project is None:
+            return
+        if self.bar.busy:
+            self.session.tell("A detection run is under way. Cancel it first, or wait.")
+            return
+        scope = self._scopes.checkedId()
+        if scope == 2:
+            ids = [key for key, r in project.images.items() if not r.finished]
+            if not ids:
+                self.session.tell("Every image is finished, so there is nothing to detect.")
+                return
+        elif self.session.image_id is None:
+            return
+        else:
+            ids = [self.session.image_id]
+        view = self.workspace.current_view() if scope == 0 else None
+        try:
+            request = detecting.request_detection(
+                project, ids, model=self.model.currentData(), view=view
+            )
+        except CellalError as error:
+            self.session.tell(str(error), error=True)
+            return
+        title = f"Detecting in {len(ids)} images" if len(ids) > 1 else "Detecting"
+        # Training may hold the heavy lane for minutes; the classical detector need not wait.
+        lane = "quick" if request.model == detecting.CLASSICAL else "heavy"
+        handle = self.workspace.jobs.run(title, detecting.detect, request, lane=lane)
+        self._result.setText("")
+        self.bar.follow(handle)
+        handle.finished.connect(lambda _value: self._apply(handle, view, ""))
+        handle.cancelled.connect(lambda: self._apply(handle, view, "Stopped. "))
+        handle.failed.connect(self._on_failed)
+
+    def _apply(self, handle: JobHandle, view: Any, prefix: str) -> None:
+        if self.session.project is None:
+            return
+        if not handle.items:
+            self._result.setText(f"{prefix}Nothing was changed.")
+            return
+        try:
+            run = detecting.apply_detections(self.session.project, handle.items, view)
+        except CellalError as error:
+            self._result.setText(str(error))
+            return
+        lines = run.lines()
+        self._result.setText(prefix + "\n".join(lines[:4]))
+        if not self.isVisible() and handle.title != "Detecting":
+            self.session.tell(prefix + lines[0])
+
+    def _on_failed(self, failed: Failed) -> None:
+        self._result.setText(failed.message)
+        self.session.tell(failed.message, error=True)

@@ -1,0 +1,152 @@
+"""The project's images as a table that stays quick with thousands of rows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt
+from qtpy.QtGui import QFont
+from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView
+
+from napari_cellal.core.records import Split, Status
+
+if TYPE_CHECKING:
+    from napari_cellal.core.history import Edit
+    from napari_cellal.ui.session import Session
+
+_HEADS = ("Image", "Boxes", "To do", "")
+_TIPS = (
+    "The image's file",
+    "Boxes, rejected ones left out",
+    "Proposals that nobody has looked at",
+    "done = finished; val and test = held out, never trained on",
+)
+_OPEN = (Status.PROPOSED, Status.IMPORTED)
+
+
+class ImageTable(QAbstractTableModel):
+    """Name, boxes, open proposals and state of each image."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self.session = session
+        self._ids: list[str] = []
+        self._row_of: dict[str, int] = {}
+        self._counts: dict[str, dict[Status, int]] = {}
+        self.reload()
+
+    def reload(self, *_: object) -> None:
+        """Read everything anew."""
+        project = self.session.project
+        self.beginResetModel()
+        self._ids = list(project.images) if project else []
+        self._row_of = {key: i for i, key in enumerate(self._ids)}
+        self._counts = project.cells.counts_by_image() if project else {}
+        self.endResetModel()
+
+    def follow(self, edit: Edit) -> None:
+        """Read anew what an edit touched."""
+        project = self.session.project
+        if project is None:
+            return
+        touched = [key for key in edit.image_ids if key in self._row_of]
+        if len(touched) > 20:
+            self._counts = project.cells.counts_by_image()
+        else:
+            for key in touched:
+                self._counts[key] = project.cells.counts_of(key)
+        self.refresh_states()
+
+    def refresh_states(self) -> None:
+        """Draw the rows anew."""
+        if self._ids:
+            self.dataChanged.emit(self.index(0, 0), self.index(len(self._ids) - 1, 3))
+
+    def row_of(self, image_id: str) -> int:
+        """Return the row of an image, -1 where there is none."""
+        return self._row_of.get(image_id, -1)
+
+    def id_at(self, row: int) -> str:
+        """Return the image of a row."""
+        return self._ids[row]
+
+    def rowCount(self, _parent: QModelIndex | None = None) -> int:
+        """Return the number of images."""
+        return len(self._ids)
+
+    def columnCount(self, _parent: QModelIndex | None = None) -> int:
+        """Return the number of columns."""
+        return len(_HEADS)
+
+    def headerData(self, section: int, orientation: Any, role: int = 0) -> Any:
+        """Return the columns' heads."""
+        if orientation == Qt.Orientation.Horizontal:
+            if role == Qt.ItemDataRole.DisplayRole:
+                return _HEADS[section]
+            if role == Qt.ItemDataRole.ToolTipRole:
+                return _TIPS[section]
+        return None
+
+    def data(self, index: QModelIndex, role: int = 0) -> Any:
+        """Return what is drawn in a place."""
+        project = self.session.project
+        if project is None:
+            return None
+        record = project.images[self._ids[index.row()]]
+        if role == Qt.ItemDataRole.ToolTipRole:
+            return f"{record.path}\n{' x '.join(map(str, record.shape[1:]))} px, " + ", ".join(
+                record.channels
+            )
+        if role == Qt.ItemDataRole.FontRole and record.image_id == self.session.image_id:
+            bold = QFont()
+            bold.setBold(True)
+            return bold
+        if role == Qt.ItemDataRole.TextAlignmentRole and index.column() in (1, 2):
+            return int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        if role != Qt.ItemDataRole.DisplayRole:
+            return None
+        counts = self._counts.get(record.image_id, {})
+        waiting = sum(counts.get(s, 0) for s in _OPEN)
+        if index.column() == 0:
+            return record.name
+        if index.column() == 1:
+            return str(sum(counts.values()) - counts.get(Status.REJECTED, 0))
+        if index.column() == 2:
+            return str(waiting) if waiting else ""
+        state = "done" if record.finished else ""
+        held = "" if record.split is Split.TRAIN else record.split.value
+        return " ".join(filter(None, (state, held)))
+
+
+class ImageList(QTableView):
+    """A table of images; a click shows one."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self.session = session
+        self.table = ImageTable(session)
+        self.setModel(self.table)
+        self.setToolTip("Click an image to show it (D and A go forth and back)")
+        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
+        self.setShowGrid(False)
+        self.verticalHeader().hide()
+        self.verticalHeader().setDefaultSectionSize(22)
+        head = self.horizontalHeader()
+        head.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        for column, width in ((1, 50), (2, 50), (3, 64)):
+            head.setSectionResizeMode(column, QHeaderView.ResizeMode.Fixed)
+            self.setColumnWidth(column, width)
+        self.setMinimumHeight(160)
+        self.clicked.connect(lambda index: session.show_image(self.table.id_at(index.row())))
+
+    def show_current(self) -> None:
+        """Select and scroll to the session's image."""
+        row = self.table.row_of(self.session.image_id or "")
+        if row >= 0:
+            self.selectRow(row)
+            self.scrollTo(self.table.index(row, 0))
+        else:
+            self.clearSelection()
+        self.table.refresh_states()

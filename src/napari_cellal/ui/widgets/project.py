@@ -1,0 +1,314 @@
+"""The Project dock: projects, images and classes, and what comes in and goes out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QFileDialog, QSizePolicy, QVBoxLayout, QWidget
+from superqt import QElidingLabel
+
+from napari_cellal.core.errors import CellalError
+from napari_cellal.io.store import Project
+from napari_cellal.ui.controls import Dock, JobBar, button, heading, note, row
+from napari_cellal.workflows import adding, annotating
+from napari_cellal.workflows.sampling import make_samples
+
+from .class_list import ClassList
+from .image_list import ImageList
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qtpy.QtGui import QDragEnterEvent, QDropEvent
+
+    from napari_cellal.core.history import Edit
+    from napari_cellal.ui.workspace import Workspace
+    from napari_cellal.workflows.worker import Failed
+
+
+class ProjectDock(Dock):
+    """Opens projects, adds images, lists them, and exchanges annotations."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        super().__init__()
+        self.workspace = workspace
+        self.session = session = workspace.session
+        self.setAcceptDrops(True)
+        self._welcome = QWidget()
+        self._page = QWidget()
+        self._report = note()
+        self._report.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.bar = JobBar()
+        self._build_welcome()
+        self._build_page()
+        self.add(self._welcome, self.bar, self._report, self._page)
+        self.column.addStretch(1)
+        session.project_changed.connect(self._on_project)
+        session.images_changed.connect(self._on_images)
+        session.image_changed.connect(self._on_image)
+        session.classes_changed.connect(self.classes.refresh)
+        session.edited.connect(self._on_edit)
+        self._on_project(session.project)
+
+    def disconnect_session(self) -> None:
+        """Stop listening, before the window closes."""
+        session = self.session
+        session.project_changed.disconnect(self._on_project)
+        session.images_changed.disconnect(self._on_images)
+        session.image_changed.disconnect(self._on_image)
+        session.classes_changed.disconnect(self.classes.refresh)
+        session.edited.disconnect(self._on_edit)
+
+    def _build_welcome(self) -> None:
+        layout = QVBoxLayout(self._welcome)
+        layout.setContentsMargins(0, 0, 0, 0)
+        for widget in (
+            note(
+                "A project keeps your boxes, classes and models in one folder. "
+                "Everything is saved as you go."
+            ),
+            button("New project…", "Make a project folder for your images", self.new, main=True),
+            button("Open project…", "Open a folder that ends in .cellal", self.open),
+            button(
+                "Try the sample smears",
+                "Makes a small project of synthetic blood smears to play with",
+                self.try_samples,
+            ),
+        ):
+            layout.addWidget(widget)
+
+    def _build_page(self) -> None:
+        self._name = QElidingLabel()
+        self._name.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.classes = ClassList(self.session)
+        self.list = ImageList(self.session)
+        self._count = note()
+        layout = QVBoxLayout(self._page)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(6)
+        for widget in (
+            row(self._name),
+            row(
+                button("Open other…", "Open another project", self.open),
+                button("Close", "Close the project; everything is saved", self.close_project),
+            ),
+            heading("Images"),
+            row(
+                button(
+                    "Add images…",
+                    "PNG, JPEG, TIFF or OME-TIFF files. You can also drop files or a folder here.",
+                    self.add_files,
+                    main=True,
+                ),
+                button("Add folder…", "Every image below a folder", self.add_folder),
+            ),
+            self.list,
+            row(
+                button("‹ Previous", "The image before (A)", lambda: self.session.step_image(-1)),
+                button("Next ›", "The next image (D)", lambda: self.session.step_image(1)),
+            ),
+            self._count,
+            heading("Classes"),
+            self.classes,
+            heading("Annotations"),
+            row(
+                button(
+                    "Import VOC…",
+                    "Boxes from Pascal VOC XML files, as LabelImg writes them. "
+                    "They count as your labels.",
+                    self.import_voc,
+                ),
+                button("Export VOC…", "Write every box as Pascal VOC XML files", self.export_voc),
+            ),
+        ):
+            layout.addWidget(widget)
+
+    # -- projects -------------------------------------------------------------------------
+
+    def new(self) -> None:
+        """Ask for a name and make a project."""
+        chosen, _ = QFileDialog.getSaveFileName(
+            self, "New project", str(Path.home() / "cells.cellal"), "Project (*.cellal)"
+        )
+        if chosen:
+            self.make(chosen)
+
+    def make(self, folder: str) -> None:
+        """Make a project in a new folder and show it."""
+        try:
+            project = Project.create(folder)
+        except CellalError as error:
+            self.session.tell(str(error), error=True)
+            return
+        self.session.open_project(project)
+
+    def open(self) -> None:
+        """Ask for a project and show it."""
+        chosen = QFileDialog.getExistingDirectory(self, "Open a .cellal folder", str(Path.home()))
+        if chosen:
+            self.workspace.open_project(chosen)
+
+    def close_project(self) -> None:
+        """Let go of the project."""
+        self.session.close_project()
+
+    def try_samples(self) -> None:
+        """Make a project of synthetic smears in the home folder and show it."""
+        handle = self.workspace.jobs.run("Making sample smears", make_samples, lane="quick")
+        self.bar.follow(handle)
+        handle.finished.connect(self.workspace.open_project)
+        handle.failed.connect(self._on_failed)
+
+    def _on_project(self, project: Project | None) -> None:
+        self._welcome.setVisible(project is None)
+        self._page.setVisible(project is not None)
+        self._report.setText("")
+        self.list.table.reload()
+        self.classes.refresh()
+        if project is not None:
+            self._name.setText(project.name)
+            self._name.setToolTip(str(project.folder))
+        self._on_images()
+
+    def _on_images(self) -> None:
+        self.list.table.reload()
+        self.list.show_current()
+        project = self.session.project
+        if project is None:
+            return
+        n = len(project.images)
+        done = sum(r.finished for r in project.images.values())
+        held = sum(r.split.value != "train" for r in project.images.values())
+        self._count.setText(
+            f"{n} images, {done} finished, {held} held out to measure models on."
+            if n
+            else "No images yet. Add some, or drop a folder here."
+        )
+        if self.session.image_id is None and project.images:
+            self.session.show_image(next(iter(project.images)))
+
+    def _on_image(self, _image_id: str | None) -> None:
+        self.list.show_current()
+
+    def _on_edit(self, edit: Edit) -> None:
+        self.list.table.follow(edit)
+
+    # -- images ---------------------------------------------------------------------------
+
+    def add_files(self) -> None:
+        """Ask for image files and add them."""
+        chosen, _ = QFileDialog.getOpenFileNames(
+            self,
+            "Add images",
+            str(Path.home()),
+            "Images (*.png *.jpg *.jpeg *.tif *.tiff *.bmp);;All files (*)",
+        )
+        if chosen:
+            self.add_images(chosen)
+
+    def add_folder(self) -> None:
+        """Ask for a folder and add its images."""
+        chosen = QFileDialog.getExistingDirectory(self, "Add a folder of images", str(Path.home()))
+        if chosen:
+            self.add_images([chosen])
+
+    def add_images(self, paths: Sequence[str]) -> None:
+        """Look at files and folders in the background, then add them."""
+        if self.session.project is None:
+            self.session.tell("Make or open a project first; then add images.")
+            return
+        handle = self.workspace.jobs.run(
+            "Looking at the images", adding.look_at_images, list(paths), lane="quick"
+        )
+        self.bar.follow(handle)
+        handle.finished.connect(self._on_looked)
+        handle.failed.connect(self._on_failed)
+
+    def _on_looked(self, looked: adding.LookResult) -> None:
+        project = self.session.project
+        if project is None:
+            return
+        try:
+            added = adding.add_looked(project, looked)
+        except CellalError as error:
+            self.session.tell(str(error), error=True)
+            return
+        self._say(added.lines())
+
+    def _say(self, lines: list[str]) -> None:
+        shown = lines[:8]
+        if len(lines) > 8:
+            shown.append(f"… and {len(lines) - 8} more; hover to see all.")
+        self._report.setText("\n".join(shown))
+        self._report.setToolTip("\n".join(lines[:200]))
+
+    def _on_failed(self, failed: Failed) -> None:
+        self.session.tell(failed.message, error=True)
+        self._say([failed.message])
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
+        """Accept files and folders."""
+        if event.mimeData().hasUrls():
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent) -> None:
+        """Open a dropped project, or add dropped images."""
+        paths = [url.toLocalFile() for url in event.mimeData().urls() if url.isLocalFile()]
+        projects = [p for p in paths if p.endswith(".cellal")]
+        if projects:
+            self.workspace.open_project(projects[0])
+        elif paths:
+            self.add_images(paths)
+        event.acceptProposedAction()
+
+    # -- annotations ----------------------------------------------------------------------
+
+    def import_voc(self) -> None:
+        """Ask for a folder of VOC files and import it."""
+        chosen = QFileDialog.getExistingDirectory(
+            self, "Folder with VOC XML files", str(Path.home())
+        )
+        if chosen:
+            self.import_annotations(chosen)
+
+    def import_annotations(self, folder: str, *, confirm: bool = True) -> None:
+        """Read VOC files in the background, then write their boxes as one edit."""
+        handle = self.workspace.jobs.run(
+            "Reading annotations", annotating.read_annotations, [folder], "voc", lane="quick"
+        )
+        self.bar.follow(handle)
+        handle.finished.connect(lambda found: self._on_read(found, confirm))
+        handle.failed.connect(self._on_failed)
+
+    def _on_read(self, found: Any, confirm: bool) -> None:
+        if self.session.project is None:
+            return
+        try:
+            done = annotating.import_annotations(self.session.project, *found, confirm=confirm)
+        except CellalError as error:
+            self.session.tell(str(error), error=True)
+            return
+        self._say(done.lines())
+
+    def export_voc(self) -> None:
+        """Ask for a folder and write VOC files."""
+        chosen = QFileDialog.getExistingDirectory(
+            self, "Folder for the VOC XML files", str(Path.home())
+        )
+        if chosen:
+            self.export_annotations(chosen)
+
+    def export_annotations(self, folder: str) -> None:
+        """Write VOC files in the background."""
+        project = self.session.project
+        if project is None:
+            return
+        images = annotating.export_images(project)
+        handle = self.workspace.jobs.run(
+            "Writing annotations", annotating.WRITERS["voc"], folder, images, lane="quick"
+        )
+        self.bar.follow(handle)
+        handle.finished.connect(lambda report: self._say(report.lines()))
+        handle.failed.connect(self._on_failed)

@@ -1,0 +1,333 @@
+"""One viewer's workspace: session, layers, keys, jobs and docks, tied together."""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from napari.utils.notifications import show_info, show_warning
+from qtpy.QtCore import QObject, QTimer
+from qtpy.QtWidgets import QDockWidget, QWidget
+
+from napari_cellal.core.errors import CellalError
+from napari_cellal.io.store import Project
+from napari_cellal.workflows.detecting import CLASSICAL
+
+from .boxes import BoxLayer
+from .camera import Camera, Halo
+from .images import ImageView
+from .jobs import Jobs
+from .keys import KeyFilter
+from .learn_loop import LearnLoop
+from .session import Session
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import napari
+    from napari.layers import Layer
+
+log = logging.getLogger(__name__)
+
+DOCKS = ("Project", "Detect", "Review", "Learn")
+
+_workspaces: weakref.WeakValueDictionary[int, Workspace] = weakref.WeakValueDictionary()
+
+
+class Workspace(QObject):
+    """Everything that napari-cellal keeps for one viewer. Lives as long as its window.
+
+    Use `Workspace.of`. Attributes are the parts that docks talk to: ``session``, ``jobs``,
+    ``images``, ``boxes``, ``camera``, ``keys``, ``learn``.
+    """
+
+    def __init__(self, viewer: napari.Viewer) -> None:
+        window = viewer.window._qt_window
+        super().__init__(window)
+        self.viewer = viewer
+        self.session = Session()
+        self.jobs = Jobs(self)
+        self.learn = LearnLoop(self.session, self.jobs)
+        self.images = ImageView(viewer, self.session)
+        self.boxes = BoxLayer(self.session)
+        self.halo = Halo(self.session)
+        self.camera = Camera(viewer, self.session)
+        self.docks: dict[str, QWidget] = {}
+        self._closed = False
+        self.device_name = ""
+        self._canvas = viewer.window._qt_viewer.canvas.native
+        self.keys = KeyFilter(self._canvas, self._keys_are_ours)
+        self._bind_keys()
+        self.session.told.connect(self._tell)
+        self.session.project_changed.connect(self._on_project)
+        window.destroyed.connect(self.close)
+        # napari has no "about to close" signal; its window is asked to close exactly once.
+        window.installEventFilter(self)
+
+    @classmethod
+    def of(cls, viewer: napari.Viewer) -> Workspace:
+        """Return the viewer's workspace, made on first use."""
+        found = _workspaces.get(id(viewer.window))
+        if found is None or found._closed:
+            found = cls(viewer)
+            _workspaces[id(viewer.window)] = found
+        return found
+
+    def eventFilter(self, watched: QObject, event: Any) -> bool:
+        """End everything when the window goes."""
+        if event.type() == event.Type.Close and not self._closed:
+            QTimer.singleShot(0, self._close_if_gone)
+        return False
+
+    def _close_if_gone(self) -> None:
+        try:
+            gone = not self.viewer.window._qt_window.isVisible()
+        except (RuntimeError, AttributeError):
+            gone = True
+        if gone:
+            self.close()
+
+    def close(self) -> None:
+        """End jobs and child processes and let go of the project. Nothing is left to save."""
+        if self._closed:
+            return
+        self._closed = True
+        # The window's parts may be gone already: nothing of it may hear what follows.
+        self.session.told.disconnect(self._tell)
+        self.session.project_changed.disconnect(self._on_project)
+        for dock in self.docks.values():
+            dock.disconnect_session()
+        self.learn.disconnect()
+        self.images.close()
+        self.boxes.disconnect()
+        self.halo.disconnect()
+        self.camera.disconnect()
+        self.jobs.close()
+        self.session.close_project()
+
+    # -- docks ----------------------------------------------------------------------------
+
+    def dock(self, name: str) -> QWidget:
+        """Return a dock's widget, made on first use."""
+        if name not in self.docks:
+            from .widgets.detect import DetectDock
+            from .widgets.learn import LearnDock
+            from .widgets.project import ProjectDock
+            from .widgets.review import ReviewDock
+
+            made = {
+                "Project": ProjectDock,
+                "Detect": DetectDock,
+                "Review": ReviewDock,
+                "Learn": LearnDock,
+            }[name](self)
+            self.docks[name] = made
+        return self.docks[name]
+
+    def dock_all(self, shown: str = "Project") -> None:
+        """Put every dock into the window, as tabs on the right."""
+        for name in DOCKS:
+            widget = self.dock(name)
+            if _dock_of(widget) is None:
+                self.viewer.window.add_dock_widget(widget, name=name, area="right", tabify=True)
+            else:
+                _dock_of(widget).setWindowTitle(name)
+        first = _dock_of(self.dock(DOCKS[0]))
+        window = self.viewer.window._qt_window
+        for name in DOCKS[1:]:
+            window.tabifyDockWidget(first, _dock_of(self.dock(name)))
+        self.raise_dock(shown)
+
+    def raise_dock(self, name: str) -> None:
+        """Bring a dock to the front."""
+        outer = _dock_of(self.dock(name))
+        if outer is None:
+            self.viewer.window.add_dock_widget(
+                self.dock(name), name=name, area="right", tabify=True
+            )
+            outer = _dock_of(self.dock(name))
+        outer.show()
+        outer.raise_()
+
+    # -- project --------------------------------------------------------------------------
+
+    def open_project(self, folder: str | Path) -> bool:
+        """Open a project and show it; tell why where that fails."""
+        try:
+            project = Project.open(folder)
+        except CellalError as error:
+            self.session.tell(str(error), error=True)
+            return False
+        self.session.open_project(project)
+        return True
+
+    def _on_project(self, project: Project | None) -> None:
+        layers = self.viewer.layers
+        if project is None:
+            for layer in (self.boxes.layer, self.halo.layer):
+                if layer in layers:
+                    layers.remove(layer)
+            return
+        for layer in (self.halo.layer, self.boxes.layer):
+            if layer not in layers:
+                layers.append(layer)
+        self.boxes.layer.mode = "select"
+        layers.selection.active = self.boxes.layer
+
+    def model_name(self, model_id: str) -> str:
+        """Return a model's name for a person; a learner's share is named too."""
+        box, _, classes = model_id.partition("+")
+        if box == CLASSICAL:
+            name = "Classical"
+        else:
+            project = self.session.project
+            record = next(
+                (m for m in (project.models if project else []) if m.model_id == box), None
+            )
+            name = box[:6] if record is None else f"{record.architecture} {box[:6]}"
+        return f"{name}, classed by Learn" if classes else name
+
+    def _tell(self, text: str, error: bool) -> None:
+        (show_warning if error else show_info)(text)
+
+    # -- gestures that need the window ----------------------------------------------------
+
+    def press_class(self, class_id: int) -> None:
+        """Give a class: an answer in Learn, else to the boxes in hand."""
+        if self.learn.is_asking:
+            self.learn.answer(class_id)
+        else:
+            self.session.give_class(class_id)
+
+    def toggle_drawing(self) -> None:
+        """Draw a box next, or go back to selecting."""
+        if self.session.image_id is None:
+            self.session.tell("Open an image first.")
+            return
+        layer = self.boxes.layer
+        if layer not in self.viewer.layers:
+            self.viewer.layers.append(layer)
+        self.viewer.layers.selection.active = layer
+        layer.mode = "select" if layer.mode == "add_rectangle" else "add_rectangle"
+        if layer.mode == "add_rectangle":
+            self.session.tell("Drag from corner to corner of a cell. W or Escape stops.")
+
+    def current_view(self) -> tuple[float, float, float, float]:
+        """Return the part of the image that is on screen, (y0, x0, y1, x1) px."""
+        camera = self.viewer.camera
+        height, width = self.viewer.window._qt_viewer.canvas.size
+        y, x = camera.center[-2:]
+        half_y, half_x = height / camera.zoom / 2, width / camera.zoom / 2
+        return (y - half_y, x - half_x, y + half_y, x + half_x)
+
+    # -- keys -----------------------------------------------------------------------------
+
+    def _keys_are_ours(self) -> bool:
+        if self.session.project is None:
+            return False
+        active: Layer | None = self.viewer.layers.selection.active
+        ours = [self.boxes.layer, self.halo.layer, *self.images.layers]
+        return active is None or any(active is layer for layer in ours)
+
+    def _bind_keys(self) -> None:
+        bind, session, learn = self.keys.bind, self.session, self.learn
+        for digit in "123456789":
+            bind(
+                (digit,),
+                "give the boxes in hand that class; in Learn: answer, go to the next",
+                lambda d=digit: self._press_digit(d),
+                shown_as="1 to 9" if digit == "1" else "",
+            )
+        bind(("0",), "unsure", lambda: self._either(learn.mark_unsure, session.mark_unsure))
+        bind(
+            ("Enter",),
+            "accept as it is; in Learn: the model's guess",
+            lambda: self._either(learn.accept, session.accept),
+        )
+        bind(
+            ("Delete", "Backspace"),
+            "reject a proposal, delete a drawn box",
+            lambda: self._either(learn.reject, session.remove),
+        )
+        bind(("Tab",), "next box, centred", lambda: session.step_cell(1))
+        bind(("Shift+Tab",), "box before, centred", lambda: session.step_cell(-1))
+        bind(("Escape",), "stop drawing; let go; back to the whole view", self._escape)
+        bind(("W",), "draw a box", self.toggle_drawing)
+        bind(("D",), "next image", lambda: session.step_image(1))
+        bind(("A",), "image before", lambda: session.step_image(-1))
+        bind(("F",), "image finished, go to the next", session.finish_image)
+        bind(("N",), "Learn: next suggestion (skip)", self._next_suggestion)
+        bind(("B",), "Learn: one step back", learn.back)
+        bind(
+            ("H",),
+            "hide the boxes while held",
+            lambda: self._show_boxes(False),
+            release=lambda: self._show_boxes(True),
+        )
+        bind(("Ctrl+Z",), "undo", session.undo)
+        bind(("Ctrl+Shift+Z", "Ctrl+Y"), "redo", session.redo)
+        bind(("?",), "show these keys", self._show_keys)
+
+    def _either(self, in_learn: Any, in_review: Any) -> None:
+        (in_learn if self.learn.is_asking else in_review)()
+
+    def _press_digit(self, digit: str) -> None:
+        project = self.session.project
+        found = next((c for c in project.active_classes if c.shortcut == digit), None)
+        if found is None:
+            self.session.tell(f"No class has the key {digit}. Classes are in the Project dock.")
+        else:
+            self.press_class(found.class_id)
+
+    def _escape(self) -> None:
+        layer = self.boxes.layer
+        if layer.mode != "select":
+            layer.mode = "select"
+            return
+        self.session.select(())
+        self.camera.back()
+
+    def _next_suggestion(self) -> None:
+        self.raise_dock("Learn")
+        self.learn.skip()
+
+    def _show_boxes(self, visible: bool) -> None:
+        self.boxes.layer.visible = visible
+        self.halo.layer.visible = visible
+
+    def _show_keys(self) -> None:
+        self.raise_dock("Review")
+        self.docks["Review"].show_keys()
+
+
+def _dock_of(widget: QWidget) -> QDockWidget | None:
+    parent = widget.parentWidget()
+    while parent is not None and not isinstance(parent, QDockWidget):
+        parent = parent.parentWidget()
+    return parent
+
+
+# -- what the manifest names --------------------------------------------------------------
+
+
+def open_workspace(viewer: napari.Viewer) -> QWidget:
+    """Return the Project dock, and put the other docks beside it as tabs."""
+    workspace = Workspace.of(viewer)
+    QTimer.singleShot(0, workspace.dock_all)
+    return workspace.dock("Project")
+
+
+def detect_dock(viewer: napari.Viewer) -> QWidget:
+    """Return the Detect dock."""
+    return Workspace.of(viewer).dock("Detect")
+
+
+def review_dock(viewer: napari.Viewer) -> QWidget:
+    """Return the Review dock."""
+    return Workspace.of(viewer).dock("Review")
+
+
+def learn_dock(viewer: napari.Viewer) -> QWidget:
+    """Return the Learn dock."""
+    return Workspace.of(viewer).dock("Learn")

@@ -1,0 +1,226 @@
+"""Annotations of other programs into a project and out of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_cellal.core.errors import CellalError
+from napari_cellal.core.geometry import clip_boxes
+from napari_cellal.core.history import Edit
+from napari_cellal.core.records import Cell, Origin, Review, Status, new_id, now
+from napari_cellal.io.exchange.report import ExportBox, ExportImage, ExportReport
+from napari_cellal.io.exchange.voc import read_voc
+from napari_cellal.io.exchange.voc_write import write_voc
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from napari_cellal.core.progress import Job
+    from napari_cellal.core.records import ImageRecord
+    from napari_cellal.io.exchange.report import ImportedImage, ImportReport
+    from napari_cellal.io.store import Project
+
+READERS: dict[str, Callable[..., Job[tuple[list[ImportedImage], ImportReport]]]] = {"voc": read_voc}
+WRITERS: dict[str, Callable[..., Job[ExportReport]]] = {"voc": write_voc}
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What became of annotation files."""
+
+    images: int
+    boxes: int
+    classes_added: tuple[str, ...]
+    unmatched: tuple[str, ...]
+    """Names of images that the annotations speak of and the project has not."""
+    repeated: int
+    """Boxes that the project had already."""
+    problems: tuple[str, ...]
+
+    def lines(self) -> list[str]:
+        """Return the report for a person."""
+        text = f"{self.boxes} boxes imported into {self.images} images."
+        if self.repeated:
+            text += f" {self.repeated} were there already."
+        lines = [text]
+        if self.classes_added:
+            lines.append(f"New classes: {', '.join(self.classes_added)}.")
+        if self.unmatched:
+            shown = ", ".join(self.unmatched[:5])
+            more = f" and {len(self.unmatched) - 5} more" if len(self.unmatched) > 5 else ""
+            lines.append(
+                f"No image in the project is called {shown}{more}. Add those images, then "
+                "import again."
+            )
+        return [*lines, *self.problems]
+
+
+def read_annotations(
+    paths: Sequence[str | Path], format: str
+) -> Job[tuple[list[ImportedImage], ImportReport]]:
+    """Return the job that reads files of a format.
+
+    Raises
+    ------
+    CellalError
+        If the format is not known.
+    """
+    if format not in READERS:
+        raise CellalError(f"'{format}' is not a known format; use {', '.join(READERS)}.")
+    return READERS[format](list(paths))
+
+
+def import_annotations(
+    project: Project,
+    images: Sequence[ImportedImage],
+    report: ImportReport,
+    *,
+    confirm: bool = False,
+) -> Imported:
+    """Write imported boxes as one edit and return what became of them.
+
+    Images are matched by file name, then by name without suffix. A box that the image has
+    already, to half a pixel and with the same class, is left out, so that importing twice
+    changes nothing.
+
+    Parameters
+    ----------
+    confirm : bool
+        Whether the boxes count as a person's labels. Images whose file says ``verified``
+        are marked finished.
+    """
+    records = _match(project, images)
+    names = dict.fromkeys(b.class_name for i in images for b in i.boxes if b.class_name)
+    before = {c.name for c in project.active_classes}
+    class_of = dict(zip(names, project.add_classes(names), strict=True))
+    at = now()
+    cells: list[Cell] = []
+    finished: dict[str, tuple[bool, bool]] = {}
+    repeated = touched = 0
+    for image in images:
+        record = records.get(image.image_name)
+        if record is None:
+            continue
+        # Only what was there before: a file may hold a box twice, and its report says so.
+        there = {_key(c.box, c.class_id) for c in project.cells.of_image(record.image_id)}
+        added = 0
+        for item in image.boxes:
+            box = clip_boxes([item.box], record.shape[1:])[0].tolist()
+            if box[2] <= box[0] or box[3] <= box[1]:
+                continue  # outside this image; the file spoke of another size
+            class_id = class_of[item.class_name].class_id if item.class_name else None
+            if _key(box, class_id) in there:
+                repeated += 1
+                continue
+            marks = [
+                w for w, on in (("difficult", item.difficult), ("truncated", item.truncated)) if on
+            ]
+            cells.append(
+                Cell(
+                    new_id(),
+                    record.image_id,
+                    (box[0], box[1], box[2], box[3]),
+                    class_id,
+                    Origin.IMPORT,
+                    Review.CONFIRMED if confirm else Review.OPEN,
+                    reviewed_by=project.person if confirm else None,
+                    reviewed_at=at if confirm else None,
+                    note=" ".join([*marks, *([item.note] if item.note else [])]),
+                )
+            )
+            added += 1
+        touched += bool(added)
+        if confirm and image.verified and not record.finished:
+            finished[record.image_id] = (False, True)
+    project.history.do(
+        Edit(
+            f"imported {len(cells)} boxes",
+            dict.fromkeys((c.cell_id for c in cells), None),
+            {c.cell_id: c for c in cells},
+            finished,
+            project.person,
+        )
+    )
+    return Imported(
+        touched,
+        len(cells),
+        tuple(n for n in names if class_of[n].name not in before),
+        tuple(i.image_name for i in images if i.image_name not in records),
+        repeated,
+        tuple(p.sentence for p in report.problems),
+    )
+
+
+def _key(box: Sequence[float], class_id: int | None) -> tuple[object, ...]:
+    return (class_id, *(round(v * 2) for v in box))
+
+
+def _match(project: Project, images: Sequence[ImportedImage]) -> dict[str, ImageRecord]:
+    by_name = {r.name: r for r in project.images.values()}
+    by_stem = {Path(r.name).stem: r for r in project.images.values()}
+    found = {}
+    for image in images:
+        record = by_name.get(image.image_name) or by_stem.get(Path(image.image_name).stem)
+        if record is not None:
+            found[image.image_name] = record
+    return found
+
+
+def export_images(project: Project, *, reviewed_only: bool = False) -> list[ExportImage]:
+    """Return every image with its cells as exchange formats take them, rejected ones left out."""
+    name_of = {c.class_id: c.name for c in project.classes.values()}
+    result = []
+    for record in project.images.values():
+        boxes = []
+        for cell in project.cells.of_image(record.image_id):
+            if cell.status is Status.REJECTED:
+                continue
+            if reviewed_only and cell.review is not Review.CONFIRMED:
+                continue
+            said = cell.proposed.probabilities if cell.proposed else ()
+            words = cell.note.split()
+            boxes.append(
+                ExportBox(
+                    cell.box,
+                    None if cell.class_id is None else name_of[cell.class_id],
+                    cell.score,
+                    tuple((name_of[c], p) for c, p in said if c in name_of),
+                    cell.status.value,
+                    cell.cell_id,
+                    cell.reviewed_by,
+                    cell.reviewed_at,
+                    cell.note,
+                    difficult="difficult" in words,
+                    truncated="truncated" in words,
+                )
+            )
+        result.append(
+            ExportImage(
+                record.name,
+                record.shape,
+                tuple(boxes),
+                record.finished,
+                project.image_path(record.image_id),
+                record.image_id,
+                record.split.value,
+                record.pixel_size_um,
+            )
+        )
+    return result
+
+
+def write_annotations(
+    project: Project, folder: str | Path, format: str, *, reviewed_only: bool = False
+) -> Job[ExportReport]:
+    """Return the job that writes the project's boxes in a format.
+
+    Raises
+    ------
+    CellalError
+        If the format is not known.
+    """
+    if format not in WRITERS:
+        raise CellalError(f"'{format}' is not a known format; use {', '.join(WRITERS)}.")
+    return WRITERS[format](folder, export_images(project, reviewed_only=reviewed_only))

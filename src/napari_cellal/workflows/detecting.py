@@ -1,0 +1,193 @@
+"""Detection runs: what to search, and how its proposals come into the project."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from napari_cellal.core.errors import ModelError
+from napari_cellal.core.gestures import join
+from napari_cellal.core.reconcile import RunSummary, merge_detections
+from napari_cellal.core.records import Detections, Review
+from napari_cellal.detect.jobs import detect_images
+from napari_cellal.detect.requests import ImageFailure, ImageRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from napari_cellal.core.geometry import Box
+    from napari_cellal.core.progress import Job
+    from napari_cellal.core.records import ModelRecord
+    from napari_cellal.io.store import Project
+
+CLASSICAL = "classical"
+
+
+@dataclass(frozen=True, slots=True)
+class DetectRequest:
+    """A detection run. Picklable.
+
+    Attributes
+    ----------
+    model : str
+        ``classical`` or a model's folder.
+    view : (y0, x0, y1, x1) or None
+        Only cells whose middle lies here are proposed or replaced.
+    """
+
+    images: tuple[ImageRequest, ...]
+    model: str
+    model_id: str
+    device: str = "auto"
+    view: Box | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DetectionRun:
+    """What a run brought."""
+
+    images: int
+    cells: int
+    summary: RunSummary
+    failures: tuple[str, ...] = ()
+
+    def lines(self) -> list[str]:
+        """Return the report for a person."""
+        s = self.summary
+        text = (
+            f"{self.cells} cells found in {self.images} images"
+            if self.images != 1
+            else (f"{self.cells} cells found")
+        )
+        parts = [f"{s.new} new"]
+        if s.moved:
+            parts.append(f"{s.moved} found again")
+        if s.kept:
+            parts.append(f"{s.kept} you had reviewed, left as they are")
+        if s.lost:
+            parts.append(f"{s.lost} old proposals gone")
+        return [f"{text}: {', '.join(parts)}.", *self.failures]
+
+
+def choose_model(project: Project, name: str = "auto") -> str:
+    """Return a model's id: ``auto`` is the newest detector, or the classical one.
+
+    Raises
+    ------
+    ModelError
+        If the project has no such detector.
+    """
+    detectors = [m.model_id for m in project.models if m.kind == "detector"]
+    if name == "auto":
+        chosen = project.settings.detector
+        return chosen if chosen in [CLASSICAL, *detectors] else CLASSICAL
+    if name == CLASSICAL or name in detectors:
+        return name
+    raise ModelError(
+        f"The project has no detector called {name}. It has: {', '.join([CLASSICAL, *detectors])}."
+    )
+
+
+def request_detection(
+    project: Project,
+    image_ids: Iterable[str],
+    *,
+    model: str = "auto",
+    device: str = "auto",
+    view: Box | None = None,
+) -> DetectRequest:
+    """Return the run that searches the images.
+
+    Raises
+    ------
+    ModelError
+        If the model is not there or was made for other channels.
+    """
+    model_id = choose_model(project, model)
+    ids = list(image_ids)
+    record = next((m for m in project.models if m.model_id == model_id), None)
+    if record is not None:
+        _check_channels(project, record, ids)
+    images = tuple(
+        ImageRequest(r.image_id, str(project.image_path(r.image_id)), r.rgb, (r.scene, r.t, r.z))
+        for r in (project.images[key] for key in ids)
+    )
+    folder = CLASSICAL if record is None else str(project.model_folder(model_id))
+    return DetectRequest(images, folder, model_id, device, view)
+
+
+def _check_channels(project: Project, record: ModelRecord, image_ids: Sequence[str]) -> None:
+    for key in image_ids:
+        image = project.images[key]
+        if len(image.channels) != len(record.channels):
+            raise ModelError(
+                f"The model was trained on {len(record.channels)} channels "
+                f"({', '.join(record.channels)}), but {image.name} has {len(image.channels)}. "
+                "Choose another model for it."
+            )
+
+
+def detect(request: DetectRequest) -> Job[dict[str, Detections]]:
+    """Return the job of the run; its items are `Detections` and `ImageFailure`."""
+    return detect_images(request.images, request.model, request.device)
+
+
+def apply_detections(
+    project: Project,
+    items: Iterable[Detections | ImageFailure],
+    view: Box | None = None,
+) -> DetectionRun:
+    """Put a run's proposals into the project as one edit and return what changed.
+
+    What a person reviewed always wins; see `core.reconcile.merge_detections`.
+    """
+    edits, failures = [], []
+    total = RunSummary()
+    cells = images = 0
+    for item in items:
+        if isinstance(item, ImageFailure):
+            failures.append(item.sentence)
+            continue
+        if item.image_id not in project.images:
+            continue
+        rows = project.cells.of_image(item.image_id)
+        found = _known_classes(project, item)
+        if view is not None:
+            found = _within(found, view)
+            rows = [c for c in rows if c.review is not Review.OPEN or _is_inside(c.box, view)]
+        edit, summary = merge_detections(rows, found, project.settings.merge_iou)
+        edits.append(edit)
+        total += summary
+        cells += len(found)
+        images += 1
+    if edits:
+        model = next((e.by for e in edits if e.by), "")
+        where = f" in {images} images" if images != 1 else ""
+        project.history.do(join(f"detected {cells} cells{where}", edits, model))
+    return DetectionRun(images, cells, total, tuple(failures))
+
+
+def _known_classes(project: Project, found: Detections) -> Detections:
+    """Return the detections with the classes that the project has; others become unclassed."""
+    ids = tuple(c if c in project.classes else None for c in found.class_ids)
+    only = [c.class_id for c in project.active_classes]
+    if len(only) == 1:  # one class: whatever is found is it
+        ids = tuple(c if c is not None else only[0] for c in ids)
+    return replace(found, class_ids=ids)
+
+
+def _is_inside(box: Box, view: Box) -> bool:
+    y, x = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+    return view[0] <= y < view[2] and view[1] <= x < view[3]
+
+
+def _within(found: Detections, view: Box) -> Detections:
+    keep = [i for i, box in enumerate(found.boxes) if _is_inside(box, view)]
+    return Detections(
+        found.image_id,
+        tuple(found.boxes[i] for i in keep),
+        tuple(found.scores[i] for i in keep),
+        tuple(found.class_ids[i] for i in keep),
+        found.model_id,
+        tuple(found.probabilities[i] for i in keep) if found.probabilities else (),
+    )

@@ -1,0 +1,202 @@
+"""Active learning on a project: measured cells, what to ask, and classing the rest."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_cellal.active.requests import SuggestRequest, SuggestResult
+from napari_cellal.core.history import Edit, edit_of
+from napari_cellal.core.progress import Job, Progress
+from napari_cellal.core.records import Cell, Origin, Proposal, Review, Split, Status
+from napari_cellal.features.table import FeatureTable, MeasureRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from napari_cellal.io.store import Project
+
+LEARNER = "learn"
+"""What stands behind a model's id where the learner gave the class."""
+CHECK_SHARE = 4
+"""One check question for so many answers that are learned from, until `CHECKS_ENOUGH`."""
+CHECKS_ENOUGH = 100
+
+
+def measure_requests(
+    project: Project, image_ids: Iterable[str] | None = None
+) -> list[MeasureRequest]:
+    """Return what to measure: every cell that is not rejected, by image."""
+    chosen = list(project.images) if image_ids is None else list(image_ids)
+    requests = []
+    for key in chosen:
+        r = project.images[key]
+        cells = [c for c in project.cells.of_image(key) if c.status is not Status.REJECTED]
+        if cells:
+            requests.append(
+                MeasureRequest(
+                    r.image_id,
+                    str(project.image_path(key)),
+                    r.scene,
+                    r.t,
+                    r.z,
+                    r.rgb,
+                    r.channels,
+                    r.fingerprint,
+                    tuple(c.cell_id for c in cells),
+                    tuple(c.box for c in cells),
+                )
+            )
+    return requests
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A table of features on disk."""
+
+    path: str
+    cell_ids: tuple[str, ...]
+    failures: tuple[tuple[str, str], ...] = ()
+
+
+def measure(requests: Sequence[MeasureRequest], cache_folder: str | Path) -> Job[Measured]:
+    """Return the measured cells' table, written to a new file in the cache folder."""
+    table = yield from measure_table(requests, cache_folder)
+    folder = Path(cache_folder)
+    # A new name each time: another process may be reading the table before.
+    for old in folder.glob("features-*.npz"):
+        old.unlink(missing_ok=True)
+    path = folder / f"features-{uuid.uuid4().hex[:8]}.npz"
+    table.save(path)
+    return Measured(str(path), table.cell_ids, table.failures)
+
+
+def measure_table(
+    requests: Sequence[MeasureRequest], cache_folder: str | Path
+) -> Job[FeatureTable]:
+    """Return the job that measures the cells; see `features.cache.measure_images`."""
+    from napari_cellal.features.cache import measure_images
+
+    return measure_images(requests, cache_folder)
+
+
+def is_held_out(cell: Cell, split: Split, has_val: bool) -> bool:
+    """Return whether a cell only ever measures the learner and never teaches it.
+
+    Held out are the cells of ``val`` images; a project without such images holds out a
+    fifth of its cells, by their id, which is random.
+    """
+    return split is Split.VAL if has_val else int(cell.cell_id[:8], 16) % 5 == 0
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """The cells of a project as the learner sees them."""
+
+    labelled: dict[str, int]
+    """{cell_id: class_id} to learn from."""
+    holdout: dict[str, int]
+    """{cell_id: class_id} to measure on."""
+    candidates: tuple[str, ...]
+    """Cells that may be asked about and then learned from."""
+    checks: tuple[str, ...]
+    """Held-out cells without a label, in an order that has nothing to do with the model."""
+
+
+def pool_of(project: Project) -> Pool:
+    """Return the learner's view of the project. ``test`` images stay out of it."""
+    waiting = (Status.PROPOSED, Status.IMPORTED)
+    vouched = (Status.CONFIRMED, Status.CORRECTED, Status.DRAWN)
+    has_val = any(r.split is Split.VAL for r in project.images.values())
+    split_of = {key: r.split for key, r in project.images.items()}
+    labelled: dict[str, int] = {}
+    holdout: dict[str, int] = {}
+    candidates: list[str] = []
+    checks: list[str] = []
+    for cell in project.cells.with_status(*waiting, *vouched):
+        split = split_of[cell.image_id]
+        if split is Split.TEST:
+            continue
+        held = is_held_out(cell, split, has_val)
+        if cell.is_label and cell.class_id is not None:
+            (holdout if held else labelled)[cell.cell_id] = cell.class_id
+        elif held:
+            checks.append(cell.cell_id)
+        else:
+            candidates.append(cell.cell_id)
+    return Pool(labelled, holdout, tuple(candidates), tuple(sorted(checks)))
+
+
+def check_is_due(pool: Pool) -> bool:
+    """Return whether the next question should measure the learner instead of teaching it."""
+    due = min(len(pool.labelled) // CHECK_SHARE, CHECKS_ENOUGH)
+    return bool(pool.checks) and len(pool.holdout) < due
+
+
+def request_suggestions(
+    project: Project,
+    features_path: str,
+    pool: Pool,
+    *,
+    strategy: str = "automatic",
+    estimator: str = "logistic",
+    n: int = 1,
+    leave_out: Iterable[str] = (),
+) -> SuggestRequest:
+    """Return the question which cells to label next; ``leave_out`` are skipped for now."""
+    skipped = set(leave_out)
+    return SuggestRequest(
+        features_path,
+        pool.labelled,
+        pool.holdout,
+        {c.class_id: c.name for c in project.active_classes},
+        tuple(c for c in pool.candidates if c not in skipped),
+        strategy,
+        estimator,
+        n,
+        project.settings.seed,
+    )
+
+
+def suggest(request: SuggestRequest) -> Job[SuggestResult]:
+    """Return the job that answers a request for suggestions."""
+    yield Progress(0, 0, "Choosing the next cell")
+    from napari_cellal.active.suggest import run_suggest
+
+    return run_suggest(request)
+
+
+def class_rest(request: SuggestRequest) -> Job[dict[str, tuple[tuple[int, float], ...]]]:
+    """Return the job that gives every candidate its class probabilities."""
+    yield Progress(0, 0, "Classing the other cells")
+    from napari_cellal.active.suggest import predict_all
+
+    return predict_all(request)
+
+
+def apply_classes(
+    project: Project,
+    predicted: Mapping[str, tuple[tuple[int, float], ...]],
+    min_probability: float,
+) -> int:
+    """Give open proposals their most probable class, as one edit; return how many.
+
+    Only above ``min_probability``. The cells stay open: a person has not seen them. Box and
+    score stay the detector's; imported and reviewed cells are left alone.
+    """
+    changes: list[tuple[Cell | None, Cell | None]] = []
+    for cell in project.cells.rows(predicted).values():
+        if cell is None or cell.review is not Review.OPEN or cell.origin is not Origin.MODEL:
+            continue
+        pairs = predicted[cell.cell_id]
+        class_id, probability = pairs[0]
+        if probability < min_probability or cell.proposed is None:
+            continue
+        by = cell.proposed.model_id.split("+")[0]
+        proposed = Proposal(cell.box, class_id, cell.proposed.score, f"{by}+{LEARNER}", pairs)
+        changes.append((cell, replace(cell, class_id=class_id, proposed=proposed)))
+    edit: Edit = edit_of(f"classed {len(changes)} cells by the learner", changes, LEARNER)
+    project.history.do(edit)
+    return len(edit.after)

@@ -1,0 +1,153 @@
+"""Training a detector on a project's labels, and measuring it against the one in use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from napari_cellal.core.errors import ModelError
+from napari_cellal.core.records import Cell, ImageRecord, Review, Split
+from napari_cellal.detect.requests import TrainedModel, TrainImage, TrainRequest
+from napari_cellal.detect.settings import TrainSettings
+
+if TYPE_CHECKING:
+    from napari_cellal.core.progress import Job
+    from napari_cellal.io.store import Project
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSet:
+    """What would be trained on, for the person to see first."""
+
+    images: int
+    boxes: dict[str, int]
+    """Boxes by class name."""
+    complete: int
+    """Images that are finished, so that their background counts too."""
+    val_images: int
+    val_boxes: int
+
+    def line(self) -> str:
+        """Return it in words."""
+        classes = ", ".join(f"{n} {name}" for name, n in self.boxes.items())
+        return (
+            f"Trains on {self.images} images ({self.complete} finished) with "
+            f"{classes or 'no boxes'}; "
+            f"measured on {self.val_images} held-out images with {self.val_boxes} boxes."
+        )
+
+
+def _train_image(project: Project, record: ImageRecord, cells: list[Cell]) -> TrainImage | None:
+    labels = [c for c in cells if c.is_label]
+    rejected = tuple(c.box for c in cells if c.review is Review.REJECTED)
+    if not labels and not (record.finished or rejected):
+        return None
+    return TrainImage(
+        str(project.image_path(record.image_id)),
+        tuple(c.box for c in labels),
+        tuple(c.class_id for c in labels if c.class_id is not None),
+        record.finished,
+        rejected,
+        record.rgb,
+        (record.scene, record.t, record.z),
+    )
+
+
+def _images_of(project: Project, split: Split) -> list[TrainImage]:
+    images = []
+    for record in project.images.values():
+        if record.split is split:
+            image = _train_image(project, record, project.cells.of_image(record.image_id))
+            if image is not None:
+                images.append(image)
+    return images
+
+
+def training_set(project: Project) -> TrainingSet:
+    """Return what the project's labels offer for training."""
+    images = _images_of(project, Split.TRAIN)
+    held_out = [i for i in _images_of(project, Split.VAL) if i.boxes]
+    boxes = {
+        c.name: sum(i.class_ids.count(c.class_id) for i in images) for c in project.active_classes
+    }
+    return TrainingSet(
+        sum(bool(i.boxes) for i in images),
+        {name: n for name, n in boxes.items() if n},
+        sum(i.complete for i in images),
+        len(held_out),
+        sum(len(i.boxes) for i in held_out),
+    )
+
+
+def request_training(
+    project: Project,
+    *,
+    preset: str = "fast",
+    start: str = "auto",
+    device: str = "auto",
+    settings: TrainSettings | None = None,
+) -> TrainRequest:
+    """Return the training of a detector on the images whose split is ``train``.
+
+    Parameters
+    ----------
+    preset : str
+        An architecture of `detect.architectures`: ``fast`` or ``accurate``.
+    start : str
+        ``auto``, ``coco``, ``imagenet``, ``scratch``, a model's id, or a .safetensors file.
+
+    Raises
+    ------
+    ModelError
+        If there is nothing to learn from.
+    """
+    images = _images_of(project, Split.TRAIN)
+    used = {c for image in images for c in image.class_ids}
+    if not used:
+        raise ModelError(
+            "There are no labels to train on yet. Confirm or draw some boxes with a class in "
+            "images that are not held out."
+        )
+    channels = {r.channels for r in project.images.values()}
+    if len({len(c) for c in channels}) > 1:
+        raise ModelError(
+            "The project's images differ in their number of channels. Train on images of one kind."
+        )
+    classes = [c for c in project.active_classes if c.class_id in used]
+    if start in {m.model_id for m in project.models}:
+        start = str(project.model_folder(start))
+    models = project.folder / "models"
+    models.mkdir(exist_ok=True)
+    sizes = {r.pixel_size_um for r in project.images.values()}
+    return TrainRequest(
+        tuple(images),
+        tuple(c.class_id for c in classes),
+        tuple(c.name for c in classes),
+        str(models),
+        tuple(i for i in _images_of(project, Split.VAL) if i.boxes),
+        next(iter(channels)),
+        preset,
+        start,
+        device,
+        settings or TrainSettings(),
+        sizes.pop() if len(sizes) == 1 else None,
+    )
+
+
+def train(request: TrainRequest) -> Job[TrainedModel]:
+    """Return the job of the training; its items are `detect.requests.TrainPoint`."""
+    from napari_cellal.detect.train import train_detector
+
+    return train_detector(request)
+
+
+def register_model(project: Project, trained: TrainedModel, *, use: bool) -> None:
+    """Write the model's card into the project; ``use`` makes it the detector of the project."""
+    project.add_model(trained.record)
+    if use:
+        use_detector(project, trained.record.model_id)
+
+
+def use_detector(project: Project, model_id: str) -> None:
+    """Make a model, or ``classical``, the detector that is used unless another is chosen."""
+    project.settings = project.settings.model_copy(update={"detector": model_id})

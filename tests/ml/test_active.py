@@ -1,0 +1,375 @@
+from __future__ import annotations
+
+import json
+import pickle
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from napari_cellal.active import learner as learners
+from napari_cellal.active.matrix import Matrix, load_matrix
+from napari_cellal.active.requests import SuggestRequest
+from napari_cellal.active.simulate import simulate
+from napari_cellal.active.strategies import STRATEGIES, Context
+from napari_cellal.active.suggest import PoolView, predict_all, run_suggest, suggest
+from napari_cellal.core.errors import ModelError, ProjectError
+from napari_cellal.core.progress import run_job
+from napari_cellal.features.table import FeatureTable
+
+NAMES = {1: "RBC", 2: "WBC", 3: "Platelets"}
+
+
+def blobs(sizes=(200, 25, 15), features=6, spread=0.5, seed=0):
+    """Features and class ids 1, 2, ... of well separated groups of unequal size."""
+    rng = np.random.default_rng(seed)
+    centers = rng.normal(0, 4, (len(sizes), features))
+    labels = np.repeat(np.arange(1, len(sizes) + 1), sizes)
+    order = rng.permutation(len(labels))
+    values = centers[labels - 1] + rng.normal(0, spread, (len(labels), features))
+    return values[order], labels[order]
+
+
+def ids_of(count):
+    return tuple(f"c{k}" for k in range(count))
+
+
+def context_of(values, labels, n=1, classes=NAMES, seed=0):
+    matrix = Matrix(ids_of(len(values)), values)
+    rows = np.array(sorted(labels), np.intp)
+    known = np.array([labels[r] for r in rows], np.int64)
+    model = learners.fit(matrix.values[rows], known)
+    candidates = np.setdiff1d(np.arange(len(values)), rows)
+    return Context(matrix, candidates, rows, known, classes, model, n, seed)
+
+
+@pytest.fixture
+def request_on_disk(tmp_path):
+    values, labels = blobs()
+    path = tmp_path / "features.npz"
+    FeatureTable(ids_of(len(values)), ids_of(6), values.astype(np.float32)).save(path)
+    one_each = {f"c{np.flatnonzero(labels == c)[0]}": int(c) for c in NAMES}
+    return SuggestRequest(str(path), one_each, class_names=NAMES), labels
+
+
+def test_a_constant_column_and_an_absurd_value_do_no_harm():
+    values = np.random.default_rng(0).normal(size=(50, 3))
+    values[:, 1] = 7.3
+    values[0, 2] = np.inf
+    values[1, 2] = np.nan
+    matrix = Matrix(ids_of(50), values)
+    assert np.isfinite(matrix.values).all()
+    assert (matrix.values[:, 1] == 0).all()
+    assert np.isfinite(matrix.components).all()
+
+
+@pytest.mark.parametrize("estimator", learners.ESTIMATORS)
+def test_every_estimator_learns_and_gives_probabilities(estimator):
+    values, labels = blobs()
+    matrix = Matrix(ids_of(len(values)), values)
+    model = learners.fit(matrix.values[::4], labels[::4], estimator=estimator)
+    p = learners.probabilities(model, matrix.values, (3, 1, 2))
+    np.testing.assert_allclose(p.sum(axis=1), 1)
+    assert (np.array([3, 1, 2])[p.argmax(axis=1)] == labels).mean() > 0.95
+
+
+@pytest.mark.parametrize("labels", [[], [1], [2, 2, 2]])
+def test_fewer_than_two_classes_make_no_model(labels):
+    values = np.zeros((len(labels), 4))
+    model = learners.fit(values, np.array(labels, np.int64))
+    assert model is None
+    np.testing.assert_allclose(learners.probabilities(model, np.zeros((5, 4)), (1, 2)), 0.5)
+
+
+def test_unknown_names_are_said_so():
+    with pytest.raises(ModelError, match="logistic"):
+        learners.fit(np.zeros((2, 2)), np.array([1, 2]), estimator="oracle")
+    values, _ = blobs()
+    pool = PoolView(Matrix(ids_of(len(values)), values), np.arange(len(values)))
+    with pytest.raises(ModelError, match="automatic"):
+        suggest(pool, {}, "oracle")
+
+
+def test_a_relabelled_cell_counts_with_its_new_label_only():
+    values, labels = blobs()
+    pool = PoolView(Matrix(ids_of(len(values)), values), np.arange(len(values)))
+    rows = {int(np.flatnonzero(labels == c)[0]): int(c) for c in NAMES}
+    red = next(row for row, c in rows.items() if c == 1)
+    honest = suggest(pool, rows, "margin", n=5, classes=NAMES)
+    suggest(pool, rows | {red: 3}, "margin", n=5, classes=NAMES)  # a slip of the finger
+    corrected = suggest(pool, rows, "margin", n=5, classes=NAMES)
+    assert corrected.cell_ids == honest.cell_ids
+    np.testing.assert_array_equal(corrected.probabilities, honest.probabilities)
+    model = learners.fit(
+        pool.matrix.values[list(rows)], np.array([2 if r == red else c for r, c in rows.items()])
+    )
+    assert 1 not in model.estimator.classes_
+
+
+def line_context(n=1):
+    """Two labelled ends of a line and candidates between them; the middle is in doubt."""
+    values = np.array([[0.0], [10.0], [1.0], [5.0], [9.0], [8.0], [2.0]])
+    values = np.hstack([values, np.zeros_like(values)])
+    return context_of(values, {0: 1, 1: 2}, n, {1: "RBC", 2: "WBC"})
+
+
+@pytest.mark.parametrize("name", ["margin", "entropy", "uncertainty", "automatic"])
+def test_doubt_picks_the_middle(name):
+    context = line_context()
+    choice = STRATEGIES[name](context)
+    assert context.candidates[choice.positions].tolist() == [3]
+    assert "RBC" in choice.reasons[0]
+    assert "WBC" in choice.reasons[0]
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("n", [1, 3, 5])
+def test_every_strategy_gives_n_different_candidates_with_reasons(name, n):
+    context = line_context(n)
+    choice = STRATEGIES[name](context)
+    assert len(choice.positions) == len(choice.scores) == len(choice.reasons) == n
+    assert len(set(choice.positions.tolist())) == n
+    assert all(choice.reasons)
+
+
+def test_margin_orders_by_doubt():
+    context = line_context(5)
+    choice = STRATEGIES["margin"](context)
+    assert (np.diff(choice.scores) <= 0).all()
+    assert set(context.candidates[choice.positions[-2:]]) == {2, 4}  # nearest to the ends
+
+
+def test_a_diverse_batch_is_not_the_same_cell_over_and_over():
+    # 30 copies of one doubtful cell, one doubtful cell elsewhere
+    rng = np.random.default_rng(0)
+    ends = np.array([[-5.0, 0.0], [5.0, 0.0]])
+    copies = np.tile([[0.0, -3.0]], (30, 1)) + rng.normal(0, 1e-3, (30, 2))
+    values = np.vstack([ends, copies, [[0.3, 3.0]]])
+    context = context_of(values, {0: 1, 1: 2}, 4, {1: "a", 2: "b"})
+    assert 32 in context.candidates[STRATEGIES["automatic"](context).positions]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_cold_start_finds_every_group_without_labels(seed):
+    values, labels = blobs(seed=seed)
+    pool = PoolView(Matrix(ids_of(len(values)), values), np.arange(len(values)))
+    asked: dict[int, int] = {}
+    for _ in range(4):  # groups are 83, 10 and 6 % of the cells
+        found = suggest(pool, asked, "automatic", classes=NAMES, seed=seed)
+        asked[int(found.indices[0])] = int(labels[found.indices[0]])
+    assert set(asked.values()) == {1, 2, 3}
+
+
+def test_a_cold_batch_covers_the_groups():
+    values, labels = blobs()
+    pool = PoolView(Matrix(ids_of(len(values)), values), np.arange(len(values)))
+    found = suggest(pool, {}, n=6, classes=NAMES)
+    assert set(labels[found.indices]) == {1, 2, 3}
+    np.testing.assert_allclose(found.probabilities, 1 / 3)
+    assert found.neighbours == ((),) * 6
+
+
+def test_cold_start_ends_though_a_class_never_occurs():
+    values, labels = blobs((60, 60))
+    rows = {k: int(labels[k]) for k in range(20)}
+    context = context_of(values, rows, classes=NAMES)
+    choice = STRATEGIES["automatic"](context)
+    assert "RBC" in choice.reasons[0]
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("cold", [True, False])
+def test_labelled_and_holdout_cells_are_never_suggested(request_on_disk, name, cold):
+    request, labels = request_on_disk
+    held = {f"c{k}": int(labels[k]) for k in range(100, 200)}
+    shown = tuple(f"c{k}" for k in range(220))
+    labelled = {} if cold else {f"c{k}": int(labels[k]) for k in range(100)}
+    request = replace(
+        request, labelled=labelled, holdout=held, cell_ids=shown, strategy=name, n=500
+    )
+    found = run_suggest(request).suggestions
+    assert set(found.cell_ids) == set(shown) - set(labelled) - set(held)
+    assert len(found) == len(set(found.cell_ids))
+
+
+def test_a_cell_both_labelled_and_holdout_is_not_learned_from(request_on_disk):
+    request, labels = request_on_disk
+    held = {f"c{k}": int(labels[k]) for k in range(50)}
+    clean = run_suggest(replace(request, labelled=_without(request.labelled, held), holdout=held))
+    leaky = run_suggest(replace(request, labelled=dict(request.labelled) | held, holdout=held))
+    assert leaky.labels == clean.labels
+    assert leaky.suggestions.cell_ids == clean.suggestions.cell_ids
+
+
+def _without(labelled, held):
+    return {c: k for c, k in labelled.items() if c not in held}
+
+
+def test_holdout_score(request_on_disk):
+    request, labels = request_on_disk
+    held = {f"c{k}": int(labels[k]) for k in range(100, 200) if f"c{k}" not in request.labelled}
+    score = run_suggest(replace(request, holdout=held)).holdout
+    assert score.cells == len(held)
+    assert score.low < score.accuracy <= score.high + 1e-9
+    assert score.accuracy > 0.95
+    assert score.macro_f1 > 0.9
+    wrong = {c: k % 3 + 1 for c, k in held.items()}
+    assert run_suggest(replace(request, holdout=wrong)).holdout.accuracy < 0.1
+    assert run_suggest(replace(request, labelled={}, holdout=held)).holdout is None
+    assert run_suggest(request).holdout is None
+
+
+def test_the_same_request_gives_the_same_answer_and_pickles(request_on_disk):
+    request, _ = request_on_disk
+    request = pickle.loads(pickle.dumps(replace(request, n=5)))
+    a, b = run_suggest(request), pickle.loads(pickle.dumps(run_suggest(request)))
+    assert a.suggestions.cell_ids == b.suggestions.cell_ids
+    np.testing.assert_array_equal(a.suggestions.probabilities, b.suggestions.probabilities)
+    turned = replace(request, labelled=dict(reversed(request.labelled.items())))
+    assert run_suggest(turned).suggestions.cell_ids == a.suggestions.cell_ids
+
+
+def test_neighbours_are_labelled_and_nearest_first(request_on_disk):
+    request, labels = request_on_disk
+    labelled = {f"c{k}": int(labels[k]) for k in range(60)}
+    found = run_suggest(replace(request, labelled=labelled, strategy="random", n=20)).suggestions
+    for row, near in zip(found.indices, found.neighbours, strict=True):
+        assert len(near) == 3
+        assert set(near) <= set(labelled)
+        assert labelled[near[0]] == labels[row]  # the groups lie far apart
+
+
+def test_predict_all_leaves_out_labelled_and_holdout(request_on_disk):
+    request, labels = request_on_disk
+    held = {f"c{k}": int(labels[k]) for k in range(5) if f"c{k}" not in request.labelled}
+    found = predict_all(replace(request, holdout=held))
+    assert set(found) == set(ids_of(len(labels))) - set(request.labelled) - set(held)
+    right = [found[f"c{k}"][0][0] == labels[k] for k in range(len(labels)) if f"c{k}" in found]
+    assert np.mean(right) > 0.95
+    for ranks in found.values():
+        p = [v for _, v in ranks]
+        assert p == sorted(p, reverse=True)
+        assert sum(p) == pytest.approx(1)
+    assert predict_all(replace(request, labelled={"c0": 1})) == {}
+
+
+def test_an_empty_pool_and_a_missing_table(request_on_disk, tmp_path):
+    request, _ = request_on_disk
+    result = run_suggest(replace(request, cell_ids=()))
+    assert len(result.suggestions) == 0
+    assert result.remaining == 0
+    with pytest.raises(ProjectError):
+        run_suggest(replace(request, features_path=str(tmp_path / "none.npz")))
+    FeatureTable((), ("x",), np.zeros((0, 1), np.float32)).save(tmp_path / "empty.npz")
+    empty = run_suggest(SuggestRequest(str(tmp_path / "empty.npz"), {}, class_names=NAMES))
+    assert len(empty.suggestions) == 0
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_pool_of_a_few_cells(tmp_path, count):
+    FeatureTable(ids_of(count), ("x",), np.zeros((count, 1), np.float32)).save(tmp_path / "t.npz")
+    request = SuggestRequest(str(tmp_path / "t.npz"), {}, class_names=NAMES, n=9)
+    assert set(run_suggest(request).suggestions.cell_ids) == set(ids_of(count))
+
+
+def test_the_matrix_is_made_once_until_the_file_changes(request_on_disk):
+    request, _ = request_on_disk
+    first = load_matrix(request.features_path)
+    assert load_matrix(request.features_path) is first
+    FeatureTable(("a",), ("x",), np.ones((1, 1), np.float32)).save(request.features_path)
+    assert load_matrix(request.features_path).cell_ids == ("a",)
+
+
+def ring_task(seed=3):
+    """Two overlapping classes among many easy cells of a third: where doubt pays."""
+    rng = np.random.default_rng(seed)
+    easy = rng.normal([-8, 0], 1.0, (500, 2))
+    near = rng.uniform([0, -3], [6, 3], (160, 2))
+    values = np.vstack([easy, near])
+    labels = np.r_[np.zeros(500, int), 1 + (near[:, 0] + 0.5 * near[:, 1] > 3)]
+    return values, labels
+
+
+def test_doubt_beats_random_where_most_cells_are_easy():
+    values, labels = ring_task()
+    result = run_job(
+        simulate(
+            values,
+            labels,
+            strategies=("automatic", "margin", "random"),
+            seeds=4,
+            steps=30,
+            metric="macro_f1",
+        )
+    )
+    last = {name: line[-1]["mean"] for name, line in result.curves.items()}
+    assert last["automatic"] > last["random"] + 0.03
+    assert last["margin"] > last["random"] + 0.03
+    assert result.labels_to["0.9"]["automatic"] < result.labels_to["0.9"]["random"]
+
+
+def test_simulation_is_deterministic_and_json():
+    values, labels = ring_task()
+    settings = {"seeds": 2, "steps": 12, "strategies": ("automatic", "random")}
+    a = run_job(simulate(values, labels, **settings)).to_json()
+    b = run_job(simulate(values, labels, **settings)).to_json()
+    assert a == b
+    assert json.loads(json.dumps(a))["curves"]["random"][0]["labels"] == 0
+    other = run_job(simulate(values, labels, **settings | {"seeds": [7, 8]})).to_json()
+    assert other["curves"] != a["curves"]
+
+
+def test_simulation_counts_batches_and_starts():
+    values, labels = ring_task()
+    mask = np.zeros(len(labels), bool)
+    mask[::3] = True
+    result = run_job(
+        simulate(
+            values,
+            labels,
+            seeds=1,
+            steps=20,
+            batch=5,
+            start=2,
+            holdout=mask,
+            strategies=("margin",),
+        )
+    )
+    assert [p["labels"] for p in result.curves["margin"]] == [6, 11, 16, 20]
+    assert (result.holdout, result.pool) == (mask.sum(), (~mask).sum())
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "macro_f1", "average_precision"])
+def test_a_simulation_from_cold_starts_low_and_ends_high(metric):
+    values, labels = blobs((150, 50))
+    (line,) = run_job(
+        simulate(values, labels, seeds=2, steps=10, metric=metric, strategies=("automatic",))
+    ).curves.values()
+    assert line[0]["labels"] == 0
+    assert line[-1]["mean"] > 0.97 > line[0]["mean"]
+    assert all(0 <= p["low"] <= p["mean"] <= p["high"] <= 1 for p in line)
+
+
+def test_average_precision_without_a_model_is_the_share_of_the_rarer_class():
+    values, labels = blobs((150, 50))
+    result = run_job(
+        simulate(
+            values, labels, seeds=1, steps=1, metric="average_precision", strategies=("random",)
+        )
+    )
+    assert result.curves["random"][0]["mean"] == pytest.approx(0.25, abs=0.01)
+
+
+def test_a_closed_simulation_stops_and_bad_settings_are_refused():
+    values, labels = ring_task()
+    job = simulate(values, labels)
+    assert next(job).total > 0
+    job.close()
+    with pytest.raises(ValueError, match="metric"):
+        run_job(simulate(values, labels, metric="beauty"))
+    with pytest.raises(ValueError, match="two classes"):
+        run_job(simulate(values, np.zeros(len(labels), int)))
+    with pytest.raises(ValueError, match="mask"):
+        run_job(simulate(values, labels, holdout=np.ones(len(labels), bool)))
+    with pytest.raises(ModelError):
+        run_job(simulate(values, labels, strategies=("oracle",)))
