@@ -1,5 +1,516 @@
-"""Command line (being written)."""
+"""The command line: the same workflows as the window, without a window.
+
+Results go to stdout (with ``--json`` as one JSON object), progress and messages to stderr.
+Exit code 0: done; 1: a problem that one sentence explains; 2: wrong usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import json
+import sys
+import tempfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from napari_cellal import __version__
+from napari_cellal.core import gestures
+from napari_cellal.core.errors import CellalError
+from napari_cellal.core.progress import Job, Progress, run_job
+from napari_cellal.core.records import Cell, Split
+from napari_cellal.io.store import Project
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+T = TypeVar("T")
+Result = dict[str, Any]
 
 
-def main() -> int:
-    return 2
+class Teller:
+    """Writes progress to stderr, twice a second at most."""
+
+    def __init__(self) -> None:
+        self._last = 0.0
+
+    def __call__(self, step: Progress) -> None:
+        """Write a line unless one was written just now."""
+        now = time.monotonic()
+        if now - self._last < 0.5:
+            return
+        self._last = now
+        share = f"{step.done}/{step.total} " if step.total else ""
+        sys.stderr.write(f"{share}{step.message}\n")
+        sys.stderr.flush()
+
+
+def _run(job: Job[T]) -> T:
+    return run_job(job, Teller())
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text + "\n")
+
+
+# -- commands ------------------------------------------------------------------------------
+# Imports stand inside: `new` and `info` must not wait for torch.
+
+
+def _new(a: argparse.Namespace) -> Result:
+    with Project.create(a.project, a.classes.split(",") if a.classes else []) as project:
+        return {
+            "project": str(project.folder),
+            "classes": [c.name for c in project.active_classes],
+        }
+
+
+def _add(a: argparse.Namespace) -> Result:
+    from napari_cellal.workflows import adding
+
+    pairs = [item.partition("=") for item in a.split]
+    if any(not path for _, _, path in pairs):
+        raise CellalError("--split takes NAME=FILE, e.g. train=train.txt.")
+    splits = adding.read_splits({name: path for name, _, path in pairs})
+    with Project.open(a.project) as project:
+        looked = _run(adding.look_at_images(a.paths))
+        added = adding.add_looked(project, looked, splits)
+    return {
+        "added": len(added.records),
+        "known": added.known,
+        "problems": list(added.problems),
+    }
+
+
+def _import(a: argparse.Namespace) -> Result:
+    from napari_cellal.workflows import annotating
+
+    with Project.open(a.project) as project:
+        images, report = _run(annotating.read_annotations([a.path], a.format))
+        done = annotating.import_annotations(project, images, report, confirm=a.confirm)
+    return {
+        "files": report.files,
+        "images": done.images,
+        "boxes": done.boxes,
+        "repeated": done.repeated,
+        "classes_added": list(done.classes_added),
+        "unmatched": list(done.unmatched),
+        "problems": list(done.problems),
+    }
+
+
+def _info(a: argparse.Namespace) -> Result:
+    with Project.open(a.project) as project:
+        counts = project.cells.counts()
+        by_class: dict[str, int] = {}
+        by_status: dict[str, int] = {}
+        for (status, class_id), n in counts.items():
+            name = "unclassed" if class_id is None else project.classes[class_id].name
+            by_class[name] = by_class.get(name, 0) + n
+            by_status[status.value] = by_status.get(status.value, 0) + n
+        splits = [r.split for r in project.images.values()]
+        return {
+            "project": str(project.folder),
+            "images": len(splits),
+            "finished": sum(r.finished for r in project.images.values()),
+            "cells": sum(counts.values()),
+            "by_class": by_class,
+            "by_status": by_status,
+            "by_split": {s.value: splits.count(s) for s in Split},
+            "detector": project.settings.detector,
+            "models": [
+                {
+                    "model": m.model_id,
+                    "kind": m.kind,
+                    "architecture": m.architecture,
+                    "start": m.start,
+                    "created_at": m.created_at,
+                    "metrics": dict(m.metrics),
+                }
+                for m in project.models
+            ],
+        }
+
+
+def _detect(a: argparse.Namespace) -> Result:
+    from napari_cellal.workflows import detecting
+
+    begun = time.perf_counter()
+    with Project.open(a.project) as project:
+        ids = [
+            k
+            for k, r in project.images.items()
+            if fnmatch.fnmatch(r.name, a.images) and not (r.finished and a.images == "*")
+        ]
+        if not ids:
+            raise CellalError(f"No image of the project that is not finished matches {a.images}.")
+        request = detecting.request_detection(project, ids, model=a.model, device=a.device)
+        items: list[Any] = []
+
+        def collect(step: Progress) -> None:
+            if step.item is not None:
+                items.append(step.item)
+            tell(step)
+
+        tell = Teller()
+        try:
+            run_job(detecting.detect(request), collect)
+        finally:  # also after Ctrl+C: what was found by then is kept
+            run = detecting.apply_detections(project, items, min_score=a.score)
+    return {
+        "images": run.images,
+        "cells": run.cells,
+        "new": run.summary.new,
+        "kept": run.summary.kept,
+        "lost": run.summary.lost,
+        "seconds": round(time.perf_counter() - begun, 2),
+        "device": _device_of(a.device) if request.model != detecting.CLASSICAL else "cpu",
+        "model": request.model_id,
+        "failures": list(run.failures),
+    }
+
+
+def _device_of(name: str) -> str:
+    from napari_cellal.detect.devices import choose_device
+
+    return choose_device(name).type
+
+
+def _measure(a: argparse.Namespace) -> Result:
+    from napari_cellal.workflows import learning
+
+    with Project.open(a.project) as project:
+        requests = learning.measure_requests(project)
+        if not requests:
+            raise CellalError("The project has no cells to measure. Detect or import some first.")
+        table = _run(learning.measure_table(requests, project.cache_folder))
+        out = Path(a.output) if a.output else project.folder / "measurements.csv"
+    try:
+        table.to_csv(out)
+    except OSError as error:
+        raise CellalError(f"{out} cannot be written ({error.strerror}).") from error
+    return {
+        "cells": len(table),
+        "features": len(table.names),
+        "file": str(out),
+        "failures": [reason for _, reason in table.failures],
+    }
+
+
+def _suggest(a: argparse.Namespace) -> Result:
+    from napari_cellal.workflows import learning
+
+    with Project.open(a.project) as project:
+        requests = learning.measure_requests(project)
+        measured = _run(learning.measure(requests, project.cache_folder))
+        pool = learning.pool_of(project)
+        request = learning.request_suggestions(
+            project, measured.path, pool, strategy=a.strategy, estimator=a.estimator, n=a.n
+        )
+        result = _run(learning.suggest(request))
+        found = result.suggestions
+        rows = project.cells.rows(found.cell_ids)
+        suggestions = []
+        for k, cell_id in enumerate(found.cell_ids):
+            cell = rows[cell_id]
+            assert cell is not None
+            names = {c: project.classes[c].name for c in found.class_ids if c in project.classes}
+            suggestions.append(
+                {
+                    "cell": cell_id,
+                    "image": project.images[cell.image_id].name,
+                    "box": list(cell.box),
+                    "reason": found.reasons[k],
+                    "probabilities": {
+                        names[c]: round(float(p), 4)
+                        for c, p in zip(found.class_ids, found.probabilities[k], strict=True)
+                        if c in names
+                    },
+                }
+            )
+    return {
+        "suggestions": suggestions,
+        "labels": result.labels,
+        "remaining": result.remaining,
+        "holdout": None if result.holdout is None else asdict(result.holdout),
+    }
+
+
+def _cells(project: Project, ids: Sequence[str]) -> list[Cell]:
+    rows = project.cells.rows(ids)
+    missing = [key for key, cell in rows.items() if cell is None]
+    if missing:
+        raise CellalError(f"The project has no cell {', '.join(missing)}.")
+    return [c for c in rows.values() if c is not None]
+
+
+def _label(a: argparse.Namespace) -> Result:
+    with Project.open(a.project) as project:
+        found = project.class_named(a.class_name)
+        if found is None or found.retired:
+            names = ", ".join(c.name for c in project.active_classes)
+            raise CellalError(f"The project has no class {a.class_name}. It has: {names}.")
+        cells = _cells(project, [a.cell])
+        project.history.do(gestures.give_class(cells, found.class_id, found.name, project.person))
+        return {"cell": a.cell, "class": found.name, "labels": len(project.cells.labels())}
+
+
+def _review(a: argparse.Namespace) -> Result:
+    do = {
+        "accept": gestures.accept,
+        "reject": gestures.remove,
+        "unsure": gestures.mark_unsure,
+        "reopen": gestures.reopen,
+    }[a.action]
+    with Project.open(a.project) as project:
+        edit = do(_cells(project, a.cells), project.person)
+        project.history.do(edit)
+        return {"action": a.action, "cells": len(edit.after)}
+
+
+def _train(a: argparse.Namespace) -> Result:
+    from napari_cellal.detect.settings import TrainSettings
+    from napari_cellal.workflows import detecting, evaluating, training
+
+    settings = TrainSettings(seed=a.seed)
+    if a.steps:
+        settings = settings.model_copy(update={"steps": a.steps})
+    if a.minutes:
+        settings = settings.model_copy(update={"steps": 1_000_000, "minutes": a.minutes})
+    begun = time.perf_counter()
+    with Project.open(a.project) as project:
+        _say(training.training_set(project).line())
+        request = training.request_training(
+            project, preset=a.preset, start=a.start, device=a.device, settings=settings
+        )
+        old_id = detecting.choose_model(project)
+        trained = _run(training.train(request))
+        training.register_model(project, trained, use=False)
+        old = new = None
+        if evaluating.truth_of(project, Split.VAL):
+            new, old = (
+                _run(
+                    evaluating.evaluate(
+                        evaluating.request_evaluation(
+                            project, model=m, split="val", device=a.device
+                        )
+                    )
+                )
+                for m in (trained.record.model_id, old_id)
+            )
+        better = new is None or old is None or (new["map50"] or 0) > (old["map50"] or 0)
+        if better:
+            training.use_detector(project, trained.record.model_id)
+    return {
+        "model": trained.record.model_id,
+        "start": trained.record.start,
+        "seconds": round(time.perf_counter() - begun, 1),
+        "in_use": better,
+        "old": old,
+        "new": new,
+    }
+
+
+def _evaluate(a: argparse.Namespace) -> Result:
+    from napari_cellal.workflows import evaluating
+
+    with Project.open(a.project) as project:
+        request = evaluating.request_evaluation(
+            project, model=a.model, split=a.split, score=a.score, device=a.device
+        )
+        return _run(evaluating.evaluate(request))
+
+
+def _simulate(a: argparse.Namespace) -> Result:
+    from napari_cellal.workflows import simulating
+
+    with Project.open(a.project) as project:
+        request = simulating.request_simulation(
+            project,
+            strategies=a.strategies.split(","),
+            seeds=a.seeds,
+            steps=a.steps,
+            estimator=a.estimator,
+            metric=a.metric,
+            classes=a.classes.split(",") if a.classes else (),
+        )
+        return _run(simulating.simulate(request))
+
+
+def _export(a: argparse.Namespace) -> Result:
+    from napari_cellal.workflows import annotating
+
+    with Project.open(a.project) as project:
+        report = _run(
+            annotating.write_annotations(project, a.out, a.format, reviewed_only=a.reviewed_only)
+        )
+    return {
+        "files": len(report.files),
+        "images": report.images,
+        "boxes": report.boxes,
+        "folder": str(a.out),
+        "lost": list(report.lost),
+        "problems": [p.sentence for p in report.problems],
+    }
+
+
+def _demo(a: argparse.Namespace) -> Result:
+    from napari_cellal.io.samples.bccd import fetch_bccd
+    from napari_cellal.workflows.demo import Demo, run_demo
+
+    data = str(_run(fetch_bccd())) if a.data == "bccd" else a.data
+    folder = Path(a.project or Path(tempfile.mkdtemp(prefix="cellal-demo-")) / "demo.cellal")
+    demo = Demo(
+        folder,
+        data,
+        answers=a.answers,
+        train_minutes=a.train_minutes,
+        preset=a.preset,
+        start=a.start,
+        device=a.device,
+        seed=a.seed,
+    )
+    if not a.headless:
+        demo.train_minutes = min(demo.train_minutes, a.train_minutes if a.project else 0)
+    report = _run(run_demo(demo))
+    if a.screenshot or not a.headless:
+        from napari_cellal.ui.show import show_project
+
+        show_project(report["project"], screenshot=a.screenshot, stay=not a.headless)
+        report["screenshot"] = a.screenshot
+    return report
+
+
+# -- the parser ----------------------------------------------------------------------------
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "napari-cellal", description="Find cells, correct the machine, and be repaid at once."
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, run: Any, does: str, *, project: bool = True) -> Any:
+        p = commands.add_parser(name, help=does, description=does)
+        p.set_defaults(run=run)
+        if project:
+            p.add_argument("project", help="a .cellal folder")
+        p.add_argument("--json", action="store_true", help="print one JSON object")
+        p.add_argument("--seed", type=int, default=0)
+        p.add_argument("--device", choices=["auto", "cuda", "mps", "cpu"], default="auto")
+        return p
+
+    p = command("demo", _demo, "the main job end to end, with a scripted person", project=False)
+    p.add_argument("--data", default="synthetic", help="synthetic, bccd, or a VOC folder")
+    p.add_argument("--project", help="keep the project here")
+    p.add_argument("--headless", action="store_true", help="open no window")
+    p.add_argument("--screenshot", help="write a picture of the window (PNG)")
+    p.add_argument("--answers", type=int, default=60)
+    p.add_argument("--train-minutes", type=float, default=2.0, help="0 trains no detector")
+    p.add_argument("--preset", default="fast")
+    p.add_argument("--start", default="auto")
+
+    p = command("new", _new, "make a project")
+    p.add_argument("--classes", default="", help="A,B,C")
+
+    p = command("add", _add, "add images")
+    p.add_argument("paths", nargs="+", help="image files and folders")
+    p.add_argument(
+        "--split", action="extend", nargs="+", default=[], help="train=FILE val=FILE test=FILE"
+    )
+
+    p = command("import", _import, "bring annotations in")
+    p.add_argument("path", help="a file or folder")
+    p.add_argument("--format", default="voc", choices=["voc"])
+    p.add_argument("--confirm", action="store_true", help="count the boxes as a person's labels")
+
+    command("info", _info, "what a project holds")
+
+    p = command("detect", _detect, "propose boxes")
+    p.add_argument("--model", default="auto", help="auto, classical, or a model's id")
+    p.add_argument("--score", type=float, default=0.0, help="keep proposals that score this")
+    p.add_argument("--images", default="*", help="only images whose name matches, e.g. 'A1_*'")
+
+    p = command("measure", _measure, "write the table of measurements")
+    p.add_argument("-o", "--output", help="CSV file; default: measurements.csv in the project")
+
+    p = command("suggest", _suggest, "the next cells to label")
+    p.add_argument("-n", type=int, default=10)
+    p.add_argument("--strategy", default="automatic")
+    p.add_argument("--estimator", default="logistic")
+
+    p = command("label", _label, "give a cell a class")
+    p.add_argument("cell")
+    p.add_argument("class_name", metavar="CLASS")
+
+    p = command("review", _review, "accept, reject, set aside or reopen cells")
+    p.add_argument("action", choices=["accept", "reject", "unsure", "reopen"])
+    p.add_argument("cells", nargs="+")
+
+    p = command("train", _train, "train a detector on the confirmed boxes", project=False)
+    p.add_argument("kind", choices=["detector"])
+    p.add_argument("project", help="a .cellal folder")
+    p.add_argument("--preset", default="fast")
+    p.add_argument("--start", default="auto", help="auto, coco, imagenet, scratch, a model, a file")
+    p.add_argument("--steps", type=int)
+    p.add_argument("--minutes", type=float)
+
+    p = command("evaluate", _evaluate, "measure a model against confirmed cells")
+    p.add_argument("--model", default="auto")
+    p.add_argument("--split", default="test", choices=[s.value for s in Split])
+    p.add_argument("--score", type=float, default=0.5)
+
+    p = command("simulate", _simulate, "replay active learning on known labels")
+    p.add_argument("--strategies", default="automatic,random")
+    p.add_argument("--seeds", type=int, default=5)
+    p.add_argument("--steps", type=int, default=50)
+    p.add_argument("--estimator", default="logistic")
+    p.add_argument(
+        "--metric", default="accuracy", choices=["accuracy", "macro_f1", "average_precision"]
+    )
+    p.add_argument("--classes", default="", help="only these classes, A,B")
+
+    p = command("export", _export, "write boxes")
+    p.add_argument("out", help="a folder")
+    p.add_argument("--format", default="voc", choices=["voc"])
+    p.add_argument("--reviewed-only", action="store_true", help="leave out open proposals")
+    return parser
+
+
+def _show(value: Any, indent: int = 0) -> list[str]:
+    """Return a result as indented lines."""
+    pad = "  " * indent
+    if isinstance(value, dict):
+        lines = []
+        for key, item in value.items():
+            if isinstance(item, (dict, list)) and item:
+                lines += [f"{pad}{key}:", *_show(item, indent + 1)]
+            else:
+                lines.append(f"{pad}{key}: {'-' if item in (None, {}, []) else item}")
+        return lines
+    if isinstance(value, list):
+        return [line for item in value for line in _show(item, indent)]
+    return [f"{pad}{value}"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        result = arguments.run(arguments)
+    except CellalError as error:
+        _say(str(error))
+        return 1
+    except KeyboardInterrupt:
+        _say("Stopped. What was finished by then is kept.")
+        return 1
+    text = json.dumps(result, indent=None if arguments.json else 2)
+    sys.stdout.write(f"{text}\n" if arguments.json else "\n".join(_show(result)) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -20,15 +20,16 @@ from napari_cellal.core.records import Cell, ImageRecord, Review
 from napari_cellal.io.store import Project
 
 MOMENTS = 50
+UNDO_THEN_REDO, REDO, UNDO_THEN_DO = 3, 4, 8  # which steps of ten; the others are edits
 State = dict[str, Cell]
 
 
 def edit_number(step: int, cells: State) -> Edit | None:
     """Return the edit of a step on these rows, the same in child and parent.
 
-    Every fifth step is an undo (None) and the one after it a redo (None).
+    None for an undo and a redo.
     """
-    if step % 5 in (3, 4):
+    if step % 10 in (UNDO_THEN_REDO, REDO, UNDO_THEN_DO):
         return None
     rng = random.Random(step)
     keys = sorted(cells)
@@ -42,7 +43,8 @@ def edit_number(step: int, cells: State) -> Edit | None:
     for key in rng.sample(keys, max(0, len(keys) - 500)):
         changes.append((cells[key], None))
     edit = edit_of(f"step {step}", changes, by="child")
-    return replace(edit, finished={"i0": (step % 5 == 1, step % 5 != 1)}) if step % 5 < 2 else edit
+    marks = {0: (False, True), 1: (True, False)}
+    return replace(edit, finished={"i0": marks[step % 5]}) if step % 5 in marks else edit
 
 
 def apply(cells: State, edit: Edit) -> State:
@@ -54,10 +56,10 @@ def take_step(history: History, step: int, cells: State) -> None:
     edit = edit_number(step, cells)
     if edit is not None:
         history.do(edit)
-    elif step % 5 == 3:
-        history.undo()
-    else:
+    elif step % 10 == REDO:
         history.redo()
+    else:
+        history.undo()
 
 
 def child(folder: str, step: int) -> None:
@@ -148,7 +150,7 @@ def undone(project: Project) -> bool:
 
 
 def undo_hangs(steps: int) -> bool:
-    return steps % 5 == 4  # the last step was the undo
+    return (steps - 1) % 10 in (UNDO_THEN_REDO, UNDO_THEN_DO)  # the last step was an undo
 
 
 def check_undo(project: Project, steps: int, expected: Expected) -> None:
@@ -156,9 +158,8 @@ def check_undo(project: Project, steps: int, expected: Expected) -> None:
         assert steps == 0
         return
     cells = {c.cell_id: c for c in project.cells.of_image("i0")}
-    back = {0: 1, 1: 1, 2: 1, 3: 1, 4: 3}[steps % 5]  # after the undo, the step before it
-    if steps % 5 == 0:
-        back = 3  # after the redo, as before the third step
+    # After an undo, and a redo of the same edit, the edit to take back lies further back.
+    back = 3 if (steps - 1) % 10 in (UNDO_THEN_REDO, REDO, UNDO_THEN_DO) else 1
     assert cells == expected.after(steps - back)
     assert project.history.redo() is not None
     cells = {c.cell_id: c for c in project.cells.of_image("i0")}

@@ -290,22 +290,27 @@ def ring_task(seed=3):
     return values, labels
 
 
-def test_doubt_beats_random_where_most_cells_are_easy():
+@pytest.mark.parametrize("start", ["cold", 2])
+def test_doubt_beats_random_where_most_cells_are_easy(start):
     values, labels = ring_task()
     result = run_job(
         simulate(
             values,
             labels,
-            strategies=("automatic", "margin", "random"),
+            # doubt alone never hears of a class that its first labels lack
+            strategies=("automatic", "random") + (("margin",) if start == 2 else ()),
             seeds=4,
             steps=30,
+            start=start,
             metric="macro_f1",
+            targets=(0.9,),
         )
     )
     last = {name: line[-1]["mean"] for name, line in result.curves.items()}
-    assert last["automatic"] > last["random"] + 0.03
-    assert last["margin"] > last["random"] + 0.03
-    assert result.labels_to["0.9"]["automatic"] < result.labels_to["0.9"]["random"]
+    needed = result.labels_to["0.9"]
+    for name in set(last) - {"random"}:
+        assert last[name] > last["random"] + 0.02
+        assert needed[name] < needed["random"]
 
 
 def test_simulation_is_deterministic_and_json():

@@ -55,7 +55,7 @@ class Matrix:
     def components(self) -> NDArray[np.float32]:
         """float32[N, P], P <= 10: principal components, where distances mean something."""
         count = min(_COMPONENTS, *self.values.shape)
-        if count == 0 or len(self) < 2:
+        if count == 0 or len(self) < 2 or not self.values.any():
             return self.values[:, :count]
         pca = PCA(count, svd_solver="covariance_eigh")
         return np.asarray(pca.fit_transform(self.values), np.float32)
@@ -65,9 +65,9 @@ class Matrix:
         count = max(1, min(count, len(self)))
         key = (count, seed)
         if key not in self._groups:
-            means = KMeans(count, n_init=1, max_iter=50, random_state=seed)
-            with np.errstate(all="ignore"):
-                self._groups[key] = np.asarray(means.fit_predict(self.components), np.intp)
+            distinct = len(np.unique(self.components, axis=0))
+            means = KMeans(min(count, distinct), n_init=1, max_iter=50, random_state=seed)
+            self._groups[key] = np.asarray(means.fit_predict(self.components), np.intp)
         return self._groups[key]
 
 

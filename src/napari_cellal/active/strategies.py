@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
@@ -213,8 +213,3 @@ def _doubt_reasons(context: Context, positions: NDArray[np.intp]) -> tuple[str, 
 
 def _name(classes: Mapping[int, str], class_id: int) -> str:
     return classes.get(class_id, f"class {class_id}")
-
-
-def known_strategies() -> Sequence[str]:
-    """Return the names of all strategies, the recommended one first."""
-    return tuple(STRATEGIES)

@@ -147,5 +147,6 @@ def write_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     """Return the arrays of an npz file; never unpickles."""
-    with np.load(path, allow_pickle=False) as file:
+    # opened here: numpy leaves a file that it finds broken open
+    with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
         return {key: file[key] for key in file.files}

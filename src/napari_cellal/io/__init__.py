@@ -1,0 +1,1 @@
+"""Files: images, annotations, samples and the project store."""

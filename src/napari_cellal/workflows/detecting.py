@@ -136,10 +136,12 @@ def apply_detections(
     project: Project,
     items: Iterable[Detections | ImageFailure],
     view: Box | None = None,
+    min_score: float = 0.0,
 ) -> DetectionRun:
     """Put a run's proposals into the project as one edit and return what changed.
 
-    What a person reviewed always wins; see `core.reconcile.merge_detections`.
+    What a person reviewed always wins; see `core.reconcile.merge_detections`. Proposals
+    that score less than ``min_score`` are left out.
     """
     edits, failures = [], []
     total = RunSummary()
@@ -152,8 +154,9 @@ def apply_detections(
             continue
         rows = project.cells.of_image(item.image_id)
         found = _known_classes(project, item)
+        found = _chosen(found, [score >= min_score for score in found.scores])
         if view is not None:
-            found = _within(found, view)
+            found = _chosen(found, [_is_inside(box, view) for box in found.boxes])
             rows = [c for c in rows if c.review is not Review.OPEN or _is_inside(c.box, view)]
         edit, summary = merge_detections(rows, found, project.settings.merge_iou)
         edits.append(edit)
@@ -181,8 +184,8 @@ def _is_inside(box: Box, view: Box) -> bool:
     return view[0] <= y < view[2] and view[1] <= x < view[3]
 
 
-def _within(found: Detections, view: Box) -> Detections:
-    keep = [i for i, box in enumerate(found.boxes) if _is_inside(box, view)]
+def _chosen(found: Detections, wanted: Sequence[bool]) -> Detections:
+    keep = [i for i, is_wanted in enumerate(wanted) if is_wanted]
     return Detections(
         found.image_id,
         tuple(found.boxes[i] for i in keep),

@@ -103,10 +103,12 @@ class Pool:
     """Cells that may be asked about and then learned from."""
     checks: tuple[str, ...]
     """Held-out cells without a label, in an order that has nothing to do with the model."""
+    test: tuple[str, ...] = ()
+    """Cells without a label in ``test`` images: classed at the end, but never asked about."""
 
 
 def pool_of(project: Project) -> Pool:
-    """Return the learner's view of the project. ``test`` images stay out of it."""
+    """Return the learner's view of the project. Labels in ``test`` images stay out of it."""
     waiting = (Status.PROPOSED, Status.IMPORTED)
     vouched = (Status.CONFIRMED, Status.CORRECTED, Status.DRAWN)
     has_val = any(r.split is Split.VAL for r in project.images.values())
@@ -115,9 +117,12 @@ def pool_of(project: Project) -> Pool:
     holdout: dict[str, int] = {}
     candidates: list[str] = []
     checks: list[str] = []
+    test: list[str] = []
     for cell in project.cells.with_status(*waiting, *vouched):
         split = split_of[cell.image_id]
         if split is Split.TEST:
+            if not cell.is_label:
+                test.append(cell.cell_id)
             continue
         held = is_held_out(cell, split, has_val)
         if cell.is_label and cell.class_id is not None:
@@ -126,7 +131,7 @@ def pool_of(project: Project) -> Pool:
             checks.append(cell.cell_id)
         else:
             candidates.append(cell.cell_id)
-    return Pool(labelled, holdout, tuple(candidates), tuple(sorted(checks)))
+    return Pool(labelled, holdout, tuple(candidates), tuple(sorted(checks)), tuple(test))
 
 
 def check_is_due(pool: Pool) -> bool:
@@ -158,6 +163,15 @@ def request_suggestions(
         n,
         project.settings.seed,
     )
+
+
+def request_rest(
+    project: Project, features_path: str, pool: Pool, *, estimator: str = "logistic"
+) -> SuggestRequest:
+    """Return the question what every cell without a label is, held-out ones too."""
+    request = request_suggestions(project, features_path, pool, estimator=estimator)
+    every = pool.candidates + pool.checks + pool.test
+    return replace(request, cell_ids=every, holdout={})
 
 
 def suggest(request: SuggestRequest) -> Job[SuggestResult]:

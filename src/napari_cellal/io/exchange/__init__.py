@@ -1,0 +1,1 @@
+"""Annotation formats of other programs, in and out."""

@@ -342,7 +342,7 @@ class LearnDock(Dock):
         if len(set(pool.labelled.values())) < 2:
             self.session.tell("The learner needs labels of two classes at least.")
             return
-        request = learning.request_suggestions(project, path, pool)
+        request = learning.request_rest(project, path, pool)
         handle = self.workspace.jobs.run(
             "Classing the rest", learning.class_rest, request, lane="quick"
         )

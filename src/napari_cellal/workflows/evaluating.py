@@ -1,0 +1,193 @@
+"""How good a detector is on the images of a split, against what people confirmed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_cellal.active.requests import SuggestRequest
+from napari_cellal.core.errors import CellalError
+from napari_cellal.core.progress import Job, Progress
+from napari_cellal.core.records import Detections, Split
+from napari_cellal.features.table import FeatureTable, MeasureRequest, join_tables
+
+from . import detecting, learning
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from napari_cellal.core.geometry import Box
+    from napari_cellal.io.store import Project
+
+Truth = dict[str, tuple[list["Box"], list[int | None]]]
+"""{image_id: (boxes, class ids)}."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateRequest:
+    """A model and the images to measure it on. Picklable."""
+
+    run: detecting.DetectRequest
+    truth: Truth
+    class_names: dict[int, str]
+    score: float = 0.5
+    learner: LearnerRequest | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LearnerRequest:
+    """What gives classes to a detector's boxes: the project's labelled, measured cells."""
+
+    features_path: str
+    labelled: dict[str, int]
+    measure: tuple[MeasureRequest, ...]
+    """The images' requests; their cells and boxes are replaced by what is detected."""
+    cache_folder: str
+    seed: int = 0
+
+
+def truth_of(project: Project, split: Split) -> Truth:
+    """Return the confirmed cells of a split's images that have any, or are finished."""
+    truth: Truth = {}
+    for key, record in project.images.items():
+        if record.split is not split:
+            continue
+        cells = [c for c in project.cells.of_image(key) if c.is_label]
+        if cells or record.finished:
+            truth[key] = ([c.box for c in cells], [c.class_id for c in cells])
+    return truth
+
+
+def request_evaluation(
+    project: Project,
+    *,
+    model: str = "auto",
+    split: str = "test",
+    score: float = 0.5,
+    device: str = "auto",
+    truth: Truth | None = None,
+    learner: LearnerRequest | None = None,
+) -> EvaluateRequest:
+    """Return the measurement of a model on a split.
+
+    Raises
+    ------
+    CellalError
+        If the split has no confirmed cells, or there is no such model or split.
+    """
+    try:
+        chosen = Split(split)
+    except ValueError:
+        raise CellalError(f"'{split}' is not a split; use train, val or test.") from None
+    known = truth if truth is not None else truth_of(project, chosen)
+    if not known:
+        raise CellalError(
+            f"No image of the split '{split}' has confirmed boxes. Review some first, or import "
+            "annotations with --confirm."
+        )
+    run = detecting.request_detection(project, known, model=model, device=device)
+    names = {c.class_id: c.name for c in project.active_classes}
+    return EvaluateRequest(run, known, names, score, learner)
+
+
+def evaluate(request: EvaluateRequest) -> Job[dict[str, Any]]:
+    """Return the figures of a request as plain values; see docs/cli.md for the keys."""
+    found = yield from detecting.detect(request.run)
+    if request.learner is not None:
+        found = yield from class_detections(request.learner, found, request.class_names)
+    yield Progress(0, 0, "Measuring")
+    return figures(request, list(found.values()))
+
+
+def figures(request: EvaluateRequest, found: Sequence[Detections]) -> dict[str, Any]:
+    """Return the figures for detections that are there already."""
+    from napari_cellal.evaluate.metrics import evaluate_boxes
+
+    ids = list(request.class_names)
+    m = evaluate_boxes(found, request.truth, ids, score=request.score)
+    names = request.class_names
+
+    def per_class(class_id: int) -> dict[str, Any]:
+        c = m.per_class[class_id]
+        return {
+            "ap50": c.ap50,
+            "ap5095": c.ap5095,
+            "precision": c.precision,
+            "recall": c.recall,
+            "f1": c.f1,
+            "support": c.support,
+        }
+
+    model_id = request.run.model_id + (f"+{learning.LEARNER}" if request.learner else "")
+    return {
+        "model": model_id,
+        "images": m.images,
+        "cells": m.cells,
+        "score": m.score,
+        "map50": m.map50,
+        "map5095": m.map5095,
+        "interval": list(m.interval) if m.interval else None,
+        "per_class": {names[c]: per_class(c) for c in ids},
+        "any_class": {
+            "ap50": m.blind_ap50,
+            "precision": m.blind.precision,
+            "recall": m.blind.recall,
+            "f1": m.blind.f1,
+        },
+        "confusion": {
+            "classes": [names[c] for c in m.class_ids],
+            "counts": [list(line) for line in m.confusion],
+        },
+    }
+
+
+def class_detections(
+    learner: LearnerRequest, found: Mapping[str, Detections], class_names: Mapping[int, str]
+) -> Job[dict[str, Detections]]:
+    """Return the detections with classes given by the learner.
+
+    A class's score is the detector's score times the class's probability, so that a sure
+    box of an unsure class ranks behind a sure box of a sure one.
+    """
+    requests = []
+    for base in learner.measure:
+        d = found.get(base.image_id)
+        if d is not None and len(d):
+            ids = tuple(f"{base.image_id}:{i}" for i in range(len(d)))
+            requests.append(replace(base, cell_ids=ids, boxes=d.boxes))
+    measured = yield from learning.measure_table(requests, Path(learner.cache_folder, "evaluate"))
+    known = FeatureTable.load(learner.features_path)
+    rows = [i for i, key in enumerate(known.cell_ids) if key in learner.labelled]
+    labelled = FeatureTable(
+        tuple(known.cell_ids[i] for i in rows), known.names, known.values[np.array(rows, int)]
+    )
+    path = Path(learner.cache_folder, "evaluate", "features.npz")
+    join_tables([labelled, measured]).save(path)
+    predicted = yield from learning.class_rest(
+        SuggestRequest(
+            str(path),
+            learner.labelled,
+            {},
+            class_names,
+            measured.cell_ids,
+            seed=learner.seed,
+        )
+    )
+    return {key: _classed(d, predicted) for key, d in found.items()}
+
+
+def _classed(d: Detections, predicted: Mapping[str, tuple[tuple[int, float], ...]]) -> Detections:
+    said = [predicted.get(f"{d.image_id}:{i}", ()) for i in range(len(d))]
+    scores = [s * (p[0][1] if p else 1.0) for s, p in zip(d.scores, said, strict=True)]
+    order = sorted(range(len(d)), key=lambda i: -scores[i])
+    return Detections(
+        d.image_id,
+        tuple(d.boxes[i] for i in order),
+        tuple(scores[i] for i in order),
+        tuple(said[i][0][0] if said[i] else d.class_ids[i] for i in order),
+        f"{d.model_id}+{learning.LEARNER}",
+        tuple(said[i] for i in order),
+    )

@@ -1,0 +1,118 @@
+"""Active learning replayed on a project's own labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_cellal.core.errors import CellalError
+
+from . import learning
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_cellal.core.progress import Job
+    from napari_cellal.features.table import MeasureRequest
+    from napari_cellal.io.store import Project
+
+
+@dataclass(frozen=True, slots=True)
+class SimulateRequest:
+    """Labelled cells and how to replay their labelling. Picklable."""
+
+    measure: tuple[MeasureRequest, ...]
+    labels: dict[str, int]
+    holdout: frozenset[str]
+    """Cells to measure on; empty means that each seed draws its own 30 %."""
+    cache_folder: str
+    strategies: tuple[str, ...] = ("automatic", "random")
+    seeds: int = 5
+    steps: int = 50
+    estimator: str = "logistic"
+    metric: str = "accuracy"
+
+
+def request_simulation(
+    project: Project,
+    *,
+    strategies: Sequence[str] = ("automatic", "random"),
+    seeds: int = 5,
+    steps: int = 50,
+    estimator: str = "logistic",
+    metric: str = "accuracy",
+    classes: Sequence[str] = (),
+) -> SimulateRequest:
+    """Return the replay of the project's confirmed cells.
+
+    Parameters
+    ----------
+    classes : sequence of str
+        Only cells of these classes; empty means all.
+
+    Raises
+    ------
+    CellalError
+        If fewer than two classes have labels.
+    """
+    wanted = None
+    if classes:
+        found = [project.class_named(name) for name in classes]
+        missing = [n for n, c in zip(classes, found, strict=True) if c is None]
+        if missing:
+            raise CellalError(f"The project has no class called {', '.join(missing)}.")
+        wanted = {c.class_id for c in found if c is not None}
+    labels = {
+        c.cell_id: c.class_id
+        for c in project.cells.labels()
+        if c.class_id is not None and (wanted is None or c.class_id in wanted)
+    }
+    if len(set(labels.values())) < 2:
+        raise CellalError(
+            "A simulation needs confirmed cells of two classes at least. Label some, or import "
+            "annotations with --confirm."
+        )
+    return SimulateRequest(
+        tuple(only(r, labels) for r in learning.measure_requests(project)),
+        labels,
+        frozenset(),
+        str(project.cache_folder),
+        tuple(strategies),
+        seeds,
+        steps,
+        estimator,
+        metric,
+    )
+
+
+def only(request: MeasureRequest, labels: dict[str, int]) -> MeasureRequest:
+    """Return the request with nothing but the labelled cells."""
+    pairs = [(k, b) for k, b in zip(request.cell_ids, request.boxes, strict=True) if k in labels]
+    return replace(request, cell_ids=tuple(k for k, _ in pairs), boxes=tuple(b for _, b in pairs))
+
+
+def simulate(request: SimulateRequest) -> Job[dict[str, Any]]:
+    """Return the curves as plain values; see docs/cli.md for the keys."""
+    from napari_cellal.active import simulate as replay
+
+    measured = [r for r in request.measure if r.cell_ids]
+    table = yield from learning.measure_table(measured, Path(request.cache_folder))
+    labels = np.array([request.labels[key] for key in table.cell_ids])
+    holdout: Any = 0.3
+    if request.holdout:
+        holdout = np.array([key in request.holdout for key in table.cell_ids])
+    result = yield from replay.simulate(
+        table.values,
+        labels,
+        strategies=request.strategies,
+        seeds=request.seeds,
+        steps=request.steps,
+        estimator=request.estimator,
+        holdout=holdout,
+        metric=request.metric,
+        pool_share=0.8 if request.holdout else 1.0,
+    )
+    return result.to_json()
