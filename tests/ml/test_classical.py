@@ -213,7 +213,7 @@ def need(folder):
 def test_three_quarters_of_the_boxes_of_bccd_are_found():
     need("bccd")
     images = []
-    for name in (DATA / "bccd/BCCD/ImageSets/Main/test.txt").read_text().split()[::4]:
+    for name in (DATA / "bccd/BCCD/ImageSets/Main/test.txt").read_text().split():
         tree = ElementTree.parse(DATA / f"bccd/BCCD/Annotations/{name}.xml")
         corners = [
             [float(box.findtext(key)) for key in ("ymin", "xmin", "ymax", "xmax")]

@@ -98,10 +98,10 @@ class Cell:
             return Status.DRAWN
         if self.review is Review.OPEN:
             return Status.PROPOSED if self.origin is Origin.MODEL else Status.IMPORTED
-        if self.proposed is not None and (
-            self.box != self.proposed.box or self.class_id != self.proposed.class_id
-        ):
-            return Status.CORRECTED
+        if self.proposed is not None:
+            said = self.proposed.class_id
+            if self.box != self.proposed.box or (said is not None and self.class_id != said):
+                return Status.CORRECTED
         return Status.CONFIRMED
 
     @property

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
     from .session import Session
 
-UNCLASSED = "#FFFFFF"
+UNCLASSED = "#A6FF00"
+"""Lime: no class has it, and it stands out on pink smears and on dark fluorescence."""
 # Opacity and width (as a share of the normal edge) tell the review state apart.
 _LOOK = {
     Status.PROPOSED: (0.65, 0.6),

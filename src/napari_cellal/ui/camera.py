@@ -57,7 +57,7 @@ class Camera:
 
 
 class Halo:
-    """A white frame around the current cell, which nothing else on the picture has."""
+    """A black and white frame around the current cell, which nothing else has."""
 
     def __init__(self, session: Session) -> None:
         self.session = session
@@ -81,15 +81,20 @@ class Halo:
                 self.layer.data = []
             return
         y0, x0, y1, x1 = cell.box
-        margin = 0.06 * max(y1 - y0, x1 - x0) + 1.5
-        frame = corners(np.array([[y0 - margin, x0 - margin, y1 + margin, x1 + margin]]))[0]
-        if self.layer.nshapes == 1 and np.allclose(self.layer.data[0], frame):
+        size = max(y1 - y0, x1 - x0)
+        width = max(0.5, 0.02 * size)
+        inner = 0.06 * size + 1.5
+        frames = corners(
+            np.array([[y0 - m, x0 - m, y1 + m, x1 + m] for m in (inner + width, inner)])
+        )
+        if self.layer.nshapes == 2 and np.allclose(self.layer.data, frames):
             return
         self.layer.data = []
+        # Black outside white is seen on any background.
         self.layer.add(
-            frame,
+            list(frames),
             shape_type="rectangle",
-            edge_width=max(0.5, 0.015 * max(y1 - y0, x1 - x0)),
-            edge_color="white",
+            edge_width=width,
+            edge_color=["black", "white"],
             face_color="transparent",
         )

@@ -13,6 +13,7 @@ from qtpy.QtWidgets import (
     QFrame,
     QHBoxLayout,
     QLabel,
+    QLayout,
     QProgressBar,
     QPushButton,
     QScrollArea,
@@ -68,6 +69,15 @@ def row(*widgets: QWidget | int) -> QWidget:
         else:
             layout.addWidget(item)
     return box
+
+
+def empty(layout: QLayout, keep: QWidget | None = None) -> None:
+    """Take every widget out of a layout and delete it, but for ``keep``."""
+    while (item := layout.takeAt(0)) is not None:
+        widget = item.widget()
+        if widget is not None and widget is not keep:
+            widget.hide()  # deleteLater alone leaves it on screen until the next turn
+            widget.deleteLater()
 
 
 def heading(text: str) -> QLabel:

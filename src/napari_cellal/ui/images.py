@@ -14,6 +14,7 @@ from napari_cellal.core.errors import CellalError, ImageError
 from napari_cellal.io.pixels import read_pixels
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     import napari
@@ -106,9 +107,13 @@ class ImageView(QObject):
         project = self.session.project
         assert project is not None
         ids = list(project.images)
-        for neighbour in ids[ids.index(image_id) + 1 : ids.index(image_id) + 3]:
-            if neighbour not in self._cache:
-                self._request(neighbour)
+        self.prefetch(ids[ids.index(image_id) + 1 : ids.index(image_id) + 2])
+
+    def prefetch(self, image_ids: Iterable[str]) -> None:
+        """Read images that will probably be shown soon."""
+        for image_id in image_ids:
+            if image_id not in self._cache:
+                self._request(image_id)
 
     def _request(self, image_id: str) -> None:
         project = self.session.project

@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from .session import Session
 
 
+FEWEST_CHECKS = 5
+"""Below so many held-out answers an accuracy says nothing."""
+LOOK_AHEAD = 4
+"""Images of so many next candidates are read before they are asked for."""
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """The cell that is asked about.
@@ -55,6 +61,8 @@ class LearnLoop:
     curve_changed : Signal()
     state_changed : Signal(str)
         One line on what the loop is doing or needs.
+    upcoming : Signal(tuple of image_id)
+        Images that will probably be needed next.
     job_started : Signal(JobHandle)
         A long job of the loop, for a progress bar.
     """
@@ -62,6 +70,7 @@ class LearnLoop:
     question_changed = Signal(object)
     curve_changed = Signal()
     state_changed = Signal(str)
+    upcoming = Signal(tuple)
     job_started = Signal(object)
 
     def __init__(self, session: Session, jobs: Jobs) -> None:
@@ -184,6 +193,7 @@ class LearnLoop:
             self._measured.path,
             pool,
             strategy=self.strategy,
+            n=LOOK_AHEAD,
             leave_out=self._skipped,
         )
         self._pending = self.jobs.run(
@@ -200,7 +210,7 @@ class LearnLoop:
             self._ask()
             return
         self.remaining = result.remaining
-        if result.holdout is not None:
+        if result.holdout is not None and result.holdout.cells >= FEWEST_CHECKS:
             point = CurvePoint(result.labels, result.holdout)
             self.curve = [p for p in self.curve if p.labels < point.labels] + [point]
         self.curve_changed.emit()
@@ -220,6 +230,8 @@ class LearnLoop:
             )
             self._skipped.clear()
             return
+        rows = self.session.project.cells.rows(found.cell_ids) if self.session.project else {}
+        self.upcoming.emit(tuple(dict.fromkeys(c.image_id for c in rows.values() if c)))
         pairs = zip(found.class_ids, found.probabilities[0].tolist(), strict=True)
         ranked = tuple(sorted(pairs, key=lambda p: -p[1]))
         self._set_question(

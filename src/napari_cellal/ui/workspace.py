@@ -59,6 +59,7 @@ class Workspace(QObject):
         self._canvas = viewer.window._qt_viewer.canvas.native
         self.keys = KeyFilter(self._canvas, self._keys_are_ours)
         self._bind_keys()
+        self.learn.upcoming.connect(self.images.prefetch)
         self.session.told.connect(self._tell)
         self.session.project_changed.connect(self._on_project)
         window.destroyed.connect(self.close)

@@ -9,7 +9,7 @@ from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QColorDialog, QGridLayout, QLineEdit, QToolButton, QWidget
 
 from napari_cellal.core.errors import CellalError
-from napari_cellal.ui.controls import button, row, swatch
+from napari_cellal.ui.controls import button, empty, row, swatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,10 +52,7 @@ class ClassList(QWidget):
 
     def refresh(self, *_: object) -> None:
         """Show the project's classes."""
-        while self._grid.count():
-            widget = self._grid.takeAt(0).widget()
-            if widget is not self._add_line:
-                widget.deleteLater()
+        empty(self._grid, keep=self._add_line)
         project = self.session.project
         classes = project.active_classes if project else []
         for place, c in enumerate(classes):

@@ -14,6 +14,7 @@ from napari_cellal.ui.controls import (
     Needs,
     SpinBox,
     button,
+    empty,
     heading,
     note,
     row,
@@ -229,8 +230,7 @@ class LearnDock(Dock):
         if wanted == self._class_rows:
             return
         self._class_rows = wanted
-        while self._answer_grid.count():
-            self._answer_grid.takeAt(0).widget().deleteLater()
+        empty(self._answer_grid)
         for place, c in enumerate(project.active_classes):
             key = f"{c.shortcut}  " if c.shortcut else ""
             press = button(
@@ -258,8 +258,7 @@ class LearnDock(Dock):
     def _show_probabilities(self, question: Question) -> None:
         project = self.session.project
         assert project is not None
-        while self._probability_rows.count():
-            self._probability_rows.takeAt(0).widget().deleteLater()
+        empty(self._probability_rows)
         if not question.probabilities:
             text = "Answered without the model's help." if question.is_check else "No guess yet."
             self._probability_rows.addWidget(note(text))
@@ -286,8 +285,7 @@ class LearnDock(Dock):
             return
         cell = project.cells.get(question.cell_id)
         pixels = None if cell is None else self.workspace.images.pixels(cell.image_id)
-        while self._channel_grid.count():
-            self._channel_grid.takeAt(0).widget().deleteLater()
+        empty(self._channel_grid)
         if cell is None or pixels is None:
             self._crop.clear()
             return

@@ -9,7 +9,17 @@ from qtpy.QtWidgets import QFormLayout, QGridLayout, QLabel, QWidget
 from superqt import QCollapsible
 
 from napari_cellal.core.records import Status
-from napari_cellal.ui.controls import Dock, Needs, SpinBox, button, heading, note, row, swatch
+from napari_cellal.ui.controls import (
+    Dock,
+    Needs,
+    SpinBox,
+    button,
+    empty,
+    heading,
+    note,
+    row,
+    swatch,
+)
 
 if TYPE_CHECKING:
     from napari_cellal.core.records import Cell
@@ -159,7 +169,7 @@ class ReviewDock(Dock):
 
     def _fill_keys(self) -> None:
         lines = "".join(
-            f"<tr><td><b>{c.keys}</b>&nbsp;&nbsp;</td><td>{c.does}</td></tr>"
+            f"<tr><td width=84><b>{c.keys.replace(' / ', '<br>')}</b></td><td>{c.does}</td></tr>"
             for c in self.workspace.keys.commands
         )
         label = note(f"<table>{lines}</table>")
@@ -221,8 +231,7 @@ class ReviewDock(Dock):
         if wanted != getattr(self, "_class_rows", None):
             self._class_rows = wanted
             self._class_counts: list[QLabel] = []
-            while self._class_grid.count():
-                self._class_grid.takeAt(0).widget().deleteLater()
+            empty(self._class_grid)
             for i, c in enumerate(classes):
                 key = f"{c.shortcut}  " if c.shortcut else ""
                 press = button(
