@@ -205,7 +205,7 @@ def _suggest(a: argparse.Namespace) -> Result:
     with Project.open(a.project) as project:
         requests = learning.measure_requests(project)
         measured = _run(learning.measure(requests, project.cache_folder))
-        pool = learning.pool_of(project)
+        pool = learning.Pool(project)
         request = learning.request_suggestions(
             project, measured.path, pool, strategy=a.strategy, estimator=a.estimator, n=a.n
         )

@@ -87,9 +87,11 @@ class Halo:
         frames = corners(
             np.array([[y0 - m, x0 - m, y1 + m, x1 + m] for m in (inner + width, inner)])
         )
-        if self.layer.nshapes == 2 and np.allclose(self.layer.data, frames):
+        if self.layer.nshapes == 2:
+            if not np.allclose(self.layer.data, frames):
+                self.layer.data = list(frames)
+                self.layer.edge_width = width
             return
-        self.layer.data = []
         # Black outside white is seen on any background.
         self.layer.add(
             list(frames),

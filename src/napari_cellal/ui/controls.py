@@ -25,7 +25,7 @@ from qtpy.QtWidgets import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from qtpy.QtGui import QWheelEvent
+    from qtpy.QtGui import QShowEvent, QWheelEvent
 
     from napari_cellal.core.progress import Progress
 
@@ -220,6 +220,7 @@ class Dock(QScrollArea):
 
     def __init__(self) -> None:
         super().__init__()
+        self._unseen: dict[str, Callable[[], object]] = {}
         self.body = QWidget()
         self.column = QVBoxLayout(self.body)
         self.column.setContentsMargins(8, 8, 8, 8)
@@ -234,6 +235,20 @@ class Dock(QScrollArea):
         """Append widgets to the column."""
         for widget in widgets:
             self.column.addWidget(widget)
+
+    def when_seen(self, show: Callable[[], object]) -> None:
+        """Run ``show`` now if the dock is on screen, else once when it comes into view."""
+        if self.isVisible():
+            show()
+        else:
+            self._unseen[show.__name__] = show
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """Bring up to date what changed out of sight."""
+        super().showEvent(event)
+        unseen, self._unseen = self._unseen, {}
+        for show in unseen.values():
+            show()
 
     def sizeHint(self) -> QSize:
         """Return a size that leaves most of a 1280 px window to the image."""

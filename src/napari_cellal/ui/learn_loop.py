@@ -83,6 +83,7 @@ class LearnLoop:
         self.labels = 0
         self.holdout_labels = 0
         self._measured: learning.Measured | None = None
+        self._pool: learning.Pool | None = None
         self._stale = True
         self._skipped: list[str] = []
         self._asked: list[str] = []
@@ -92,11 +93,13 @@ class LearnLoop:
         """True from Start until the project changes or the person stops."""
         session.project_changed.connect(self._on_project)
         session.edited.connect(self._on_edit)
+        session.images_changed.connect(self._on_images)
 
     def disconnect(self) -> None:
         """Stop listening to the session."""
         self.session.project_changed.disconnect(self._on_project)
         self.session.edited.disconnect(self._on_edit)
+        self.session.images_changed.disconnect(self._on_images)
 
     @property
     def is_asking(self) -> bool:
@@ -182,7 +185,9 @@ class LearnLoop:
         if self._pending is not None:
             self._again = True
             return
-        pool = learning.pool_of(project)
+        if self._pool is None:
+            self._pool = learning.Pool(project)
+        pool = self._pool
         self.labels, self.holdout_labels = len(pool.labelled), len(pool.holdout)
         check = None
         if learning.check_is_due(pool):
@@ -321,6 +326,7 @@ class LearnLoop:
         self.active = False
         self.curve = []
         self._measured = None
+        self._pool = None
         self._stale = True
         self._skipped.clear()
         self._asked.clear()
@@ -328,7 +334,12 @@ class LearnLoop:
         self.question_changed.emit(None)
         self.curve_changed.emit()
 
+    def _on_images(self) -> None:
+        self._pool = None
+
     def _on_edit(self, edit: Edit) -> None:
+        if self._pool is not None:
+            self._pool.follow(edit)
         for key, row in edit.after.items():
             old = edit.before[key]
             appeared = old is None or old.status is Status.REJECTED

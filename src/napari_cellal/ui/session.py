@@ -76,6 +76,7 @@ class Session:
         self.image_id: str | None = None
         self.selection: tuple[str, ...] = ()
         self.shown = Shown()
+        self.focus: Cell | None = None
         self.draw_class_id: int | None = None
         """The class that a newly drawn box gets: the one given last."""
 
@@ -125,11 +126,12 @@ class Session:
             return None
         return self.project.images[self.image_id]
 
-    def show_image(self, image_id: str | None) -> None:
-        """Put another image on screen."""
+    def show_image(self, image_id: str | None, focus: Cell | None = None) -> None:
+        """Put another image on screen; the boxes around ``focus`` are shown first."""
         if image_id == self.image_id:
             return
         self.image_id = image_id
+        self.focus = focus
         self.selection = ()
         self.image_changed.emit(image_id)
         self.selection_changed.emit(())
@@ -210,7 +212,7 @@ class Session:
 
     def go_to(self, cell: Cell, zoom: bool = True) -> None:
         """Show a cell's image, take the cell in hand and centre it."""
-        self.show_image(cell.image_id)
+        self.show_image(cell.image_id, cell)
         self.select([cell.cell_id])
         self.center_asked.emit(cell, zoom)
 

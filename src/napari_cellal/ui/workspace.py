@@ -50,7 +50,7 @@ class Workspace(QObject):
         self.jobs = Jobs(self)
         self.learn = LearnLoop(self.session, self.jobs)
         self.images = ImageView(viewer, self.session)
-        self.boxes = BoxLayer(self.session)
+        self.boxes = BoxLayer(self.session, later=lambda do: QTimer.singleShot(15, do))
         self.halo = Halo(self.session)
         self.camera = Camera(viewer, self.session)
         self.docks: dict[str, QWidget] = {}

@@ -192,21 +192,18 @@ def _answer(demo: Demo, project: Project, measured: learning.Measured, truth: _T
         for c in project.cells.with_status(Status.PROPOSED)
         if c.cell_id in known
         and learning.is_held_out(
-            c,
+            c.cell_id,
             project.images[c.image_id].split,
             any(r.split is Split.VAL for r in project.images.values()),
         )
     }
+    pool = learning.Pool(project)
+    pool.holdout = holdout
+    project.history.changed.connect(pool.follow)
     passed: set[str] = set()
     curve, waits, spent = [], [], 0
     while spent < demo.answers:
-        pool = learning.pool_of(project)
-        request = learning.request_suggestions(
-            project,
-            measured.path,
-            learning.Pool(pool.labelled, holdout, pool.candidates, ()),
-            leave_out=passed,
-        )
+        request = learning.request_suggestions(project, measured.path, pool, leave_out=passed)
         begun = time.perf_counter()
         result = yield from learning.suggest(request)
         waits.append(time.perf_counter() - begun)
@@ -226,6 +223,7 @@ def _answer(demo: Demo, project: Project, measured: learning.Measured, truth: _T
         project.history.do(gestures.give_class([cell], class_id, name, "script"))
         spent += 1
         yield Progress(spent, demo.answers, f"Answer {spent}: {name}")
+    project.history.changed.disconnect(pool.follow)
     waits.sort()
     demo.report["labels_spent"] = spent
     demo.report["passed_over"] = len(passed)
@@ -265,7 +263,7 @@ def _against_random(demo: Demo, project: Project, truth: _Truth) -> Job[None]:
 
 
 def _class_rest(demo: Demo, project: Project, measured: learning.Measured) -> Job[None]:
-    pool = learning.pool_of(project)
+    pool = learning.Pool(project)
     predicted = yield from learning.class_rest(learning.request_rest(project, measured.path, pool))
     demo.report["classed_by_learner"] = learning.apply_classes(project, predicted, 0.0)
 
@@ -279,7 +277,7 @@ def _evaluate_learner(
         truth=_test_truth(project, truth),
         learner=evaluating.LearnerRequest(
             measured.path,
-            learning.pool_of(project).labelled,
+            learning.Pool(project).labelled,
             tuple(learning.measure_requests(project)),
             str(project.cache_folder),
         ),

@@ -14,6 +14,7 @@ from napari_cellal.core.records import Cell, Origin, Proposal, Review, Split, St
 from napari_cellal.features.table import FeatureTable, MeasureRequest
 
 if TYPE_CHECKING:
+    import contextlib
     from collections.abc import Iterable, Mapping, Sequence
 
     from napari_cellal.io.store import Project
@@ -23,6 +24,17 @@ LEARNER = "learn"
 CHECK_SHARE = 4
 """One check question for so many answers that are learned from, until `CHECKS_ENOUGH`."""
 CHECKS_ENOUGH = 100
+
+
+def one_thread() -> contextlib.AbstractContextManager[object]:
+    """Return a context in which linear algebra uses one thread.
+
+    The matrices are small: beside a busy core, several threads that wait for each other
+    took 330 ms where one takes 11 ms.
+    """
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(1)  # type: ignore[no-any-return]
 
 
 def measure_requests(
@@ -82,56 +94,73 @@ def measure_table(
     return measure_images(requests, cache_folder)
 
 
-def is_held_out(cell: Cell, split: Split, has_val: bool) -> bool:
+def is_held_out(cell_id: str, split: Split, has_val: bool) -> bool:
     """Return whether a cell only ever measures the learner and never teaches it.
 
     Held out are the cells of ``val`` images; a project without such images holds out a
     fifth of its cells, by their id, which is random.
     """
-    return split is Split.VAL if has_val else int(cell.cell_id[:8], 16) % 5 == 0
+    return split is Split.VAL if has_val else int(cell_id[:8], 16) % 5 == 0
 
 
-@dataclass(frozen=True, slots=True)
+_WAITING = (Status.PROPOSED, Status.IMPORTED)
+_VOUCHED = (Status.CONFIRMED, Status.CORRECTED, Status.DRAWN)
+
+
 class Pool:
-    """The cells of a project as the learner sees them."""
+    """The cells of a project as the learner sees them; `follow` keeps it up to date.
 
-    labelled: dict[str, int]
-    """{cell_id: class_id} to learn from."""
-    holdout: dict[str, int]
-    """{cell_id: class_id} to measure on."""
-    candidates: tuple[str, ...]
-    """Cells that may be asked about and then learned from."""
-    checks: tuple[str, ...]
-    """Held-out cells without a label, in an order that has nothing to do with the model."""
-    test: tuple[str, ...] = ()
-    """Cells without a label in ``test`` images: classed at the end, but never asked about."""
+    Attributes
+    ----------
+    labelled : {cell_id: class_id}
+        Learned from.
+    holdout : {cell_id: class_id}
+        Measured on.
+    candidates : ordered set of cell_id, as dict keys
+        May be asked about and then learned from.
+    checks : ordered set of cell_id, as dict keys
+        Held-out cells without a label, in an order that has nothing to do with the model.
+    test : ordered set of cell_id, as dict keys
+        Cells without a label in ``test`` images: classed at the end, never asked about.
+        Labels in ``test`` images stay out of the pool.
+    """
 
+    def __init__(self, project: Project) -> None:
+        self._project = project
+        self.labelled: dict[str, int] = {}
+        self.holdout: dict[str, int] = {}
+        self.candidates: dict[str, None] = {}
+        self.checks: dict[str, None] = {}
+        self.test: dict[str, None] = {}
+        self._split_of = {key: r.split for key, r in project.images.items()}
+        self._has_val = Split.VAL in self._split_of.values()
+        for key, image_id, class_id, status in project.cells.states(*_WAITING, *_VOUCHED):
+            self._put(key, image_id, class_id, status)
+        self.checks = dict.fromkeys(sorted(self.checks))
 
-def pool_of(project: Project) -> Pool:
-    """Return the learner's view of the project. Labels in ``test`` images stay out of it."""
-    waiting = (Status.PROPOSED, Status.IMPORTED)
-    vouched = (Status.CONFIRMED, Status.CORRECTED, Status.DRAWN)
-    has_val = any(r.split is Split.VAL for r in project.images.values())
-    split_of = {key: r.split for key, r in project.images.items()}
-    labelled: dict[str, int] = {}
-    holdout: dict[str, int] = {}
-    candidates: list[str] = []
-    checks: list[str] = []
-    test: list[str] = []
-    for cell in project.cells.with_status(*waiting, *vouched):
-        split = split_of[cell.image_id]
+    def follow(self, edit: Edit) -> None:
+        """Take in what an edit changed."""
+        for key, cell in edit.after.items():
+            for part in (self.labelled, self.holdout, self.candidates, self.checks, self.test):
+                part.pop(key, None)
+            if cell is not None:
+                self._put(key, cell.image_id, cell.class_id, cell.status)
+
+    def _put(self, key: str, image_id: str, class_id: int | None, status: Status) -> None:
+        split = self._split_of.get(image_id, Split.TEST)
+        is_label = status in _VOUCHED and class_id is not None
+        held = is_held_out(key, split, self._has_val)
+        if status not in _WAITING and status not in _VOUCHED:
+            return
         if split is Split.TEST:
-            if not cell.is_label:
-                test.append(cell.cell_id)
-            continue
-        held = is_held_out(cell, split, has_val)
-        if cell.is_label and cell.class_id is not None:
-            (holdout if held else labelled)[cell.cell_id] = cell.class_id
+            if not is_label:
+                self.test[key] = None
+        elif is_label and class_id is not None:
+            (self.holdout if held else self.labelled)[key] = class_id
         elif held:
-            checks.append(cell.cell_id)
+            self.checks[key] = None
         else:
-            candidates.append(cell.cell_id)
-    return Pool(labelled, holdout, tuple(candidates), tuple(sorted(checks)), tuple(test))
+            self.candidates[key] = None
 
 
 def check_is_due(pool: Pool) -> bool:
@@ -154,8 +183,8 @@ def request_suggestions(
     skipped = set(leave_out)
     return SuggestRequest(
         features_path,
-        pool.labelled,
-        pool.holdout,
+        dict(pool.labelled),
+        dict(pool.holdout),
         {c.class_id: c.name for c in project.active_classes},
         tuple(c for c in pool.candidates if c not in skipped),
         strategy,
@@ -170,8 +199,7 @@ def request_rest(
 ) -> SuggestRequest:
     """Return the question what every cell without a label is, held-out ones too."""
     request = request_suggestions(project, features_path, pool, estimator=estimator)
-    every = pool.candidates + pool.checks + pool.test
-    return replace(request, cell_ids=every, holdout={})
+    return replace(request, cell_ids=(*pool.candidates, *pool.checks, *pool.test), holdout={})
 
 
 def suggest(request: SuggestRequest) -> Job[SuggestResult]:
@@ -179,7 +207,8 @@ def suggest(request: SuggestRequest) -> Job[SuggestResult]:
     yield Progress(0, 0, "Choosing the next cell")
     from napari_cellal.active.suggest import run_suggest
 
-    return run_suggest(request)
+    with one_thread():
+        return run_suggest(request)
 
 
 def class_rest(request: SuggestRequest) -> Job[dict[str, tuple[tuple[int, float], ...]]]:
@@ -187,7 +216,8 @@ def class_rest(request: SuggestRequest) -> Job[dict[str, tuple[tuple[int, float]
     yield Progress(0, 0, "Classing the other cells")
     from napari_cellal.active.suggest import predict_all
 
-    return predict_all(request)
+    with one_thread():
+        return predict_all(request)
 
 
 def apply_classes(

@@ -104,15 +104,16 @@ def simulate(request: SimulateRequest) -> Job[dict[str, Any]]:
     holdout: Any = 0.3
     if request.holdout:
         holdout = np.array([key in request.holdout for key in table.cell_ids])
-    result = yield from replay.simulate(
-        table.values,
-        labels,
-        strategies=request.strategies,
-        seeds=request.seeds,
-        steps=request.steps,
-        estimator=request.estimator,
-        holdout=holdout,
-        metric=request.metric,
-        pool_share=0.8 if request.holdout else 1.0,
-    )
+    with learning.one_thread():
+        result = yield from replay.simulate(
+            table.values,
+            labels,
+            strategies=request.strategies,
+            seeds=request.seeds,
+            steps=request.steps,
+            estimator=request.estimator,
+            holdout=holdout,
+            metric=request.metric,
+            pool_share=0.8 if request.holdout else 1.0,
+        )
     return result.to_json()

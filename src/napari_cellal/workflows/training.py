@@ -65,18 +65,21 @@ def _images_of(project: Project, split: Split) -> list[TrainImage]:
 
 def training_set(project: Project) -> TrainingSet:
     """Return what the project's labels offer for training."""
-    images = _images_of(project, Split.TRAIN)
-    held_out = [i for i in _images_of(project, Split.VAL) if i.boxes]
-    boxes = {
-        c.name: sum(i.class_ids.count(c.class_id) for i in images) for c in project.active_classes
-    }
-    return TrainingSet(
-        sum(bool(i.boxes) for i in images),
-        {name: n for name, n in boxes.items() if n},
-        sum(i.complete for i in images),
-        len(held_out),
-        sum(len(i.boxes) for i in held_out),
-    )
+    counts = project.cells.label_counts()
+    boxes: dict[int, int] = {}
+    images = complete = val_images = val_boxes = 0
+    for key, record in project.images.items():
+        mine = counts.get(key, {})
+        if record.split is Split.VAL and mine:
+            val_images += 1
+            val_boxes += sum(mine.values())
+        elif record.split is Split.TRAIN and (mine or record.finished):
+            images += 1
+            complete += record.finished
+            for class_id, n in mine.items():
+                boxes[class_id] = boxes.get(class_id, 0) + n
+    named = {c.name: boxes[c.class_id] for c in project.active_classes if c.class_id in boxes}
+    return TrainingSet(images, named, complete, val_images, val_boxes)
 
 
 def request_training(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 from napari_cellal.core.records import Status
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from napari_cellal.core.records import Cell
 
 _SELECT = f"SELECT {CELL_COLUMNS} FROM cells JOIN images USING (image_no)"
+_STATUS = {s.value: s for s in Status}
+_IMAGES_KEPT = 64
 _VARIABLES = 500  # ids in one statement; SQLite allows 999 in its oldest builds
 
 
@@ -43,6 +47,9 @@ class CellTable:
     def __init__(self, connection: sqlite3.Connection, name: str) -> None:
         self._db = connection
         self._name = name
+        # The images seen last, kept in step with every write: reading 5,000 rows of one
+        # image takes 50 ms, and each gesture asks for them several times.
+        self._seen: OrderedDict[str, dict[str, Cell]] = OrderedDict()
 
     # -- asking ---------------------------------------------------------------------------
 
@@ -65,8 +72,14 @@ class CellTable:
 
     def of_image(self, image_id: str) -> list[Cell]:
         """Return every cell of an image in the order of arrival, rejected ones too."""
-        sql = f"{_SELECT} WHERE image_id = ? ORDER BY cell_no"
-        return [unpack_cell(row) for row in self._all(sql, [image_id])]
+        if image_id not in self._seen:
+            sql = f"{_SELECT} WHERE image_id = ? ORDER BY cell_no"
+            found = [unpack_cell(row) for row in self._all(sql, [image_id])]
+            self._seen[image_id] = {cell.cell_id: cell for cell in found}
+            while len(self._seen) > _IMAGES_KEPT:
+                self._seen.popitem(last=False)
+        self._seen.move_to_end(image_id)
+        return list(self._seen[image_id].values())
 
     def in_view(self, image_id: str, view: Box) -> list[Cell]:
         """Return the cells of an image whose box touches ``view``, (y0, x0, y1, x1) px."""
@@ -89,6 +102,31 @@ class CellTable:
         """Return the cells whose box and class a person vouches for, by image."""
         vouched = (Status.CONFIRMED, Status.CORRECTED, Status.DRAWN)
         return [c for c in self.with_status(*vouched) if c.is_label]
+
+    def states(self, *statuses: Status) -> list[tuple[str, str, int | None, Status]]:
+        """Return (cell_id, image_id, class_id, status) of the cells with one of the statuses.
+
+        The light form of `with_status`, for lists of every cell of a project.
+        """
+        marks = ",".join("?" * len(statuses))
+        sql = (
+            "SELECT cell_id, image_id, class_id, status FROM cells JOIN images USING (image_no)"
+            f" WHERE status IN ({marks}) ORDER BY image_no, cell_no"
+        )
+        found = self._all(sql, [s.value for s in statuses])
+        return [(key, image, class_id, _STATUS[s]) for key, image, class_id, s in found]
+
+    def label_counts(self) -> dict[str, dict[int, int]]:
+        """Return {image_id: {class_id: cells}} of the cells that a person vouches for."""
+        sql = (
+            "SELECT image_id, class_id, n FROM images JOIN (SELECT image_no, class_id, COUNT(*)"
+            " AS n FROM cells WHERE class_id IS NOT NULL AND review = 'confirmed'"
+            " GROUP BY image_no, class_id) USING (image_no)"
+        )
+        counts: dict[str, dict[int, int]] = {}
+        for image_id, class_id, n in self._all(sql):
+            counts.setdefault(image_id, {})[class_id] = n
+        return counts
 
     def counts(self) -> dict[tuple[Status, int | None], int]:
         """Return how many cells there are by (status, class_id)."""
@@ -128,31 +166,44 @@ class CellTable:
     def commit_do(self, edit: Edit) -> None:
         """Write rows and edit, and drop what had been undone, in one transaction."""
         _check_boxes(edit.after)
-        with readable_errors(self._name), transaction(self._db):
+        with self._writing(edit):
             self._db.execute("DELETE FROM edits WHERE undone = 1")
             self._db.execute(
                 "INSERT INTO edits(label, by, at, body) VALUES (?, ?, ?, ?)",
                 (edit.label, edit.by, edit.at, pack_edit(edit)),
             )
-            self._write(edit.after, edit.finished)
 
     def commit_undo(self, edit: Edit) -> None:
         """Write the inverse's rows and mark the newest done edit undone."""
-        with readable_errors(self._name), transaction(self._db):
+        with self._writing(edit):
             self._db.execute(
                 "UPDATE edits SET undone = 1 WHERE seq ="
                 " (SELECT MAX(seq) FROM edits WHERE undone = 0)"
             )
-            self._write(edit.after, edit.finished)
 
     def commit_redo(self, edit: Edit) -> None:
         """Write the rows again and mark the oldest undone edit done."""
-        with readable_errors(self._name), transaction(self._db):
+        with self._writing(edit):
             self._db.execute(
                 "UPDATE edits SET undone = 0 WHERE seq ="
                 " (SELECT MIN(seq) FROM edits WHERE undone = 1)"
             )
+
+    @contextlib.contextmanager
+    def _writing(self, edit: Edit) -> Iterator[None]:
+        """Write the block's statements and the edit's rows together, or none of them."""
+        with readable_errors(self._name), transaction(self._db):
+            yield
             self._write(edit.after, edit.finished)
+        for key, cell in edit.after.items():
+            for image_id in {c.image_id for c in (edit.before[key], cell) if c is not None}:
+                rows = self._seen.get(image_id)
+                if rows is None:
+                    continue
+                if cell is not None and cell.image_id == image_id:
+                    rows[key] = cell
+                else:
+                    rows.pop(key, None)
 
     def last_done(self) -> Edit | None:
         """Return the newest edit that is not undone."""

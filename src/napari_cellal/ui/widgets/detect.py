@@ -193,6 +193,9 @@ class DetectDock(Dock):
         self._describe_model()
 
     def _show_count(self, *_: object) -> None:
+        self.when_seen(self._count_proposals)
+
+    def _count_proposals(self) -> None:
         project = self.session.project
         if project is None or self.session.image_id is None:
             self._count.setText("")

@@ -198,7 +198,7 @@ class LearnDock(Dock):
             self._fill_answers()
             self._show_question(self.loop.question)
             self._show_curve()
-            self._show_training_set()
+            self.when_seen(self._show_training_set)
 
     def _need(self, text: str, dock: str) -> None:
         self.page.hide()
@@ -209,19 +209,13 @@ class LearnDock(Dock):
     def _on_edit(self, edit: Any) -> None:
         if not self.needs.isHidden():
             self.refresh()
-        elif not self.loop.active or len(edit.after) > 1:
-            self._show_training_set()
+        elif edit.finished or not self.loop.is_asking:
+            self.when_seen(self._show_training_set)
 
     def _show_training_set(self) -> None:
         project = self.session.project
-        if project is not None and self.isVisible():
+        if project is not None:
             self._training_set.setText(training.training_set(project).line())
-
-    def showEvent(self, event: Any) -> None:
-        """Bring up to date what is only counted while it is seen."""
-        super().showEvent(event)
-        if not self.page.isHidden():
-            self._show_training_set()
 
     def _fill_answers(self) -> None:
         project = self.session.project
@@ -336,7 +330,7 @@ class LearnDock(Dock):
         if project is None or path is None:
             self.session.tell("Start first and answer a few cells.")
             return
-        pool = learning.pool_of(project)
+        pool = learning.Pool(project)
         if len(set(pool.labelled.values())) < 2:
             self.session.tell("The learner needs labels of two classes at least.")
             return

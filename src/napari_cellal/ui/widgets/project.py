@@ -193,7 +193,10 @@ class ProjectDock(Dock):
         self.list.show_current()
 
     def _on_edit(self, edit: Edit) -> None:
-        self.list.table.follow(edit)
+        if self.isVisible():
+            self.list.table.follow(edit)
+        else:
+            self.when_seen(self._on_images)
 
     # -- images ---------------------------------------------------------------------------
 

@@ -60,7 +60,7 @@ class ReviewDock(Dock):
         session.images_changed.connect(self.refresh)
         session.classes_changed.connect(self.refresh)
         session.edited.connect(self.refresh)
-        session.selection_changed.connect(self._show_current)
+        session.selection_changed.connect(self._on_selection)
         self.refresh()
 
     def disconnect_session(self) -> None:
@@ -74,7 +74,7 @@ class ReviewDock(Dock):
             session.edited,
         ):
             signal.disconnect(self.refresh)
-        session.selection_changed.disconnect(self._show_current)
+        session.selection_changed.disconnect(self._on_selection)
 
     def _build(self) -> None:
         session = self.session
@@ -183,7 +183,10 @@ class ReviewDock(Dock):
     # -- showing --------------------------------------------------------------------------
 
     def refresh(self, *_: object) -> None:
-        """Show the session's state."""
+        """Show the session's state, when the dock is on screen."""
+        self.when_seen(self._show_all)
+
+    def _show_all(self) -> None:
         project = self.session.project
         image = self.session.image
         self.page.setVisible(image is not None)
@@ -254,7 +257,10 @@ class ReviewDock(Dock):
                 text += f"  (+{waiting[c.class_id]} proposed)"
             label.setText(text)
 
-    def _show_current(self, *_: object) -> None:
+    def _on_selection(self, *_: object) -> None:
+        self.when_seen(self._show_current)
+
+    def _show_current(self) -> None:
         project, cell = self.session.project, self.session.current
         n = len(self.session.selection)
         if project is None or cell is None:
