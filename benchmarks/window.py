@@ -77,6 +77,13 @@ def wait(condition, seconds: float = 120) -> None:
         time.sleep(0.0005)
 
 
+def settle(seconds: float) -> None:
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        QApplication.processEvents()
+        time.sleep(0.005)
+
+
 def draw(viewer: napari.Viewer) -> None:
     viewer.window._qt_viewer.canvas.native.repaint()
     QApplication.processEvents()
@@ -89,17 +96,32 @@ def answers(workspace: Workspace, n: int) -> dict[str, float]:
     loop.start()
     wait(lambda: loop.question is not None, 600)
     spent = []
+    drawn = [0.0]
+
+    def on_draw(_event: object) -> None:
+        drawn.append(time.perf_counter())
+
+    def is_shown() -> bool:
+        return workspace.images.pixels(workspace.session.image_id) is not None
+
+    scene = viewer.window._qt_viewer.canvas._scene_canvas
+    scene.events.draw.connect(on_draw, position="last")
     for k in range(n):
         draw(viewer)
+        settle(0.25)  # nobody answers faster; the rest of the boxes arrives meanwhile
         asked = loop.question
         begun = time.perf_counter()
         QTest.keyClick(canvas, (Qt.Key.Key_1, Qt.Key.Key_2, Qt.Key.Key_3)[k % 3])
-        wait(lambda: loop.question is not asked and loop.question is not None)
-        image = workspace.session.image_id
-        wait(lambda: workspace.images.pixels(image) is not None)
-        draw(viewer)
-        spent.append(time.perf_counter() - begun)
+        ready = 0.0
+        while not ready or drawn[-1] < ready:
+            QApplication.processEvents()
+            is_next = loop.question is not asked and loop.question is not None
+            if not ready and is_next and is_shown():
+                ready = time.perf_counter()
+            time.sleep(0.0002)
+        spent.append(drawn[-1] - begun)
     loop.stop()
+    scene.events.draw.disconnect(on_draw)
     return figures(spent)
 
 

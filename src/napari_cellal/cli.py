@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import json
+import math
 import sys
 import tempfile
 import time
@@ -55,6 +56,10 @@ def _say(text: str) -> None:
     sys.stderr.write(text + "\n")
 
 
+def _seed(a: argparse.Namespace, project: Project) -> int:
+    return project.settings.seed if a.seed is None else int(a.seed)
+
+
 # -- commands ------------------------------------------------------------------------------
 # Imports stand inside: `new` and `info` must not wait for torch.
 
@@ -76,6 +81,8 @@ def _add(a: argparse.Namespace) -> Result:
     splits = adding.read_splits({name: path for name, _, path in pairs})
     with Project.open(a.project) as project:
         looked = _run(adding.look_at_images(a.paths))
+        if not looked.images:
+            raise CellalError(looked.problems[0])
         added = adding.add_looked(project, looked, splits)
     return {
         "added": len(added.records),
@@ -95,6 +102,7 @@ def _import(a: argparse.Namespace) -> Result:
         "images": done.images,
         "boxes": done.boxes,
         "repeated": done.repeated,
+        "confirmed": done.confirmed,
         "classes_added": list(done.classes_added),
         "unmatched": list(done.unmatched),
         "problems": list(done.problems),
@@ -145,7 +153,13 @@ def _detect(a: argparse.Namespace) -> Result:
             if fnmatch.fnmatch(r.name, a.images) and not (r.finished and a.images == "*")
         ]
         if not ids:
-            raise CellalError(f"No image of the project that is not finished matches {a.images}.")
+            raise CellalError(
+                f"No image of the project is called {a.images}."
+                if a.images != "*"
+                else "Every image of the project is finished. Name those to search with --images."
+                if project.images
+                else "The project has no images yet. Add some first."
+            )
         request = detecting.request_detection(project, ids, model=a.model, device=a.device)
         items: list[Any] = []
 
@@ -163,6 +177,7 @@ def _detect(a: argparse.Namespace) -> Result:
         "images": run.images,
         "cells": run.cells,
         "new": run.summary.new,
+        "moved": run.summary.moved,
         "kept": run.summary.kept,
         "lost": run.summary.lost,
         "seconds": round(time.perf_counter() - begun, 2),
@@ -207,7 +222,13 @@ def _suggest(a: argparse.Namespace) -> Result:
         measured = _run(learning.measure(requests, project.cache_folder))
         pool = learning.Pool(project)
         request = learning.request_suggestions(
-            project, measured.path, pool, strategy=a.strategy, estimator=a.estimator, n=a.n
+            project,
+            measured.path,
+            pool,
+            strategy=a.strategy,
+            estimator=a.estimator,
+            n=a.n,
+            seed=a.seed,
         )
         result = _run(learning.suggest(request))
         found = result.suggestions
@@ -274,17 +295,16 @@ def _train(a: argparse.Namespace) -> Result:
     from napari_cellal.detect.settings import TrainSettings
     from napari_cellal.workflows import detecting, evaluating, training
 
-    settings = TrainSettings(seed=a.seed)
-    if a.steps:
-        settings = settings.model_copy(update={"steps": a.steps})
-    if a.minutes:
-        settings = settings.model_copy(update={"steps": 1_000_000, "minutes": a.minutes})
+    steps = a.steps or (1_000_000 if a.minutes else None)
     begun = time.perf_counter()
     with Project.open(a.project) as project:
-        _say(training.training_set(project).line())
+        settings = TrainSettings(seed=_seed(a, project), minutes=a.minutes or None)
+        if steps:
+            settings = settings.model_copy(update={"steps": steps})
         request = training.request_training(
             project, preset=a.preset, start=a.start, device=a.device, settings=settings
         )
+        _say(training.training_set(project).line())
         old_id = detecting.choose_model(project)
         trained = _run(training.train(request))
         training.register_model(project, trained, use=False)
@@ -335,6 +355,7 @@ def _simulate(a: argparse.Namespace) -> Result:
             estimator=a.estimator,
             metric=a.metric,
             classes=a.classes.split(",") if a.classes else (),
+            seed=_seed(a, project),
         )
         return _run(simulating.simulate(request))
 
@@ -370,7 +391,7 @@ def _demo(a: argparse.Namespace) -> Result:
         preset=a.preset,
         start=a.start,
         device=a.device,
-        seed=a.seed,
+        seed=a.seed or 0,
     )
     if not a.headless:
         demo.train_minutes = min(demo.train_minutes, a.train_minutes if a.project else 0)
@@ -386,6 +407,30 @@ def _demo(a: argparse.Namespace) -> Result:
 # -- the parser ----------------------------------------------------------------------------
 
 
+def _count(text: str) -> int:
+    if int(text) < 0:
+        raise argparse.ArgumentTypeError("must not be negative")
+    return int(text)
+
+
+def _positive(text: str) -> int:
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return int(text)
+
+
+def _minutes(text: str) -> float:
+    if not 0 <= float(text) < math.inf:
+        raise argparse.ArgumentTypeError("must not be negative")
+    return float(text)
+
+
+def _score(text: str) -> float:
+    if not 0 <= float(text) <= 1:
+        raise argparse.ArgumentTypeError("must lie between 0 and 1")
+    return float(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "napari-cellal", description="Find cells, correct the machine, and be repaid at once."
@@ -399,7 +444,7 @@ def _parser() -> argparse.ArgumentParser:
         if project:
             p.add_argument("project", help="a .cellal folder")
         p.add_argument("--json", action="store_true", help="print one JSON object")
-        p.add_argument("--seed", type=int, default=0)
+        p.add_argument("--seed", type=_count, help="default: the project's")
         p.add_argument("--device", choices=["auto", "cuda", "mps", "cpu"], default="auto")
         return p
 
@@ -408,8 +453,8 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--project", help="keep the project here")
     p.add_argument("--headless", action="store_true", help="open no window")
     p.add_argument("--screenshot", help="write a picture of the window (PNG)")
-    p.add_argument("--answers", type=int, default=60)
-    p.add_argument("--train-minutes", type=float, default=2.0, help="0 trains no detector")
+    p.add_argument("--answers", type=_count, default=60)
+    p.add_argument("--train-minutes", type=_minutes, default=2.0, help="0 trains no detector")
     p.add_argument("--preset", default="fast")
     p.add_argument("--start", default="auto")
 
@@ -431,14 +476,14 @@ def _parser() -> argparse.ArgumentParser:
 
     p = command("detect", _detect, "propose boxes")
     p.add_argument("--model", default="auto", help="auto, classical, or a model's id")
-    p.add_argument("--score", type=float, default=0.0, help="keep proposals that score this")
+    p.add_argument("--score", type=_score, default=0.0, help="keep proposals that score this")
     p.add_argument("--images", default="*", help="only images whose name matches, e.g. 'A1_*'")
 
     p = command("measure", _measure, "write the table of measurements")
     p.add_argument("-o", "--output", help="CSV file; default: measurements.csv in the project")
 
     p = command("suggest", _suggest, "the next cells to label")
-    p.add_argument("-n", type=int, default=10)
+    p.add_argument("-n", type=_count, default=10)
     p.add_argument("--strategy", default="automatic")
     p.add_argument("--estimator", default="logistic")
 
@@ -455,18 +500,18 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("project", help="a .cellal folder")
     p.add_argument("--preset", default="fast")
     p.add_argument("--start", default="auto", help="auto, coco, imagenet, scratch, a model, a file")
-    p.add_argument("--steps", type=int)
-    p.add_argument("--minutes", type=float)
+    p.add_argument("--steps", type=_positive)
+    p.add_argument("--minutes", type=_minutes, help="0 sets no limit")
 
     p = command("evaluate", _evaluate, "measure a model against confirmed cells")
     p.add_argument("--model", default="auto")
     p.add_argument("--split", default="test", choices=[s.value for s in Split])
-    p.add_argument("--score", type=float, default=0.5)
+    p.add_argument("--score", type=_score, default=0.5)
 
     p = command("simulate", _simulate, "replay active learning on known labels")
     p.add_argument("--strategies", default="automatic,random")
-    p.add_argument("--seeds", type=int, default=5)
-    p.add_argument("--steps", type=int, default=50)
+    p.add_argument("--seeds", type=_positive, default=5)
+    p.add_argument("--steps", type=_count, default=50)
     p.add_argument("--estimator", default="logistic")
     p.add_argument(
         "--metric", default="accuracy", choices=["accuracy", "macro_f1", "average_precision"]

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from .geometry import match_boxes
+import numpy as np
+
+from .geometry import iou_matrix, match_boxes
 from .history import Edit, edit_of
 from .records import Cell, Detections, Origin, Proposal, Review, new_id
 
@@ -34,7 +36,8 @@ class RunSummary:
         )
 
 
-def _is_replaceable(cell: Cell) -> bool:
+def is_replaceable(cell: Cell) -> bool:
+    """Return whether a run may change or remove the row: nobody's work, and not reviewed."""
     # Imported boxes are somebody's work even before they are reviewed.
     return cell.review is Review.OPEN and cell.origin is Origin.MODEL
 
@@ -56,10 +59,12 @@ def merge_detections(
         Of the same image, by falling score.
     """
     rows = list(cells)
-    settled = [c for c in rows if not _is_replaceable(c)]
-    open_rows = [c for c in rows if _is_replaceable(c)]
-    known = {j for _, j in match_boxes([c.box for c in settled], found.boxes, iou)}
-    fresh = [j for j in range(len(found)) if j not in known]
+    settled = [c for c in rows if not is_replaceable(c)]
+    open_rows = [c for c in rows if is_replaceable(c)]
+    # All that overlap, not the best one a row: a second proposal on a reviewed cell is noise.
+    overlap = iou_matrix([c.box for c in settled], found.boxes)
+    kept = len(match_boxes([c.box for c in settled], found.boxes, iou))
+    fresh = np.flatnonzero(~(overlap >= iou).any(axis=0)).tolist()
     pairs = match_boxes([c.box for c in open_rows], [found.boxes[j] for j in fresh], iou)
     same = {fresh[j]: open_rows[i] for i, j in pairs}
 
@@ -93,5 +98,5 @@ def merge_detections(
     matched = {c.cell_id for c in same.values()}
     lost = [c for c in open_rows if c.cell_id not in matched]
     changes += [(c, None) for c in lost]
-    summary = RunSummary(len(fresh) - len(same), len(known), len(same), len(lost))
+    summary = RunSummary(len(fresh) - len(same), kept, len(same), len(lost))
     return edit_of(f"detected {len(found)} cells", changes, found.model_id), summary

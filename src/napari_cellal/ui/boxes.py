@@ -40,6 +40,7 @@ _LOOK = {
     Status.UNSURE: (0.35, 1.3),
     Status.REJECTED: (0.25, 0.4),
 }
+_AROUND = 40  # boxes shown first when one cell is centred: more than the zoom lets see
 _PORTION = 120  # boxes added in one turn of the window's loop
 _FEW = 12  # shapes that are recoloured one by one
 _SMALLEST_PX = 1.0  # a stray click in draw mode is not a cell
@@ -151,18 +152,19 @@ class BoxLayer:
             if self.layer.mode not in ("select", "pan_zoom"):
                 self.layer.mode = "select"
             self._clear()
-            if self._later is None or len(cells) <= _PORTION:
+            if self._later is None or len(cells) <= _AROUND:
                 self._waiting = []
                 self._add(cells)
                 return
-            focus = self.session.focus
+            first, focus = _PORTION, self.session.focus
             if focus is not None:
+                first = _AROUND
                 y, x = focus.box[0] + focus.box[2], focus.box[1] + focus.box[3]
                 cells.sort(
                     key=lambda c: abs(c.box[0] + c.box[2] - y) + abs(c.box[1] + c.box[3] - x)
                 )
-            self._add(cells[:_PORTION])
-            self._waiting = [c.cell_id for c in cells[_PORTION:]]
+            self._add(cells[:first])
+            self._waiting = [c.cell_id for c in cells[first:]]
             self._later(self._add_portion)
 
     def _add_portion(self) -> None:

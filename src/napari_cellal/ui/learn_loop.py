@@ -61,6 +61,8 @@ class LearnLoop:
     curve_changed : Signal()
     state_changed : Signal(str)
         One line on what the loop is doing or needs.
+    answered : Signal()
+        An answer was given and the next question is on its way.
     upcoming : Signal(tuple of image_id)
         Images that will probably be needed next.
     job_started : Signal(JobHandle)
@@ -70,6 +72,7 @@ class LearnLoop:
     question_changed = Signal(object)
     curve_changed = Signal()
     state_changed = Signal(str)
+    answered = Signal()
     upcoming = Signal(tuple)
     job_started = Signal(object)
 
@@ -258,8 +261,10 @@ class LearnLoop:
 
     def answer(self, class_id: int) -> None:
         """Give the asked cell a class and go to the next."""
-        if self.question is not None and self.session.give_class(class_id):
-            self._next()
+        if self.question is not None:
+            self.answered.emit()
+            if self.session.give_class(class_id):
+                self._next()
 
     def accept(self) -> None:
         """Give the asked cell the model's guess and go to the next."""

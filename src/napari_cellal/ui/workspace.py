@@ -15,7 +15,7 @@ from napari_cellal.io.store import Project
 from napari_cellal.workflows.detecting import CLASSICAL
 
 from .boxes import BoxLayer
-from .camera import Camera, Halo
+from .camera import Camera
 from .images import ImageView
 from .jobs import Jobs
 from .keys import KeyFilter
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+HOLD_MS = 150
+"""The longest that the picture waits for the next question before it shows the answer."""
 DOCKS = ("Project", "Detect", "Review", "Learn")
 
 _workspaces: weakref.WeakValueDictionary[int, Workspace] = weakref.WeakValueDictionary()
@@ -51,7 +53,6 @@ class Workspace(QObject):
         self.learn = LearnLoop(self.session, self.jobs)
         self.images = ImageView(viewer, self.session)
         self.boxes = BoxLayer(self.session, later=lambda do: QTimer.singleShot(15, do))
-        self.halo = Halo(self.session)
         self.camera = Camera(viewer, self.session)
         self.docks: dict[str, QWidget] = {}
         self._closed = False
@@ -60,6 +61,12 @@ class Workspace(QObject):
         self.keys = KeyFilter(self._canvas, self._keys_are_ours)
         self._bind_keys()
         self.learn.upcoming.connect(self.images.prefetch)
+        self.learn.answered.connect(self._hold_picture)
+        self.learn.question_changed.connect(self._release_picture)
+        self._hold = QTimer(self)
+        self._hold.setSingleShot(True)
+        self._hold.setInterval(HOLD_MS)
+        self._hold.timeout.connect(self._release_picture)
         self.session.told.connect(self._tell)
         self.session.project_changed.connect(self._on_project)
         window.destroyed.connect(self.close)
@@ -97,12 +104,13 @@ class Workspace(QObject):
         # The window's parts may be gone already: nothing of it may hear what follows.
         self.session.told.disconnect(self._tell)
         self.session.project_changed.disconnect(self._on_project)
+        self.learn.answered.disconnect(self._hold_picture)
+        self.learn.question_changed.disconnect(self._release_picture)
         for dock in self.docks.values():
             dock.disconnect_session()
         self.learn.disconnect()
         self.images.close()
         self.boxes.disconnect()
-        self.halo.disconnect()
         self.camera.disconnect()
         self.jobs.close()
         self.session.close_project()
@@ -166,13 +174,11 @@ class Workspace(QObject):
     def _on_project(self, project: Project | None) -> None:
         layers = self.viewer.layers
         if project is None:
-            for layer in (self.boxes.layer, self.halo.layer):
-                if layer in layers:
-                    layers.remove(layer)
+            if self.boxes.layer in layers:
+                layers.remove(self.boxes.layer)
             return
-        for layer in (self.halo.layer, self.boxes.layer):
-            if layer not in layers:
-                layers.append(layer)
+        if self.boxes.layer not in layers:
+            layers.append(self.boxes.layer)
         self.boxes.layer.mode = "select"
         layers.selection.active = self.boxes.layer
 
@@ -222,13 +228,23 @@ class Workspace(QObject):
         half_y, half_x = height / camera.zoom / 2, width / camera.zoom / 2
         return (y - half_y, x - half_x, y + half_y, x + half_x)
 
+    def _hold_picture(self) -> None:
+        """Draw nothing until the next question is there: one change to see, and sooner."""
+        self._canvas.setUpdatesEnabled(False)
+        self._hold.start()
+
+    def _release_picture(self, *_: object) -> None:
+        if not self._canvas.updatesEnabled():
+            self._hold.stop()
+            self._canvas.setUpdatesEnabled(True)
+
     # -- keys -----------------------------------------------------------------------------
 
     def _keys_are_ours(self) -> bool:
         if self.session.project is None:
             return False
         active: Layer | None = self.viewer.layers.selection.active
-        ours = [self.boxes.layer, self.halo.layer, *self.images.layers]
+        ours = [self.boxes.layer, *self.images.layers]
         return active is None or any(active is layer for layer in ours)
 
     def _bind_keys(self) -> None:
@@ -295,7 +311,6 @@ class Workspace(QObject):
 
     def _show_boxes(self, visible: bool) -> None:
         self.boxes.layer.visible = visible
-        self.halo.layer.visible = visible
 
     def _show_keys(self) -> None:
         self.raise_dock("Review")

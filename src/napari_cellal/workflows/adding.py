@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_cellal.core.errors import CellalError
+from napari_cellal.core.errors import CellalError, ImageError
 from napari_cellal.core.progress import Job, Progress
 from napari_cellal.core.records import ImageRecord, Split, new_id
 from napari_cellal.io.image_files import image_files
@@ -53,9 +53,19 @@ class Added:
 
 
 def look_at_images(paths: Iterable[str | Path]) -> Job[LookResult]:
-    """Return what image files and folders hold; broken files are named, the rest goes on."""
+    """Return what image files and folders hold; broken files are named, the rest goes on.
+
+    Raises
+    ------
+    ImageError
+        If a path does not exist, or there is no image at all.
+    """
     yield Progress(0, 0, "Looking for images")
-    files = image_files(list(paths))
+    places = list(paths)
+    files = image_files(places)
+    if not files:
+        where = ", ".join(Path(place).name or str(place) for place in places)
+        raise ImageError(f"There is no PNG, JPEG, BMP or TIFF image in {where}.")
     found: list[Looked] = []
     problems: list[str] = []
     for done, path in enumerate(files, 1):
@@ -92,7 +102,8 @@ def add_looked(
     Parameters
     ----------
     splits : {file name or stem: Split}
-        Official splits; if there are none, `hold_out` chooses.
+        Official splits; if there are none, `hold_out` chooses. Images that they do not
+        name are for training.
     """
     given = splits or {}
     known = {record.path for record in project.images.values()}
@@ -136,16 +147,25 @@ def add_looked(
             )
         )
     project.add_images(records)
-    return Added(tuple(records), len(looked.images) - len(records), looked.problems)
+    problems = looked.problems
+    if given and records and not split_of:
+        problems += (
+            "The split lists name none of these images, so all are for training. Check that "
+            "they hold file names.",
+        )
+    return Added(tuple(records), len(looked.images) - len(records), problems)
 
 
 def read_splits(files: Mapping[str, str | Path]) -> dict[str, Split]:
     """Return {image name: Split} from text files with one name a line, by split's name.
 
+    A sign behind a name (``-1``, ``0`` or ``1``), as VOC writes them, is dropped.
+
     Raises
     ------
     CellalError
-        If a split is not train, val or test, or a file cannot be read.
+        If a split is not train, val or test, a file cannot be read, or a name stands in the
+        lists of two splits.
     """
     splits: dict[str, Split] = {}
     for name, path in files.items():
@@ -154,8 +174,17 @@ def read_splits(files: Mapping[str, str | Path]) -> dict[str, Split]:
         except ValueError:
             raise CellalError(f"'{name}' is not a split; use train, val or test.") from None
         try:
-            text = Path(path).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise CellalError(f"The list {path} cannot be read ({error}).") from error
-        splits.update({line.split()[0]: split for line in text.splitlines() if line.strip()})
+            text = Path(path).read_text(encoding="utf-8-sig")
+        except OSError as error:
+            raise CellalError(f"The list {path} cannot be read ({error.strerror}).") from error
+        except UnicodeDecodeError:
+            raise CellalError(f"The list {path} is no text file in UTF-8.") from None
+        for line in filter(None, map(str.strip, text.splitlines())):
+            first, _, sign = line.rpartition(" ")
+            image = first.strip() if first and sign in ("-1", "0", "1") else line
+            if splits.setdefault(image, split) is not split:
+                raise CellalError(
+                    f"{image} stands in the lists of both {splits[image]} and {split}. An image "
+                    "can have one split only."
+                )
     return splits

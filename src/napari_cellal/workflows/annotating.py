@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_cellal.core.errors import CellalError
+from napari_cellal.core.errors import AnnotationError, CellalError
 from napari_cellal.core.geometry import clip_boxes
+from napari_cellal.core.gestures import accept
 from napari_cellal.core.history import Edit
 from napari_cellal.core.records import Cell, Origin, Review, Status, new_id, now
 from napari_cellal.io.exchange.report import ExportBox, ExportImage, ExportReport
@@ -38,12 +39,16 @@ class Imported:
     repeated: int
     """Boxes that the project had already."""
     problems: tuple[str, ...]
+    confirmed: int = 0
+    """Those of the repeated boxes that were open before."""
 
     def lines(self) -> list[str]:
         """Return the report for a person."""
         text = f"{self.boxes} boxes imported into {self.images} images."
         if self.repeated:
             text += f" {self.repeated} were there already."
+        if self.confirmed:
+            text += f" {self.confirmed} of these are confirmed now."
         lines = [text]
         if self.classes_added:
             lines.append(f"New classes: {', '.join(self.classes_added)}.")
@@ -65,11 +70,26 @@ def read_annotations(
     Raises
     ------
     CellalError
-        If the format is not known.
+        If the format is not known, a path does not exist, or nothing in it can be read.
     """
     if format not in READERS:
         raise CellalError(f"'{format}' is not a known format; use {', '.join(READERS)}.")
-    return READERS[format](list(paths))
+    places = list(paths)
+    for place in map(Path, places):
+        if not place.exists():
+            raise AnnotationError(f"{place.name} was not found in {place.parent}: check its name.")
+    return _read(format, places)
+
+
+def _read(
+    format: str, places: Sequence[str | Path]
+) -> Job[tuple[list[ImportedImage], ImportReport]]:
+    images, report = yield from READERS[format](places)
+    if not images:
+        where = ", ".join(Path(place).name or str(place) for place in places[:5])
+        reason = report.problems[0].sentence if report.problems else f"No file of it in {where}."
+        raise AnnotationError(f"No annotations in the format {format} were found. {reason}")
+    return images, report
 
 
 def import_annotations(
@@ -88,15 +108,18 @@ def import_annotations(
     Parameters
     ----------
     confirm : bool
-        Whether the boxes count as a person's labels. Images whose file says ``verified``
-        are marked finished.
+        Whether the boxes count as a person's labels, those that are there already and open
+        too. Images whose file says ``verified`` are marked finished.
     """
     records = _match(project, images)
-    names = dict.fromkeys(b.class_name for i in images for b in i.boxes if b.class_name)
+    names = dict.fromkeys(
+        b.class_name for i in images if i.image_name in records for b in i.boxes if b.class_name
+    )
     before = {c.name for c in project.active_classes}
     class_of = dict(zip(names, project.add_classes(names), strict=True))
     at = now()
     cells: list[Cell] = []
+    opened: list[Cell] = []
     finished: dict[str, tuple[bool, bool]] = {}
     repeated = touched = 0
     for image in images:
@@ -104,15 +127,18 @@ def import_annotations(
         if record is None:
             continue
         # Only what was there before: a file may hold a box twice, and its report says so.
-        there = {_key(c.box, c.class_id) for c in project.cells.of_image(record.image_id)}
+        there = {_key(c.box, c.class_id): c for c in project.cells.of_image(record.image_id)}
         added = 0
         for item in image.boxes:
             box = clip_boxes([item.box], record.shape[1:])[0].tolist()
             if box[2] <= box[0] or box[3] <= box[1]:
                 continue  # outside this image; the file spoke of another size
             class_id = class_of[item.class_name].class_id if item.class_name else None
-            if _key(box, class_id) in there:
+            known = there.get(_key(box, class_id))
+            if known is not None:
                 repeated += 1
+                if confirm and known.review is Review.OPEN and known not in opened:
+                    opened.append(known)
                 continue
             marks = [
                 w for w, on in (("difficult", item.difficult), ("truncated", item.truncated)) if on
@@ -134,11 +160,12 @@ def import_annotations(
         touched += bool(added)
         if confirm and image.verified and not record.finished:
             finished[record.image_id] = (False, True)
+    accepted = accept(opened, project.person)
     project.history.do(
         Edit(
             f"imported {len(cells)} boxes",
-            dict.fromkeys((c.cell_id for c in cells), None),
-            {c.cell_id: c for c in cells},
+            {**dict.fromkeys((c.cell_id for c in cells), None), **accepted.before},
+            {**{c.cell_id: c for c in cells}, **accepted.after},
             finished,
             project.person,
         )
@@ -150,6 +177,7 @@ def import_annotations(
         tuple(i.image_name for i in images if i.image_name not in records),
         repeated,
         tuple(p.sentence for p in report.problems),
+        len(accepted.after),
     )
 
 

@@ -107,6 +107,7 @@ def _bring_in(demo: Demo) -> Job[tuple[Project, list[Any]]]:
     }
     names = dict.fromkeys(b.class_name for i in images for b in i.boxes if b.class_name)
     project = Project.create(folder, list(names))
+    project.settings = project.settings.model_copy(update={"seed": demo.seed})
     added = adding.add_looked(project, looked, splits)
     demo.report.update(
         data="synthetic smears" if demo.data == "synthetic" else str(source),
@@ -230,8 +231,8 @@ def _answer(demo: Demo, project: Project, measured: learning.Measured, truth: _T
     demo.report["learning_curve"] = curve
     demo.report["held_out_cells"] = len(holdout)
     demo.report["suggest_seconds"] = {
-        "median": round(waits[len(waits) // 2], 4),
-        "p95": round(waits[int(len(waits) * 0.95)], 4),
+        "median": round(waits[len(waits) // 2], 4) if waits else None,
+        "p95": round(waits[int(len(waits) * 0.95)], 4) if waits else None,
     }
 
 
@@ -258,6 +259,7 @@ def _against_random(demo: Demo, project: Project, truth: _Truth) -> Job[None]:
             ("automatic", "random"),
             demo.seeds,
             demo.answers,
+            seed=demo.seed,
         )
     )
 
@@ -280,6 +282,7 @@ def _evaluate_learner(
             learning.Pool(project).labelled,
             tuple(learning.measure_requests(project)),
             str(project.cache_folder),
+            demo.seed,
         ),
     )
     demo.report["test_classical_and_learner"] = yield from evaluating.evaluate(request)

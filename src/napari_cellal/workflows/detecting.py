@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from napari_cellal.core.errors import ModelError
+from napari_cellal.core.geometry import match_boxes
 from napari_cellal.core.gestures import join
-from napari_cellal.core.reconcile import RunSummary, merge_detections
-from napari_cellal.core.records import Detections, Review
+from napari_cellal.core.reconcile import RunSummary, is_replaceable, merge_detections
+from napari_cellal.core.records import Detections
 from napari_cellal.detect.jobs import detect_images
 from napari_cellal.detect.requests import ImageFailure, ImageRequest
 
@@ -156,8 +157,13 @@ def apply_detections(
         found = _known_classes(project, item)
         found = _chosen(found, [score >= min_score for score in found.scores])
         if view is not None:
-            found = _chosen(found, [_is_inside(box, view) for box in found.boxes])
-            rows = [c for c in rows if c.review is not Review.OPEN or _is_inside(c.box, view)]
+            beyond = [c for c in rows if is_replaceable(c) and not _is_inside(c.box, view)]
+            rows = [c for c in rows if c not in beyond]
+            # A cell on the border whose middle has moved inwards is there already.
+            pairs = match_boxes([c.box for c in beyond], found.boxes, project.settings.merge_iou)
+            known = {j for _, j in pairs}
+            inside = [_is_inside(box, view) for box in found.boxes]
+            found = _chosen(found, [ok and j not in known for j, ok in enumerate(inside)])
         edit, summary = merge_detections(rows, found, project.settings.merge_iou)
         edits.append(edit)
         total += summary

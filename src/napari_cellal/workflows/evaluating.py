@@ -99,7 +99,12 @@ def evaluate(request: EvaluateRequest) -> Job[dict[str, Any]]:
     if request.learner is not None:
         found = yield from class_detections(request.learner, found, request.class_names)
     yield Progress(0, 0, "Measuring")
-    return figures(request, list(found.values()))
+    failures = [
+        f"{Path(image.path).name} could not be searched; its cells count as missed."
+        for image in request.run.images
+        if image.image_id not in found
+    ]
+    return figures(request, list(found.values())) | {"failures": failures}
 
 
 def figures(request: EvaluateRequest, found: Sequence[Detections]) -> dict[str, Any]:

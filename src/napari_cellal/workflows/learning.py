@@ -178,8 +178,12 @@ def request_suggestions(
     estimator: str = "logistic",
     n: int = 1,
     leave_out: Iterable[str] = (),
+    seed: int | None = None,
 ) -> SuggestRequest:
-    """Return the question which cells to label next; ``leave_out`` are skipped for now."""
+    """Return the question which cells to label next; ``leave_out`` are skipped for now.
+
+    Without a ``seed`` the project's is taken.
+    """
     skipped = set(leave_out)
     return SuggestRequest(
         features_path,
@@ -190,7 +194,7 @@ def request_suggestions(
         strategy,
         estimator,
         n,
-        project.settings.seed,
+        project.settings.seed if seed is None else seed,
     )
 
 

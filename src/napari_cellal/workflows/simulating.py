@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from napari_cellal.features.table import MeasureRequest
     from napari_cellal.io.store import Project
 
+HELD_OUT = 0.3
+"""Share of the cells that each seed measures on."""
+
 
 @dataclass(frozen=True, slots=True)
 class SimulateRequest:
@@ -34,6 +38,8 @@ class SimulateRequest:
     steps: int = 50
     estimator: str = "logistic"
     metric: str = "accuracy"
+    seed: int = 0
+    """The first of the seeds; the others follow it."""
 
 
 def request_simulation(
@@ -45,6 +51,7 @@ def request_simulation(
     estimator: str = "logistic",
     metric: str = "accuracy",
     classes: Sequence[str] = (),
+    seed: int = 0,
 ) -> SimulateRequest:
     """Return the replay of the project's confirmed cells.
 
@@ -56,7 +63,7 @@ def request_simulation(
     Raises
     ------
     CellalError
-        If fewer than two classes have labels.
+        If fewer than two classes have labels, or there are too few to measure on.
     """
     wanted = None
     if classes:
@@ -75,6 +82,12 @@ def request_simulation(
             "A simulation needs confirmed cells of two classes at least. Label some, or import "
             "annotations with --confirm."
         )
+    needed = math.ceil(len(set(labels.values())) / HELD_OUT)
+    if len(labels) < needed:
+        raise CellalError(
+            f"A simulation of {len(set(labels.values()))} classes needs {needed} confirmed cells "
+            f"at least, and there are {len(labels)}."
+        )
     return SimulateRequest(
         tuple(only(r, labels) for r in learning.measure_requests(project)),
         labels,
@@ -85,6 +98,7 @@ def request_simulation(
         steps,
         estimator,
         metric,
+        seed,
     )
 
 
@@ -95,13 +109,28 @@ def only(request: MeasureRequest, labels: dict[str, int]) -> MeasureRequest:
 
 
 def simulate(request: SimulateRequest) -> Job[dict[str, Any]]:
-    """Return the curves as plain values; see docs/cli.md for the keys."""
+    """Return the curves as plain values; see docs/cli.md for the keys.
+
+    Raises
+    ------
+    CellalError
+        If there is no such strategy or estimator, or the images cannot be read.
+    """
     from napari_cellal.active import simulate as replay
+    from napari_cellal.active.strategies import strategy
+
+    for name in request.strategies:
+        strategy(name)  # before anything is measured
 
     measured = [r for r in request.measure if r.cell_ids]
     table = yield from learning.measure_table(measured, Path(request.cache_folder))
     labels = np.array([request.labels[key] for key in table.cell_ids])
-    holdout: Any = 0.3
+    if len(labels) < len(request.labels):
+        reason = table.failures[0][1] if table.failures else "Some images are missing."
+        raise CellalError(
+            f"{len(request.labels) - len(labels)} of the cells cannot be measured. {reason}"
+        )
+    holdout: Any = HELD_OUT
     if request.holdout:
         holdout = np.array([key in request.holdout for key in table.cell_ids])
     with learning.one_thread():
@@ -109,7 +138,7 @@ def simulate(request: SimulateRequest) -> Job[dict[str, Any]]:
             table.values,
             labels,
             strategies=request.strategies,
-            seeds=request.seeds,
+            seeds=range(request.seed, request.seed + request.seeds),
             steps=request.steps,
             estimator=request.estimator,
             holdout=holdout,

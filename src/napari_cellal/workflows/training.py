@@ -106,7 +106,8 @@ def request_training(
     """
     images = _images_of(project, Split.TRAIN)
     used = {c for image in images for c in image.class_ids}
-    if not used:
+    classes = [c for c in project.active_classes if c.class_id in used]
+    if not classes:
         raise ModelError(
             "There are no labels to train on yet. Confirm or draw some boxes with a class in "
             "images that are not held out."
@@ -116,7 +117,6 @@ def request_training(
         raise ModelError(
             "The project's images differ in their number of channels. Train on images of one kind."
         )
-    classes = [c for c in project.active_classes if c.class_id in used]
     if start in {m.model_id for m in project.models}:
         start = str(project.model_folder(start))
     models = project.folder / "models"
