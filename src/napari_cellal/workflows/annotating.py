@@ -119,7 +119,7 @@ def import_annotations(
     class_of = dict(zip(names, project.add_classes(names), strict=True))
     at = now()
     cells: list[Cell] = []
-    opened: list[Cell] = []
+    opened: dict[str, Cell] = {}
     finished: dict[str, tuple[bool, bool]] = {}
     repeated = touched = 0
     for image in images:
@@ -137,8 +137,8 @@ def import_annotations(
             known = there.get(_key(box, class_id))
             if known is not None:
                 repeated += 1
-                if confirm and known.review is Review.OPEN and known not in opened:
-                    opened.append(known)
+                if confirm and known.review is Review.OPEN:
+                    opened[known.cell_id] = known
                 continue
             marks = [
                 w for w, on in (("difficult", item.difficult), ("truncated", item.truncated)) if on
@@ -160,7 +160,7 @@ def import_annotations(
         touched += bool(added)
         if confirm and image.verified and not record.finished:
             finished[record.image_id] = (False, True)
-    accepted = accept(opened, project.person)
+    accepted = accept(opened.values(), project.person)
     project.history.do(
         Edit(
             f"imported {len(cells)} boxes",

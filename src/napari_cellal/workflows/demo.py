@@ -248,8 +248,8 @@ def _against_random(demo: Demo, project: Project, truth: _Truth) -> Job[None]:
     ]
     used = {k: known[k] for r in requests for k in r.cell_ids}
     holdout = frozenset(k for r in requests if r.image_id in held for k in r.cell_ids)
-    if len(set(used.values())) < 2:
-        return
+    if len(set(used.values())) < 2 or len(used) < 20 or holdout >= used.keys():
+        return  # too few cells to say anything
     demo.report["against_random"] = yield from simulating.simulate(
         simulating.SimulateRequest(
             tuple(requests),

@@ -158,7 +158,7 @@ def apply_detections(
         found = _chosen(found, [score >= min_score for score in found.scores])
         if view is not None:
             beyond = [c for c in rows if is_replaceable(c) and not _is_inside(c.box, view)]
-            rows = [c for c in rows if c not in beyond]
+            rows = [c for c in rows if not is_replaceable(c) or _is_inside(c.box, view)]
             # A cell on the border whose middle has moved inwards is there already.
             pairs = match_boxes([c.box for c in beyond], found.boxes, project.settings.merge_iou)
             known = {j for _, j in pairs}

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_cellal.core.errors import CellalError
+from napari_cellal.core.progress import Job, Progress
 
 from . import learning
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from napari_cellal.core.progress import Job
     from napari_cellal.features.table import MeasureRequest
     from napari_cellal.io.store import Project
 
@@ -77,17 +77,7 @@ def request_simulation(
         for c in project.cells.labels()
         if c.class_id is not None and (wanted is None or c.class_id in wanted)
     }
-    if len(set(labels.values())) < 2:
-        raise CellalError(
-            "A simulation needs confirmed cells of two classes at least. Label some, or import "
-            "annotations with --confirm."
-        )
-    needed = math.ceil(len(set(labels.values())) / HELD_OUT)
-    if len(labels) < needed:
-        raise CellalError(
-            f"A simulation of {len(set(labels.values()))} classes needs {needed} confirmed cells "
-            f"at least, and there are {len(labels)}."
-        )
+    _check(list(labels.values()))
     return SimulateRequest(
         tuple(only(r, labels) for r in learning.measure_requests(project)),
         labels,
@@ -100,6 +90,21 @@ def request_simulation(
         metric,
         seed,
     )
+
+
+def _check(labels: Sequence[int]) -> None:
+    classes = len(set(labels))
+    if classes < 2:
+        raise CellalError(
+            "A simulation needs confirmed cells of two classes at least. Label some, or import "
+            "annotations with --confirm."
+        )
+    needed = math.ceil(classes / HELD_OUT)  # one of each class to measure on
+    if len(labels) < needed:
+        raise CellalError(
+            f"A simulation of {classes} classes needs {needed} confirmed cells at least, and "
+            f"there are {len(labels)}."
+        )
 
 
 def only(request: MeasureRequest, labels: dict[str, int]) -> MeasureRequest:
@@ -125,13 +130,12 @@ def simulate(request: SimulateRequest) -> Job[dict[str, Any]]:
     measured = [r for r in request.measure if r.cell_ids]
     table = yield from learning.measure_table(measured, Path(request.cache_folder))
     labels = np.array([request.labels[key] for key in table.cell_ids])
-    if len(labels) < len(request.labels):
-        reason = table.failures[0][1] if table.failures else "Some images are missing."
-        raise CellalError(
-            f"{len(request.labels) - len(labels)} of the cells cannot be measured. {reason}"
-        )
+    if table.failures:
+        yield Progress(0, 0, f"Some cells are left out. {table.failures[0][1]}")
     holdout: Any = HELD_OUT
-    if request.holdout:
+    if not request.holdout:
+        _check(labels.tolist())
+    else:
         holdout = np.array([key in request.holdout for key in table.cell_ids])
     with learning.one_thread():
         result = yield from replay.simulate(
