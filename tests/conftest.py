@@ -25,3 +25,16 @@ def data_folder() -> Path:
         if place and Path(place).is_dir():
             return Path(place)
     pytest.skip(f"neither NAPARI_CELLAL_DATA nor {SHARED} holds data")
+
+
+@pytest.fixture(scope="session")
+def smears(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of six drawn smears, 160 x 200 px, with VOC files and split lists.
+
+    Not to be written to: all tests share it.
+    """
+    from napari_cellal.io.samples.write import write_samples
+
+    folder = tmp_path_factory.mktemp("smears")
+    write_samples(folder, "smear", 6, 0, shape=(160, 200), cell_px=28)
+    return folder

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -261,3 +262,20 @@ def test_launching_ahead_gives_the_child_that_is_used(worker: WorkerProcess) -> 
 
 def test_the_window_keeps_a_core() -> None:
     assert 1 <= threads_for_jobs() <= max(1, (os.cpu_count() or 2) - 1)
+
+
+def test_a_child_whose_parent_dies_closes_its_job_and_goes(tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    script = (
+        f"import os, sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "import test_worker as t\n"
+        "worker = t.WorkerProcess('orphan')\n"
+        f"worker.start(t.until_closed, {str(mark)!r})\n"
+        "t.wait_for_progress(worker)\n"
+        "os._exit(1)\n"
+    )
+    subprocess.run([sys.executable, "-c", script], timeout=PATIENCE_S, check=False)
+    deadline = time.monotonic() + PATIENCE_S
+    while not mark.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert mark.exists()

@@ -23,6 +23,7 @@ from .learn_loop import LearnLoop
 from .session import Session
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     import napari
@@ -52,7 +53,7 @@ class Workspace(QObject):
         self.jobs = Jobs(self)
         self.learn = LearnLoop(self.session, self.jobs)
         self.images = ImageView(viewer, self.session)
-        self.boxes = BoxLayer(self.session, later=lambda do: QTimer.singleShot(15, do))
+        self.boxes = BoxLayer(self.session, later=_soon)
         self.camera = Camera(viewer, self.session)
         self.docks: dict[str, QWidget] = {}
         self._closed = False
@@ -315,6 +316,10 @@ class Workspace(QObject):
     def _show_keys(self) -> None:
         self.raise_dock("Review")
         self.docks["Review"].show_keys()
+
+
+def _soon(do: Callable[[], None]) -> None:
+    QTimer.singleShot(40, do)  # time to draw what is there, and to hear the next key
 
 
 def _dock_of(widget: QWidget) -> QDockWidget | None:

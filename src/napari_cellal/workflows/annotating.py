@@ -101,7 +101,8 @@ def import_annotations(
 ) -> Imported:
     """Write imported boxes as one edit and return what became of them.
 
-    Images are matched by file name, then by name without suffix. A box that the image has
+    Images are matched by file name, then by name without suffix; of several of one name that
+    in the annotation's own folder, or beside it, is meant. A box that the image has
     already, to half a pixel and with the same class, is left out, so that importing twice
     changes nothing.
 
@@ -111,21 +112,30 @@ def import_annotations(
         Whether the boxes count as a person's labels, those that are there already and open
         too. Images whose file says ``verified`` are marked finished.
     """
-    records = _match(project, images)
-    names = dict.fromkeys(
-        b.class_name for i in images if i.image_name in records for b in i.boxes if b.class_name
-    )
+    matches = _match(project, images)
+    matched = [(image, m[0]) for image, m in zip(images, matches, strict=True) if len(m) == 1]
+    names = dict.fromkeys(b.class_name for i, _ in matched for b in i.boxes if b.class_name)
     before = {c.name for c in project.active_classes}
     class_of = dict(zip(names, project.add_classes(names), strict=True))
     at = now()
     cells: list[Cell] = []
     opened: dict[str, Cell] = {}
     finished: dict[str, tuple[bool, bool]] = {}
+    problems = [p.sentence for p in report.problems]
+    problems += [
+        f"{image.file.name}: {len(m)} images of the project are called {image.image_name}, and it "
+        "lies beside none or several of them; not imported."
+        for image, m in zip(images, matches, strict=True)
+        if len(m) > 1
+    ]
     repeated = touched = 0
-    for image in images:
-        record = records.get(image.image_name)
-        if record is None:
-            continue
+    for image, record in matched:
+        if image.size is not None and image.size != record.shape[1:]:
+            problems.append(
+                f"{image.file.name}: it was made for an image of {image.size[1]} × "
+                f"{image.size[0]} px, but {record.name} has {record.shape[2]} × "
+                f"{record.shape[1]} px. Check its boxes."
+            )
         # Only what was there before: a file may hold a box twice, and its report says so.
         there = {_key(c.box, c.class_id): c for c in project.cells.of_image(record.image_id)}
         added = 0
@@ -174,9 +184,9 @@ def import_annotations(
         touched,
         len(cells),
         tuple(n for n in names if class_of[n].name not in before),
-        tuple(i.image_name for i in images if i.image_name not in records),
+        tuple(i.image_name for i, m in zip(images, matches, strict=True) if not m),
         repeated,
-        tuple(p.sentence for p in report.problems),
+        tuple(problems),
         len(accepted.after),
     )
 
@@ -185,14 +195,25 @@ def _key(box: Sequence[float], class_id: int | None) -> tuple[object, ...]:
     return (class_id, *(round(v * 2) for v in box))
 
 
-def _match(project: Project, images: Sequence[ImportedImage]) -> dict[str, ImageRecord]:
-    by_name = {r.name: r for r in project.images.values()}
-    by_stem = {Path(r.name).stem: r for r in project.images.values()}
-    found = {}
+def _match(project: Project, images: Sequence[ImportedImage]) -> list[list[ImageRecord]]:
+    """Return for each annotated image the project's images that may be meant."""
+    by_name: dict[str, list[ImageRecord]] = {}
+    by_stem: dict[str, list[ImageRecord]] = {}
+    for record in project.images.values():
+        by_name.setdefault(record.name, []).append(record)
+        by_stem.setdefault(Path(record.name).stem, []).append(record)
+    found = []
     for image in images:
-        record = by_name.get(image.image_name) or by_stem.get(Path(image.image_name).stem)
-        if record is not None:
-            found[image.image_name] = record
+        same = by_name.get(image.image_name) or by_stem.get(Path(image.image_name).stem, [])
+        if len(same) > 1:  # plates: each well's folder has a 001.tif
+            folder = image.file.resolve().parent
+            places = [project.image_path(r.image_id).parent for r in same]
+            inside = [r for r, place in zip(same, places, strict=True) if place == folder]
+            near = [
+                r for r, place in zip(same, places, strict=True) if place.parent == folder.parent
+            ]
+            same = inside or near or same
+        found.append(same)
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QProgressBar, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from napari_cellal.core.errors import CellalError
 from napari_cellal.ui.controls import (
@@ -21,8 +21,8 @@ from napari_cellal.ui.controls import (
     swatch,
 )
 from napari_cellal.ui.crops import crop_pixmaps
-from napari_cellal.ui.curve import CurvePlot
 from napari_cellal.ui.images import channel_color
+from napari_cellal.ui.plots import CurvePlot, ProbabilityBars
 from napari_cellal.workflows import learning, training
 
 if TYPE_CHECKING:
@@ -95,17 +95,13 @@ class LearnDock(Dock):
         self._channel_grid = QGridLayout(self._channels)
         self._channel_grid.setContentsMargins(0, 0, 0, 0)
         self._channel_grid.setSpacing(2)
-        self._probability_rows = QVBoxLayout()
-        self._probability_rows.setSpacing(2)
-        probabilities = QWidget()
-        probabilities.setLayout(self._probability_rows)
-        self._probability_rows.setContentsMargins(0, 0, 0, 0)
+        self._bars = ProbabilityBars()
         pictures = QWidget()
         line = QHBoxLayout(pictures)
         line.setContentsMargins(0, 0, 0, 0)
         line.addWidget(self._crop)
         line.addWidget(self._channels)
-        line.addWidget(probabilities, 1)
+        line.addWidget(self._bars, 1)
         self._why = note()
         self._why.setToolTip("Why this cell was chosen")
         self._answer_grid = QGridLayout()
@@ -252,26 +248,14 @@ class LearnDock(Dock):
     def _show_probabilities(self, question: Question) -> None:
         project = self.session.project
         assert project is not None
-        empty(self._probability_rows)
-        if not question.probabilities:
-            text = "Answered without the model's help." if question.is_check else "No guess yet."
-            self._probability_rows.addWidget(note(text))
-        for class_id, p in question.probabilities[:5]:
-            if class_id not in project.classes:
-                continue
-            c = project.classes[class_id]
-            bar = QProgressBar()
-            bar.setRange(0, 100)
-            bar.setValue(round(p * 100))
-            bar.setFormat(f"{c.name} {p:.2f}")
-            bar.setFixedHeight(18)
-            bar.setToolTip(f"The model's probability of {c.name}, 0 to 1")
-            bar.setStyleSheet(
-                f"QProgressBar {{ text-align: left; padding-left: 4px; }}"
-                f"QProgressBar::chunk {{ background: {c.color}80; }}"
-            )
-            self._probability_rows.addWidget(bar)
-        self._probability_rows.addStretch(1)
+        said = dict(question.probabilities)
+        text = "Answered without the model's help." if question.is_check else "No guess yet."
+        rows = [
+            (c.name, c.color, said[c.class_id])
+            for c in project.active_classes
+            if c.class_id in said
+        ]
+        self._bars.show_rows(rows, text)
 
     def _show_crop(self) -> None:
         question, project = self.loop.question, self.session.project

@@ -1,4 +1,4 @@
-"""The learning curve, drawn with Qt alone."""
+"""The learning curve and the classes' probabilities, drawn with Qt alone."""
 
 from __future__ import annotations
 
@@ -87,3 +87,51 @@ class CurvePlot(QWidget):
         painter.drawPolyline(QPolygonF(line))
         painter.setBrush(_LINE)
         painter.drawEllipse(line[-1], 3, 3)
+
+
+class ProbabilityBars(QWidget):
+    """A bar a class, in the classes' order, so that the eye finds each in its place.
+
+    Not made of QProgressBar, which redraws the whole window at once for every new value.
+    """
+
+    ROW_PX = 19
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._rows: tuple[tuple[str, str, float], ...] = ()
+        self._text = ""
+        self.setMinimumWidth(60)
+        self.setToolTip("The model's probability of each class, 0 to 1")
+
+    def show_rows(self, rows: Sequence[tuple[str, str, float]], text: str = "") -> None:
+        """Show (name, colour, probability) of each class, or a text where there are none."""
+        self._rows = tuple(rows)
+        self._text = text
+        self.update()
+
+    def paintEvent(self, _event: QPaintEvent) -> None:
+        """Draw the bars."""
+        painter = QPainter(self)
+        ink = self.palette().color(QPalette.ColorRole.WindowText)
+        painter.setPen(ink)
+        if not self._rows:
+            flags = Qt.TextFlag.TextWordWrap | Qt.AlignmentFlag.AlignTop
+            painter.drawText(self.rect(), int(flags), self._text)
+            return
+        for place, (name, color, p) in enumerate(self._rows):
+            line = QRectF(0, place * self.ROW_PX, self.width(), self.ROW_PX - 3)
+            if line.bottom() > self.height():
+                break
+            fill = QColor(color)
+            fill.setAlpha(150)
+            painter.fillRect(QRectF(line.left(), line.top(), line.width() * p, line.height()), fill)
+            frame = QColor(ink)
+            frame.setAlpha(60)
+            painter.setPen(frame)
+            painter.drawRect(line.adjusted(0, 0, -1, 0))
+            painter.setPen(ink)
+            inside = line.adjusted(4, 0, -4, 0)
+            middle = Qt.AlignmentFlag.AlignVCenter
+            painter.drawText(inside, int(Qt.AlignmentFlag.AlignLeft | middle), name)
+            painter.drawText(inside, int(Qt.AlignmentFlag.AlignRight | middle), f"{p:.2f}")
