@@ -32,8 +32,8 @@ UNCLASSED = "#A6FF00"
 """Lime: no class has it, and it stands out on pink smears and on dark fluorescence."""
 # Opacity and width (as a share of the normal edge) tell the review state apart.
 _LOOK = {
-    Status.PROPOSED: (0.65, 0.6),
-    Status.IMPORTED: (0.65, 0.6),
+    Status.PROPOSED: (0.8, 0.8),
+    Status.IMPORTED: (0.8, 0.8),
     Status.CONFIRMED: (1.0, 1.3),
     Status.CORRECTED: (1.0, 1.3),
     Status.DRAWN: (1.0, 1.3),

@@ -202,13 +202,15 @@ def _answer(demo: Demo, project: Project, measured: learning.Measured, truth: _T
     pool.holdout = holdout
     project.history.changed.connect(pool.follow)
     passed: set[str] = set()
-    curve, waits, spent = [], [], 0
+    curve: list[dict[str, float]] = []
+    waits: list[float] = []
+    spent = 0
     while spent < demo.answers:
         request = learning.request_suggestions(project, measured.path, pool, leave_out=passed)
         begun = time.perf_counter()
         result = yield from learning.suggest(request)
         waits.append(time.perf_counter() - begun)
-        if result.holdout is not None:
+        if result.holdout is not None and (not curve or curve[-1]["labels"] < spent):
             curve.append({"labels": spent, "accuracy": round(result.holdout.accuracy, 4)})
         if not len(result.suggestions):
             break
@@ -249,7 +251,8 @@ def _against_random(demo: Demo, project: Project, truth: _Truth) -> Job[None]:
     used = {k: known[k] for r in requests for k in r.cell_ids}
     holdout = frozenset(k for r in requests if r.image_id in held for k in r.cell_ids)
     if len(set(used.values())) < 2 or len(used) < 20 or holdout >= used.keys():
-        return  # too few cells to say anything
+        demo.report["against_random"] = None  # too few cells to say anything
+        return
     demo.report["against_random"] = yield from simulating.simulate(
         simulating.SimulateRequest(
             tuple(requests),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from napari_cellal.core.errors import CellalError
@@ -56,6 +57,10 @@ class LearnDock(Dock):
         self._answers: list[QWidget] = []
         self._class_rows: list[Any] = []
         self._new_model: TrainedModel | None = None
+        self._recount = QTimer(self)
+        self._recount.setSingleShot(True)
+        self._recount.setInterval(400)
+        self._recount.timeout.connect(self._show_training_set)
         self._build()
         self.add(self.page)
         self.column.addStretch(1)
@@ -205,7 +210,9 @@ class LearnDock(Dock):
     def _on_edit(self, edit: Any) -> None:
         if not self.needs.isHidden():
             self.refresh()
-        elif edit.finished or not self.loop.is_asking:
+        elif self.isVisible():
+            self._recount.start()  # once after a quick series of answers, not for each
+        else:
             self.when_seen(self._show_training_set)
 
     def _show_training_set(self) -> None:
