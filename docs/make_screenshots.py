@@ -1,0 +1,114 @@
+"""Makes the pictures of README and docs by driving the real window.
+
+    xvfb-run -a -s "-screen 0 1400x900x24" python docs/make_screenshots.py
+
+Run it again after a change of the window, and look at each picture.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+import napari
+from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
+
+from napari_cellal.core.progress import run_job
+from napari_cellal.ui.show import settle
+from napari_cellal.ui.workspace import Workspace
+from napari_cellal.workflows.sampling import make_samples
+
+IMAGES = Path(__file__).parent / "images"
+
+
+class Stage:
+    """A window on a sample project, and a hand that works in it."""
+
+    def __init__(self, theme: str, scratch: str) -> None:
+        self.theme = theme
+        self.viewer = napari.Viewer(show=False)
+        self.viewer.theme = theme
+        self.viewer.window.resize(1280, 800)
+        self.viewer.show()
+        self.workspace = Workspace.of(self.viewer)
+        self.workspace.dock_all()
+        self.viewer.window.resize(1280, 800)
+        self.folder = run_job(make_samples(Path(scratch) / theme))
+        self.canvas = self.viewer.window._qt_viewer.canvas.native
+
+    def wait(self, condition) -> None:
+        """Let the window work until something holds."""
+        for _ in range(3000):
+            if condition():
+                return
+            settle(0.02)
+        raise TimeoutError
+
+    def picture(self, name: str) -> None:
+        """Write a picture of the whole window."""
+        settle(0.6)
+        file = IMAGES / f"{name}.png"
+        self.viewer.screenshot(str(file), canvas_only=False, flash=False)
+        sys.stdout.write(f"{file.name}\n")
+
+    def press(self, key: Qt.Key) -> None:
+        """Press a key over the image."""
+        QTest.keyClick(self.canvas, key)
+
+    def detect(self) -> None:
+        """Open the project and propose boxes in every image."""
+        w = self.workspace
+        w.open_project(self.folder)
+        self.wait(lambda: w.images.layers)
+        w.raise_dock("Detect")
+        dock = w.dock("Detect")
+        dock._scopes.button(2).click()
+        dock.run.click()
+        n = len(w.session.project.images)
+        self.wait(lambda: len(w.session.project.cells.counts_by_image()) == n)
+
+    def answer(self, n: int) -> None:
+        """Answer suggestions as somebody who tells cells by their size."""
+        w = self.workspace
+        w.raise_dock("Learn")
+        w.learn.start()
+        self.wait(lambda: w.learn.question is not None)
+        for _ in range(n):
+            asked = w.learn.question
+            y0, x0, y1, x1 = w.session.project.cells.get(asked.cell_id).box
+            size = max(y1 - y0, x1 - x0)
+            key = Qt.Key.Key_3 if size < 45 else Qt.Key.Key_2 if size > 105 else Qt.Key.Key_1
+            self.press(key)
+            self.wait(lambda asked=asked: w.learn.question not in (asked, None))
+
+
+def main() -> None:
+    """Write every picture."""
+    IMAGES.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        stage = Stage("dark", scratch)
+        stage.picture("start")
+        stage.detect()
+        stage.picture("detect")
+        stage.answer(30)
+        stage.picture("learn")
+        stage.workspace.dock("Learn")._rest.click()
+        stage.wait(lambda: "learner" in stage.workspace.session.project.history.undo_label)
+        stage.workspace.session.show_image(next(iter(stage.workspace.session.project.images)))
+        stage.workspace.raise_dock("Review")
+        stage.press(Qt.Key.Key_Escape)
+        settle(8)  # messages fade
+        stage.viewer.reset_view()
+        stage.press(Qt.Key.Key_Tab)
+        stage.viewer.reset_view()
+        stage.picture("review")
+        stage.workspace.raise_dock("Project")
+        stage.picture("project")
+        stage.viewer.close()
+        settle(0.5)
+
+
+if __name__ == "__main__":
+    main()
