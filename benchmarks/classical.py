@@ -11,15 +11,17 @@ import json
 import os
 import time
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from skimage.io import imread
 from skimage.measure import regionprops
 
 from napari_cellal.detect.classical import find_cells
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 Example = tuple[np.ndarray, bool, np.ndarray]  # pixels [C, Y, X], rgb, boxes [N, 4]
 REPOSITORY = Path(__file__).resolve().parents[1]

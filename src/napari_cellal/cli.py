@@ -10,6 +10,7 @@ import argparse
 import fnmatch
 import json
 import math
+import subprocess
 import sys
 import tempfile
 import time
@@ -377,6 +378,20 @@ def _export(a: argparse.Namespace) -> Result:
     }
 
 
+def _show_window(project: str, screenshot: str | None, *, stay: bool) -> None:
+    """Open the window on a project in a process of its own: this one knows no Qt."""
+    command = [sys.executable, "-m", "napari_cellal.ui.show", project]
+    if screenshot:
+        command += ["--screenshot", screenshot]
+    if not stay:
+        command.append("--close")
+    if subprocess.run(command, check=False).returncode:
+        raise CellalError(
+            "The window could not be opened; the lines above say why. On a machine without a "
+            "display use --headless, and xvfb-run for --screenshot."
+        )
+
+
 def _demo(a: argparse.Namespace) -> Result:
     from napari_cellal.io.samples.bccd import fetch_bccd
     from napari_cellal.workflows.demo import Demo, run_demo
@@ -397,9 +412,7 @@ def _demo(a: argparse.Namespace) -> Result:
         demo.train_minutes = min(demo.train_minutes, a.train_minutes if a.project else 0)
     report = _run(run_demo(demo))
     if a.screenshot or not a.headless:
-        from napari_cellal.ui.show import show_project
-
-        show_project(report["project"], screenshot=a.screenshot, stay=not a.headless)
+        _show_window(report["project"], a.screenshot, stay=not a.headless)
         report["screenshot"] = a.screenshot
     return report
 

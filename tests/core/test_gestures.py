@@ -204,12 +204,21 @@ def test_joined_edits_are_one_with_one_inverse() -> None:
 
 
 def test_finishing_touches_the_image_only() -> None:
-    edit = gestures.finish_image("i", "one.png", True, "ann")
+    edit = gestures.finish_image("i", "one.png", [], "ann")
     assert edit.finished == {"i": (False, True)}
     assert not edit.after
     assert edit
     assert "one.png" in edit.label
     assert edit.inverse().finished == {"i": (True, False)}
+    assert gestures.reopen_image("i", "one.png", "ann").finished == {"i": (True, False)}
+
+
+def test_finishing_accepts_the_open_cells_and_no_others() -> None:
+    unsure = replace(proposed("b"), review=Review.UNSURE)
+    edit = gestures.finish_image("i", "one.png", [proposed("a"), unsure], "ann")
+    assert edit.after.keys() == {"a"}
+    assert edit.after["a"].review is Review.CONFIRMED
+    assert edit.finished == {"i": (False, True)}
 
 
 @pytest.mark.parametrize(

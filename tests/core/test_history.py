@@ -302,7 +302,9 @@ class Walk:
             bulk = edit_of("bulk", [*changed, *deleted, *drawn], by)
             return replace(bulk, finished={key: (self.marks[key], not self.marks[key])})
         key = rng.choice(IMAGES)
-        return gestures.finish_image(key, key, not self.marks[key], by)
+        if self.marks[key]:
+            return gestures.reopen_image(key, key, by)
+        return gestures.finish_image(key, key, [c for c in self.some(3) if c.image_id == key], by)
 
     def apply(self, edit: Edit) -> None:
         for key, row in edit.after.items():

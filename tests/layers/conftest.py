@@ -17,7 +17,10 @@ def proposal(image_id: str, box, class_id=1, score=0.9) -> Cell:
 
 def grid_cells(image_id: str, n: int) -> list[Cell]:
     return [
-        proposal(image_id, (float(i // 40 * 20), float(i % 40 * 20), i // 40 * 20 + 12.0, i % 40 * 20 + 15.0))
+        proposal(
+            image_id,
+            (float(i // 40 * 20), float(i % 40 * 20), i // 40 * 20 + 12.0, i % 40 * 20 + 15.0),
+        )
         for i in range(n)
     ]
 

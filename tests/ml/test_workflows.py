@@ -930,7 +930,7 @@ def test_truth_is_what_was_confirmed_in_the_split(blank: Project) -> None:
     )
     assert evaluating.truth_of(blank, Split.TEST) == {"c": ([ONE], [1])}
     assert evaluating.truth_of(blank, Split.VAL) == {}
-    blank.history.do(gestures.finish_image("b", "b.png", True, "ann"))
+    blank.history.do(gestures.finish_image("b", "b.png", [], "ann"))
     assert evaluating.truth_of(blank, Split.VAL) == {"b": ([], [])}
 
 
@@ -1150,3 +1150,42 @@ def test_registering_a_model_may_put_it_to_use(blank: Project, tmp_path: Path) -
     assert blank.settings.detector == "m1"
     put(blank, confirmed(ONE, 1, "a"))
     assert training.request_training(blank, start="m1").start == str(blank.model_folder("m1"))
+
+
+def test_an_imported_box_takes_the_place_of_an_open_proposal(tmp_path: Path) -> None:
+    record = ImageRecord("i", "one.png", (1, 100, 100), "uint8", ("gray",))
+    with Project.create(tmp_path / "p", ["RBC"]) as project:
+        project.add_images([record])
+        box = (10.0, 10.0, 30.0, 30.0)
+        said = Proposal(box, None, 0.5, "classical")
+        same = Cell("same", "i", box, None, Origin.MODEL, proposed=said)
+        other = replace(same, cell_id="other", box=(60.0, 60.0, 80.0, 80.0))
+        project.history.do(edit_of("detected", [(None, same), (None, other)]))
+        brought = ImportedImage(
+            tmp_path / "one.xml",
+            "one.png",
+            (100, 100),
+            (ImportedBox((11.0, 10.0, 31.0, 30.0), "RBC"),),
+        )
+        annotating.import_annotations(project, [brought], ImportReport(1, 1, 1), confirm=True)
+        rows = {c.cell_id: c for c in project.cells.of_image("i")}
+        assert "same" not in rows
+        assert "other" in rows
+        assert [c.status for c in rows.values() if c.cell_id != "other"] == [Status.CONFIRMED]
+        project.history.undo()
+        assert {c.cell_id for c in project.cells.of_image("i")} == {"same", "other"}
+
+
+@pytest.mark.parametrize("review", [Review.UNSURE, Review.CONFIRMED])
+def test_a_finished_image_with_a_doubtful_cell_does_not_teach_background(
+    tmp_path: Path, review: Review
+) -> None:
+    record = ImageRecord("i", "one.png", (1, 100, 100), "uint8", ("gray",), finished=True)
+    with Project.create(tmp_path / "p", ["RBC"]) as project:
+        project.add_images([record])
+        label = Cell("a", "i", (1.0, 1.0, 9.0, 9.0), 1, Origin.PERSON, Review.CONFIRMED)
+        project.history.do(edit_of("drew", [(None, label)]))
+        assert training.request_training(project).images[0].complete
+        doubt = Cell("b", "i", (20.0, 20.0, 30.0, 30.0), None, Origin.MODEL, review)
+        project.history.do(edit_of("doubt", [(None, doubt)]))
+        assert not training.request_training(project).images[0].complete

@@ -111,7 +111,23 @@ def join(label: str, edits: Iterable[Edit], by: str) -> Edit:
     return Edit(label, before, after, by=by)
 
 
-def finish_image(image_id: str, name: str, finished: bool, by: str) -> Edit:
-    """Return the edit that marks an image finished, or not."""
-    label = f"{'finished' if finished else 'reopened'} {name}"
-    return Edit(label, {}, {}, {image_id: (not finished, finished)}, by=by)
+def finish_image(image_id: str, name: str, cells: Iterable[Cell], by: str) -> Edit:
+    """Return the edit that marks an image finished and accepts its open cells.
+
+    A person who calls an image finished has seen every box on it.
+
+    Parameters
+    ----------
+    cells : iterable of Cell
+        The cells that are on the picture; only open ones are accepted.
+    """
+    accepted = accept([c for c in cells if c.review is Review.OPEN], by)
+    label = f"finished {name}"
+    if accepted:
+        label += f", {accepted.label}"
+    return Edit(label, accepted.before, accepted.after, {image_id: (False, True)}, by=by)
+
+
+def reopen_image(image_id: str, name: str, by: str) -> Edit:
+    """Return the edit that takes an image's finished mark away."""
+    return Edit(f"reopened {name}", {}, {}, {image_id: (True, False)}, by=by)

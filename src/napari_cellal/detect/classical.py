@@ -8,10 +8,9 @@ not overlap. Size and polarity come from the image.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage as ndi
 
 from napari_cellal.detect.segment import (
@@ -26,6 +25,9 @@ from napari_cellal.detect.segment import (
     rises_above_noise,
     typical_diameter,
 )
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 Polarity = Literal["auto", "bright", "dark"]
 

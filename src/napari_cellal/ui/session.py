@@ -149,11 +149,14 @@ class Session:
             self.tell("This is the last image." if by > 0 else "This is the first image.")
 
     def finish_image(self) -> None:
-        """Mark the image finished and go to the next that is not; or reopen a finished one."""
+        """Accept what is shown, mark the image finished and go on; or reopen a finished one."""
         image = self.image
         if image is None or self.project is None:
             return
-        edit = gestures.finish_image(image.image_id, image.name, not image.finished, self.person)
+        if image.finished:
+            edit = gestures.reopen_image(image.image_id, image.name, self.person)
+        else:
+            edit = gestures.finish_image(image.image_id, image.name, self.cells(), self.person)
         if not self.do(edit):
             return
         if image.finished:

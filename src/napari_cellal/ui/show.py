@@ -1,7 +1,11 @@
-"""Opens a napari window on a project, to stay or for a picture."""
+"""Opens a napari window on a project, to stay or for a picture.
+
+``python -m napari_cellal.ui.show PROJECT [--screenshot PNG] [--close]``
+"""
 
 from __future__ import annotations
 
+import argparse
 import time
 from pathlib import Path
 
@@ -48,3 +52,17 @@ def show_project(folder: str, *, screenshot: str | None = None, stay: bool = Tru
     else:
         viewer.close()
         settle(0.2)
+
+
+def main() -> None:
+    """Read the arguments and show the project."""
+    parser = argparse.ArgumentParser("napari_cellal.ui.show")
+    parser.add_argument("project")
+    parser.add_argument("--screenshot")
+    parser.add_argument("--close", action="store_true", help="close after the picture")
+    given = parser.parse_args()
+    show_project(given.project, screenshot=given.screenshot, stay=not given.close)
+
+
+if __name__ == "__main__":
+    main()

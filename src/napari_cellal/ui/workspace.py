@@ -274,7 +274,7 @@ class Workspace(QObject):
         bind(("W",), "draw a box", self.toggle_drawing)
         bind(("D",), "next image", lambda: session.step_image(1))
         bind(("A",), "image before", lambda: session.step_image(-1))
-        bind(("F",), "image finished, go to the next", session.finish_image)
+        bind(("F",), "image finished: accept the boxes shown, go to the next", session.finish_image)
         bind(("N",), "Learn: next suggestion (skip)", self._next_suggestion)
         bind(("B",), "Learn: one step back", learn.back)
         bind(

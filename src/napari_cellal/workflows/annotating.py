@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_cellal.core.errors import AnnotationError, CellalError
-from napari_cellal.core.geometry import clip_boxes
+from napari_cellal.core.geometry import clip_boxes, match_boxes
 from napari_cellal.core.gestures import accept
 from napari_cellal.core.history import Edit
+from napari_cellal.core.reconcile import is_replaceable
 from napari_cellal.core.records import Cell, Origin, Review, Status, new_id, now
 from napari_cellal.io.exchange.report import ExportBox, ExportImage, ExportReport
 from napari_cellal.io.exchange.voc import read_voc
@@ -120,6 +121,7 @@ def import_annotations(
     at = now()
     cells: list[Cell] = []
     opened: dict[str, Cell] = {}
+    replaced: list[Cell] = []
     finished: dict[str, tuple[bool, bool]] = {}
     problems = [p.sentence for p in report.problems]
     problems += [
@@ -137,8 +139,9 @@ def import_annotations(
                 f"{record.shape[1]} px. Check its boxes."
             )
         # Only what was there before: a file may hold a box twice, and its report says so.
-        there = {_key(c.box, c.class_id): c for c in project.cells.of_image(record.image_id)}
-        added = 0
+        rows = project.cells.of_image(record.image_id)
+        there = {_key(c.box, c.class_id): c for c in rows}
+        added: list[Cell] = []
         for item in image.boxes:
             box = clip_boxes([item.box], record.shape[1:])[0].tolist()
             if box[2] <= box[0] or box[3] <= box[1]:
@@ -153,7 +156,7 @@ def import_annotations(
             marks = [
                 w for w, on in (("difficult", item.difficult), ("truncated", item.truncated)) if on
             ]
-            cells.append(
+            added.append(
                 Cell(
                     new_id(),
                     record.image_id,
@@ -166,16 +169,30 @@ def import_annotations(
                     note=" ".join([*marks, *([item.note] if item.note else [])]),
                 )
             )
-            added += 1
+        cells += added
         touched += bool(added)
+        # An imported box takes the place of a proposal, as it does in a detection run.
+        proposals = [c for c in rows if is_replaceable(c)]
+        pairs = match_boxes(
+            [c.box for c in proposals], [c.box for c in added], project.settings.merge_iou
+        )
+        replaced += [proposals[i] for i, _ in pairs]
         if confirm and image.verified and not record.finished:
             finished[record.image_id] = (False, True)
     accepted = accept(opened.values(), project.person)
     project.history.do(
         Edit(
             f"imported {len(cells)} boxes",
-            {**dict.fromkeys((c.cell_id for c in cells), None), **accepted.before},
-            {**{c.cell_id: c for c in cells}, **accepted.after},
+            {
+                **dict.fromkeys((c.cell_id for c in cells), None),
+                **{c.cell_id: c for c in replaced},
+                **accepted.before,
+            },
+            {
+                **{c.cell_id: c for c in cells},
+                **dict.fromkeys((c.cell_id for c in replaced), None),
+                **accepted.after,
+            },
             finished,
             project.person,
         )

@@ -325,7 +325,7 @@ def correct_image(project: Project, image_id: str, boxes: list[Any], classes: li
     name = project.images[image_id].name
     project.history.do(gestures.join(f"corrected {name}", edits, by))
     if not project.images[image_id].finished:
-        project.history.do(gestures.finish_image(image_id, name, True, by))
+        project.history.do(gestures.finish_image(image_id, name, [], by))
 
 
 def _train(demo: Demo, project: Project, truth: _Truth) -> Job[None]:

@@ -42,11 +42,16 @@ def _train_image(project: Project, record: ImageRecord, cells: list[Cell]) -> Tr
     rejected = tuple(c.box for c in cells if c.review is Review.REJECTED)
     if not labels and not (record.finished or rejected):
         return None
+    # A cell that a person left without a class is no background either.
+    doubtful = any(
+        c.review is Review.UNSURE or (c.review is Review.CONFIRMED and not c.is_label)
+        for c in cells
+    )
     return TrainImage(
         str(project.image_path(record.image_id)),
         tuple(c.box for c in labels),
         tuple(c.class_id for c in labels if c.class_id is not None),
-        record.finished,
+        record.finished and not doubtful,
         rejected,
         record.rgb,
         (record.scene, record.t, record.z),

@@ -11,6 +11,7 @@ import contextlib
 import multiprocessing
 import multiprocessing.connection
 import os
+import pickle
 import traceback
 from dataclasses import dataclass, field
 from itertools import count
@@ -74,7 +75,11 @@ def _serve(pipe: multiprocessing.connection.Connection) -> None:
         except (BrokenPipeError, EOFError):
             return
         with contextlib.suppress(BrokenPipeError):
-            pipe.send((task.number, outcome))
+            try:
+                pipe.send((task.number, outcome))
+            except (pickle.PicklingError, TypeError, AttributeError) as error:
+                failed = Failed(f"The result could not be handed over ({error}).", repr(error))
+                pipe.send((task.number, failed))
 
 
 def _run_one(pipe: multiprocessing.connection.Connection, task: _Task) -> Outcome:

@@ -108,8 +108,9 @@ class ReviewDock(Dock):
         self._redo = button("Redo", "Do again what was undone last (Ctrl+Shift+Z)", session.redo)
         self._finish = button(
             "Image finished",
-            "Every cell of this image has its box: go to the next image (F). "
-            "Only finished images teach the detector what is background.",
+            "Every cell of this image has its box and every box is right: accepts the open boxes "
+            "that are shown and goes to the next image (F). Only finished images teach the "
+            "detector what is background.",
             session.finish_image,
             main=True,
         )
