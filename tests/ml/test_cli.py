@@ -631,10 +631,10 @@ def test_wrong_usage(argv: tuple[str, ...], capsys: pytest.CaptureFixture[str]) 
 
 
 def test_every_command_and_option_is_documented() -> None:
-    from napari_cellal.cli import _parser
+    from napari_cellal.cli.arguments import make_parser
 
     text = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
-    (commands,) = (a for a in _parser()._actions if isinstance(a, argparse._SubParsersAction))
+    (commands,) = (a for a in make_parser()._actions if isinstance(a, argparse._SubParsersAction))
     for name, parser in commands.choices.items():
         assert f"`{name} " in text, name
         for action in parser._actions:

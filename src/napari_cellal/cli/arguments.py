@@ -1,0 +1,133 @@
+"""The command line's arguments."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from typing import Any
+
+from napari_cellal import __version__
+from napari_cellal.core.records import Split
+
+from . import commands
+
+
+def _count(text: str) -> int:
+    if int(text) < 0:
+        raise argparse.ArgumentTypeError("must not be negative")
+    return int(text)
+
+
+def _positive(text: str) -> int:
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return int(text)
+
+
+def _minutes(text: str) -> float:
+    if not 0 <= float(text) < math.inf:
+        raise argparse.ArgumentTypeError("must not be negative")
+    return float(text)
+
+
+def _score(text: str) -> float:
+    if not 0 <= float(text) <= 1:
+        raise argparse.ArgumentTypeError("must lie between 0 and 1")
+    return float(text)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of every command; ``run`` of what it gives is the command."""
+    parser = argparse.ArgumentParser(
+        "napari-cellal", description="Find cells, correct the machine, and be repaid at once."
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, run: Any, does: str, *, project: bool = True) -> Any:
+        p = subparsers.add_parser(name, help=does, description=does)
+        p.set_defaults(run=run)
+        if project:
+            p.add_argument("project", help="a .cellal folder")
+        p.add_argument("--json", action="store_true", help="print one JSON object")
+        p.add_argument("--seed", type=_count, help="default: the project's")
+        p.add_argument("--device", choices=["auto", "cuda", "mps", "cpu"], default="auto")
+        return p
+
+    p = command(
+        "demo", commands.demo, "the main job end to end, with a scripted person", project=False
+    )
+    p.add_argument("--data", default="synthetic", help="synthetic, bccd, or a VOC folder")
+    p.add_argument("--project", help="keep the project here")
+    p.add_argument("--headless", action="store_true", help="open no window")
+    p.add_argument("--screenshot", help="write a picture of the window (PNG)")
+    p.add_argument("--answers", type=_count, default=60)
+    p.add_argument("--train-minutes", type=_minutes, default=2.0, help="0 trains no detector")
+    p.add_argument("--preset", default="fast")
+    p.add_argument("--start", default="auto")
+
+    p = command("new", commands.new, "make a project")
+    p.add_argument("--classes", default="", help="A,B,C")
+
+    p = command("add", commands.add, "add images")
+    p.add_argument("paths", nargs="+", help="image files and folders")
+    p.add_argument(
+        "--split", action="extend", nargs="+", default=[], help="train=FILE val=FILE test=FILE"
+    )
+
+    p = command("import", commands.import_, "bring annotations in")
+    p.add_argument("path", help="a file or folder")
+    p.add_argument("--format", default="voc", choices=["voc"])
+    p.add_argument("--confirm", action="store_true", help="count the boxes as a person's labels")
+
+    command("info", commands.info, "what a project holds")
+
+    p = command("detect", commands.detect, "propose boxes")
+    p.add_argument("--model", default="auto", help="auto, classical, or a model's id")
+    p.add_argument("--score", type=_score, default=0.0, help="keep proposals that score this")
+    p.add_argument("--images", default="*", help="only images whose name matches, e.g. 'A1_*'")
+
+    p = command("measure", commands.measure, "write the table of measurements")
+    p.add_argument("-o", "--output", help="CSV file; default: measurements.csv in the project")
+
+    p = command("suggest", commands.suggest, "the next cells to label")
+    p.add_argument("-n", type=_count, default=10)
+    p.add_argument("--strategy", default="automatic")
+    p.add_argument("--estimator", default="logistic")
+
+    p = command("label", commands.label, "give a cell a class")
+    p.add_argument("cell")
+    p.add_argument("class_name", metavar="CLASS")
+
+    p = command("review", commands.review, "accept, reject, set aside or reopen cells")
+    p.add_argument("action", choices=["accept", "reject", "unsure", "reopen"])
+    p.add_argument("cells", nargs="+")
+
+    p = command("train", commands.train, "train a detector on the confirmed boxes", project=False)
+    p.add_argument("kind", choices=["detector"])
+    p.add_argument("project", help="a .cellal folder")
+    p.add_argument("--preset", default="fast")
+    p.add_argument("--start", default="auto", help="auto, coco, imagenet, scratch, a model, a file")
+    p.add_argument("--steps", type=_positive)
+    p.add_argument("--minutes", type=_minutes, help="0 sets no limit")
+
+    p = command("evaluate", commands.evaluate, "measure a model against confirmed cells")
+    p.add_argument("--model", default="auto")
+    p.add_argument("--split", default="test", choices=[s.value for s in Split])
+    p.add_argument("--score", type=_score, default=0.5)
+
+    p = command("simulate", commands.simulate, "replay active learning on known labels")
+    p.add_argument("--strategies", default="automatic,random")
+    p.add_argument("--seeds", type=_positive, default=5)
+    p.add_argument("--steps", type=_count, default=50)
+    p.add_argument("--estimator", default="logistic")
+    p.add_argument(
+        "--metric", default="accuracy", choices=["accuracy", "macro_f1", "average_precision"]
+    )
+    p.add_argument("--classes", default="", help="only these classes, A,B")
+
+    p = command("export", commands.export, "write boxes")
+    p.add_argument("out", help="a folder")
+    p.add_argument("--format", default="voc", choices=["voc"])
+    p.add_argument("--reviewed-only", action="store_true", help="leave out open proposals")
+    return parser
