@@ -115,7 +115,7 @@ def confirmed(tmp_path: Path, smears: Path) -> Path:
     lists = [f"{s}={smears / 'ImageSets' / 'Main' / s}.txt" for s in Split]
     assert main(["new", str(project), "--classes", "RBC,WBC,Platelets"]) == 0
     assert main(["add", str(project), str(smears), "--split", *lists]) == 0
-    assert main(["import", str(project), str(smears), "--confirm"]) == 0
+    assert main(["import", str(project), str(smears), "--confirm", "--finished"]) == 0
     return project
 
 
@@ -149,7 +149,7 @@ def test_the_whole_path(run: Run, smears: Path, tmp_path: Path) -> None:
         "unmatched": list,
         "problems": list,
     }
-    imported = check(run("import", p, smears, "--confirm"), importing)
+    imported = check(run("import", p, smears, "--confirm", "--finished"), importing)
     assert imported["classes_added"] == ["Platelets"]
     boxes = imported["boxes"]
     assert run("import", p, smears, "--confirm")["repeated"] == boxes

@@ -79,6 +79,11 @@ def make_parser() -> argparse.ArgumentParser:
     p.add_argument("path", help="a file or folder")
     p.add_argument("--format", default="voc", choices=["voc"])
     p.add_argument("--confirm", action="store_true", help="count the boxes as a person's labels")
+    p.add_argument(
+        "--finished",
+        action="store_true",
+        help="with --confirm: the files box every cell, so their images are finished",
+    )
 
     command("info", commands.info, "what a project holds")
 

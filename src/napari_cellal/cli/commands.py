@@ -93,7 +93,9 @@ def import_(a: argparse.Namespace) -> Result:
 
     with Project.open(a.project) as project:
         images, report = _run(annotating.read_annotations([a.path], a.format))
-        done = annotating.import_annotations(project, images, report, confirm=a.confirm)
+        done = annotating.import_annotations(
+            project, images, report, confirm=a.confirm, finished=a.finished
+        )
     return {
         "files": report.files,
         "images": done.images,

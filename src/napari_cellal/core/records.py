@@ -134,7 +134,7 @@ class ImageRecord:
     pixel_size_um: float | None = None
     fingerprint: str = ""
     group: str = ""
-    """Plate, well, slide or folder: images of one group are never split apart."""
+    """Plate, well or slide, where it is known."""
     split: Split = Split.TRAIN
     finished: bool = False
     """True once a person said that every cell has its box: background may be learned."""

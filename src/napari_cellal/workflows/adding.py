@@ -90,7 +90,12 @@ def hold_out(names: list[str], there: int, held: int, percent: int) -> set[str]:
         Images of ``train`` and ``val`` that the project has, and how many of them are held out.
     """
     wanted = round((there + len(names)) * percent / 100) - held
-    order = sorted(names, key=lambda name: hashlib.blake2b(name.encode()).digest())
+
+    def place(name: str) -> bytes:
+        # Folder and file alone: the same files on another disk are split alike.
+        return hashlib.blake2b("/".join(Path(name).parts[-2:]).encode()).digest()
+
+    order = sorted(names, key=place)
     return set(order[: max(0, wanted)])
 
 

@@ -99,6 +99,7 @@ def import_annotations(
     report: ImportReport,
     *,
     confirm: bool = False,
+    finished: bool = False,
 ) -> Imported:
     """Write imported boxes as one edit and return what became of them.
 
@@ -112,6 +113,9 @@ def import_annotations(
     confirm : bool
         Whether the boxes count as a person's labels, those that are there already and open
         too. Images whose file says ``verified`` are marked finished.
+    finished : bool
+        Whether the files box every cell of their images: with ``confirm``, all of them are
+        marked finished.
     """
     matches = _match(project, images)
     matched = [(image, m[0]) for image, m in zip(images, matches, strict=True) if len(m) == 1]
@@ -122,7 +126,7 @@ def import_annotations(
     cells: list[Cell] = []
     opened: dict[str, Cell] = {}
     replaced: list[Cell] = []
-    finished: dict[str, tuple[bool, bool]] = {}
+    marks_of: dict[str, tuple[bool, bool]] = {}
     problems = [p.sentence for p in report.problems]
     problems += [
         f"{image.file.name}: {len(m)} images of the project are called {image.image_name}, and it "
@@ -177,8 +181,8 @@ def import_annotations(
             [c.box for c in proposals], [c.box for c in added], project.settings.merge_iou
         )
         replaced += [proposals[i] for i, _ in pairs]
-        if confirm and image.verified and not record.finished:
-            finished[record.image_id] = (False, True)
+        if confirm and (finished or image.verified) and not record.finished:
+            marks_of[record.image_id] = (False, True)
     accepted = accept(opened.values(), project.person)
     project.history.do(
         Edit(
@@ -193,7 +197,7 @@ def import_annotations(
                 **dict.fromkeys((c.cell_id for c in replaced), None),
                 **accepted.after,
             },
-            finished,
+            marks_of,
             project.person,
         )
     )

@@ -86,9 +86,13 @@ def run_demo(demo: Demo) -> Job[dict[str, Any]]:
 
 def _bring_in(demo: Demo) -> Job[tuple[Project, list[Any]]]:
     folder = demo.folder
+    if folder.exists() or folder.with_name(f"{folder.name}.cellal").exists():
+        raise CellalError(f"{folder} exists already. Give the demo another --project.")
     if demo.data == "synthetic":
         yield Progress(0, 0, "Drawing synthetic smears")
         source = folder.parent / f"{folder.stem} images"
+        if source.exists():
+            raise CellalError(f"{source} exists already. Give the demo another --project.")
         write_samples(source, "smear", SYNTHETIC_IMAGES, demo.seed)
     else:
         source = Path(demo.data)

@@ -178,8 +178,8 @@ def apply_detections(
 
 def _known_classes(project: Project, found: Detections) -> Detections:
     """Return the detections with the classes that the project has; others become unclassed."""
-    ids = tuple(c if c in project.classes else None for c in found.class_ids)
     only = [c.class_id for c in project.active_classes]
+    ids = tuple(c if c in only else None for c in found.class_ids)
     if len(only) == 1:  # one class: whatever is found is it
         ids = tuple(c if c is not None else only[0] for c in ids)
     return replace(found, class_ids=ids)

@@ -11,7 +11,7 @@ import numpy as np
 from napari_cellal.active.requests import SuggestRequest
 from napari_cellal.core.errors import CellalError
 from napari_cellal.core.progress import Job, Progress
-from napari_cellal.core.records import Detections, Split
+from napari_cellal.core.records import Detections, Review, Split
 from napari_cellal.features.table import FeatureTable, MeasureRequest, join_tables
 
 from . import detecting, learning
@@ -50,14 +50,21 @@ class LearnerRequest:
 
 
 def truth_of(project: Project, split: Split) -> Truth:
-    """Return the confirmed cells of a split's images that have any, or are finished."""
+    """Return the confirmed cells of a split's finished images.
+
+    Only a finished image says where no cell is; in another one a right box beside the
+    labelled ones would count as wrong. Images with unsure cells are left out for the same
+    reason. Confirmed cells without a class count where classes are ignored.
+    """
     truth: Truth = {}
     for key, record in project.images.items():
-        if record.split is not split:
+        if record.split is not split or not record.finished:
             continue
-        cells = [c for c in project.cells.of_image(key) if c.is_label]
-        if cells or record.finished:
-            truth[key] = ([c.box for c in cells], [c.class_id for c in cells])
+        cells = project.cells.of_image(key)
+        if any(c.review is Review.UNSURE for c in cells):
+            continue
+        known = [c for c in cells if c.review is Review.CONFIRMED]
+        truth[key] = ([c.box for c in known], [c.class_id for c in known])
     return truth
 
 
@@ -85,8 +92,8 @@ def request_evaluation(
     known = truth if truth is not None else truth_of(project, chosen)
     if not known:
         raise CellalError(
-            f"No image of the split '{split}' has confirmed boxes. Review some first, or import "
-            "annotations with --confirm."
+            f"No image of the split '{split}' is finished. Finish some (F in the window), or "
+            "import annotations with --confirm --finished."
         )
     run = detecting.request_detection(project, known, model=model, device=device)
     names = {c.class_id: c.name for c in project.active_classes}

@@ -71,16 +71,18 @@ def _images_of(project: Project, split: Split) -> list[TrainImage]:
 def training_set(project: Project) -> TrainingSet:
     """Return what the project's labels offer for training."""
     counts = project.cells.label_counts()
+    doubtful = project.cells.doubtful_images()
     boxes: dict[int, int] = {}
     images = complete = val_images = val_boxes = 0
     for key, record in project.images.items():
         mine = counts.get(key, {})
         if record.split is Split.VAL and mine:
-            val_images += 1
-            val_boxes += sum(mine.values())
+            if record.finished and key not in doubtful:
+                val_images += 1
+                val_boxes += sum(mine.values())
         elif record.split is Split.TRAIN and (mine or record.finished):
             images += 1
-            complete += record.finished
+            complete += record.finished and key not in doubtful
             for class_id, n in mine.items():
                 boxes[class_id] = boxes.get(class_id, 0) + n
     named = {c.name: boxes[c.class_id] for c in project.active_classes if c.class_id in boxes}
@@ -137,7 +139,7 @@ def request_training(
         preset,
         start,
         device,
-        settings or TrainSettings(),
+        settings or TrainSettings(seed=project.settings.seed),
         sizes.pop() if len(sizes) == 1 else None,
     )
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import multiprocessing.connection
-import os
 import pickle
+import threading
 import traceback
 from dataclasses import dataclass, field
 from itertools import count
@@ -112,6 +112,9 @@ def _run_one(pipe: multiprocessing.connection.Connection, task: _Task) -> Outcom
         )
 
 
+_STARTING = threading.Lock()  # `_plain_main` changes what all threads see
+
+
 class WorkerProcess:
     """One spawned child that runs one job at a time.
 
@@ -149,7 +152,7 @@ class WorkerProcess:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(target=_serve, args=(theirs,), name=self.name, daemon=True)
-        with _plain_main():
+        with _STARTING, _plain_main():
             process.start()
         theirs.close()
         self._process, self._pipe = process, ours
@@ -240,8 +243,3 @@ def _plain_main() -> Any:
     finally:
         main.__spec__ = spec
         main.__dict__.update(kept)
-
-
-def threads_for_jobs() -> int:
-    """Return how many threads a job may use: one core is left to the window."""
-    return max(1, (os.cpu_count() or 2) - 1)

@@ -128,6 +128,14 @@ class CellTable:
             counts.setdefault(image_id, {})[class_id] = n
         return counts
 
+    def doubtful_images(self) -> set[str]:
+        """Return the images with cells that are unsure, or confirmed without a class."""
+        sql = (
+            "SELECT DISTINCT image_id FROM cells JOIN images USING (image_no)"
+            " WHERE review = 'unsure' OR (review = 'confirmed' AND class_id IS NULL)"
+        )
+        return {key for (key,) in self._all(sql)}
+
     def counts(self) -> dict[tuple[Status, int | None], int]:
         """Return how many cells there are by (status, class_id)."""
         sql = "SELECT status, class_id, COUNT(*) FROM cells GROUP BY status, class_id"

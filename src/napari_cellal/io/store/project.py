@@ -110,10 +110,13 @@ class Project:
             If the folder exists or cannot be written.
         """
         target = Path(folder)
-        if target.suffix != SUFFIX:
-            target = target.with_name(target.name + SUFFIX)
-        if target.exists():
-            raise ProjectError(f"{target} exists already. Open it, or choose another name.")
+        try:
+            if target.suffix != SUFFIX:
+                target = target.with_name(target.name + SUFFIX)
+            if target.exists():
+                raise ProjectError(f"{target} exists already. Open it, or choose another name.")
+        except (OSError, ValueError) as error:  # an empty or a far too long name
+            raise ProjectError(f"'{folder}' cannot be the name of a project.") from error
         # Built beside and renamed: a half-made project never carries the name.
         draft = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
         try:
