@@ -18,14 +18,12 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from skimage.io import imsave
-from torchvision.models.detection import fasterrcnn_mobilenet_v3_large_fpn
 
 from napari_cellal.core.progress import run_job
 from napari_cellal.detect.jobs import detect_images
@@ -43,6 +41,11 @@ from napari_cellal.detect.settings import TrainSettings
 from napari_cellal.detect.train import train_detector
 from napari_cellal.evaluate.metrics import evaluate_boxes
 from napari_cellal.io.exchange.voc import read_image_sets, read_voc
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import torch
 
 RADII_PX = (24, 40, 12)  # red and white cells and platelets of BCCD, about
 COLORS = ((205, 130, 130), (110, 70, 150), (130, 90, 170))
@@ -123,7 +126,7 @@ def train(
         device,
         settings,
     )
-    begun = last = time.perf_counter()
+    ready = begun = last = time.perf_counter()
     ends: list[float] = []
     said = begun
     job = train_detector(request)
@@ -168,6 +171,8 @@ def rounded(value: float | None, digits: int = 3) -> float | None:
 
 def wait(device: str) -> None:
     """Wait until a GPU has done what it was told."""
+    import torch
+
     if torch.cuda.is_available() and device != "cpu":
         torch.cuda.synchronize()
 
@@ -184,13 +189,19 @@ def detection_times(detector: TorchDetector, pixels: np.ndarray, n: int) -> dict
 
 def quantiles_ms(seconds: Sequence[float]) -> dict[str, float]:
     p95 = float(np.percentile(seconds, 95))
-    return {"median_ms": rounded(1e3 * statistics.median(seconds), 1), "p95_ms": round(1e3 * p95, 1)}
+    return {
+        "median_ms": rounded(1e3 * statistics.median(seconds), 1),
+        "p95_ms": round(1e3 * p95, 1),
+    }
 
 
 def plain_torchvision(
     images: Sequence[TrainImage], pixels: np.ndarray, device: str, steps: int, n: int
 ) -> dict[str, Any]:
     """Return the same figures for torchvision's own fast detector with its default settings."""
+    import torch  # after the package, which tells OpenMP how to wait
+    from torchvision.models.detection import fasterrcnn_mobilenet_v3_large_fpn
+
     torch.manual_seed(0)
     place = torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
     network = fasterrcnn_mobilenet_v3_large_fpn(
@@ -257,7 +268,7 @@ def speed(
             "architecture": architecture,
             "device": model.record.trained_on["device"],
             "network": dict(model.record.settings["network"]),
-            "epoch_s": [round(b - a, 1) for a, b in zip(marks, marks[1:], strict=False)],
+            "epoch_s": [round(b - a, 1) for a, b in pairwise(marks)],
             "whole_job_s": round(whole, 1),
             "detect_640x480": looks,
             "cells_found": len(detector.detect(pixels, image_id="a")),

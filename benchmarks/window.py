@@ -86,28 +86,29 @@ def settle(seconds: float) -> None:
 
 
 class Drawn:
-    """When the canvas was drawn last."""
+    """When the canvas was drawn with something on it."""
 
     def __init__(self, viewer: napari.Viewer) -> None:
-        self.at = 0.0
+        self._is_done = lambda: False
+        self._at = 0.0
         self._canvas = viewer.window._qt_viewer.canvas
         self._canvas._scene_canvas.events.draw.connect(self._on_draw, position="last")
 
     def _on_draw(self, _event: object) -> None:
-        self.at = time.perf_counter()
+        # asked here: change and drawing may come in one turn of the window's loop
+        if not self._at and self._is_done():
+            self._at = time.perf_counter()
 
     def after(self, is_done, seconds: float = 30) -> float:
         """Return when the canvas was first drawn with ``is_done`` already true."""
         end = time.perf_counter() + seconds
-        done_at = 0.0
-        while not done_at or self.at < done_at:
-            if not done_at and is_done():
-                done_at = time.perf_counter()
+        self._is_done, self._at = is_done, 0.0
+        while not self._at:
             QApplication.processEvents()
             if time.perf_counter() > end:
                 raise TimeoutError
             time.sleep(0.0002)
-        return self.at
+        return self._at
 
 
 def answers(workspace: Workspace, n: int) -> dict[str, float]:

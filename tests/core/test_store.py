@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from napari_cellal.core.errors import ProjectError
 from napari_cellal.core.history import Edit, edit_of
@@ -532,3 +532,20 @@ def test_no_class_takes_the_name_of_a_retired_one(project: Project) -> None:
         project.update_class(replace(project.classes[2], name="RBC"))
     project.add_classes(["RBC"])
     assert [c.name for c in project.active_classes] == ["RBC", "WBC"]
+
+
+def test_a_model_written_by_a_killed_training_is_registered_on_opening(tmp_path: Path) -> None:
+    card = ModelRecord("m1", "detector", "fast", (1,), ("RBC",), ("gray",))
+    with Project.create(tmp_path / "p", ["RBC"]) as project:
+        folder = project.model_folder("m1")
+        folder.mkdir()
+        (folder / "card.json").write_bytes(TypeAdapter(ModelRecord).dump_json(card))
+        half = folder.with_name(".m2.partial")
+        half.mkdir()
+        mine = folder.with_name("notes")
+        mine.mkdir()
+        path = project.folder
+    with Project.open(path) as project:
+        assert [m.model_id for m in project.models] == ["m1"]
+        assert not half.exists()
+        assert mine.exists()

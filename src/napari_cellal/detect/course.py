@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from .augment import Sample
 
+log = logging.getLogger(__name__)
 State: TypeAlias = dict[str, Tensor]
 Metric: TypeAlias = Callable[
     [Sequence[Detections], Sequence[Any], Sequence[Sequence[int]], Sequence[int]],
@@ -135,6 +137,7 @@ class Course:
             groups, lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
         self._learned = learned
+        self._at_once = settings.batch_size
 
     def run(self) -> Job[Outcome]:
         """Yield a `TrainPoint` a step and return the best weights.
@@ -163,7 +166,8 @@ class Course:
                 )
                 break
             step += 1
-            now = Progress(step, self._total(step, begin), f"Training, loss {loss:.3f}")
+            words = f"Training, loss {loss:.3f}{self._note()}"
+            now = Progress(step, self._total(step, begin), words)
             last = self._progress(step, time.monotonic() - begin) >= 1
             if not (self._validation.images and (last or step % settings.validate_every == 0)):
                 if step % _KEEP_EVERY == 0:
@@ -212,11 +216,64 @@ class Course:
         share = self._progress(step, time.monotonic() - begin)
         return max(step, min(self._settings.steps, round(step / share)))
 
+    def _note(self) -> str:
+        """Return what the person should know about the memory; empty if all is well."""
+        if self._at_once == self._settings.batch_size:
+            return ""
+        return f"; memory is short: {self._at_once} of {self._settings.batch_size} at once"
+
     def _step(self, batch: list[Sample], rate: float) -> float:
-        """Learn from one batch and return its loss; nothing is learned if it is no number."""
+        """Learn from one batch and return its loss; nothing is learned if it is no number.
+
+        Raises
+        ------
+        ModelError
+            If not even one picture fits the memory.
+        """
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         self._network.train()
+        while (value := self._try_gradients(batch)) is None:
+            self._make_smaller()
+        if not math.isfinite(value):
+            return value
+        norm = torch.nn.utils.clip_grad_norm_(self._learned, self._settings.clip_norm)
+        if not bool(norm.isfinite()):
+            return math.nan
+        self._optimizer.step()
+        return value
+
+    def _try_gradients(self, batch: list[Sample]) -> float | None:
+        """Return the loss, its gradients being set, or None where memory was short."""
+        self._optimizer.zero_grad(set_to_none=True)
+        value = 0.0
+        try:
+            # no norm layer looks across a batch, so its parts add up to the whole
+            for first in range(0, len(batch), self._at_once):
+                part = batch[first : first + self._at_once]
+                loss = self._loss(part) * (len(part) / len(batch))
+                value += float(loss.detach())
+                if not math.isfinite(value):
+                    break
+                loss.backward()  # type: ignore[no-untyped-call]
+        except torch.OutOfMemoryError:
+            return None
+        return value
+
+    def _make_smaller(self) -> None:
+        self._optimizer.zero_grad(set_to_none=True)
+        if self._at_once == 1:
+            raise ModelError(
+                "The memory does not hold even one training picture. Close other programs that "
+                "use the GPU, make the crops smaller, or choose the device 'cpu'."
+            )
+        self._at_once //= 2
+        log.warning("Memory was short: %d pictures at once from now on.", self._at_once)
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _loss(self, batch: list[Sample]) -> Tensor:
+        """Return float32[], the sum of all losses."""
         images = [sample.pixels.to(self._device) for sample in batch]
         targets = [
             {key: value.to(self._device) for key, value in sample.target().items()}
@@ -224,14 +281,4 @@ class Course:
         ]
         with autocast(self._device):
             losses: dict[str, Tensor] = self._network(images, targets)
-        total = torch.stack([loss.float() for loss in losses.values()]).sum()
-        value = float(total.detach())
-        if not math.isfinite(value):
-            return value
-        self._optimizer.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.clip_grad_norm_(self._learned, self._settings.clip_norm)
-        if not bool(norm.isfinite()):
-            return math.nan
-        self._optimizer.step()
-        return value
+        return torch.stack([loss.float() for loss in losses.values()]).sum()

@@ -118,8 +118,10 @@ class CellHeads(RoIHeads):  # type: ignore[misc]
             return found, losses
         pooled = self.box_roi_pool(features, proposals, image_shapes)  # [P, width, 7, 7]
         logits, regression = self.box_predictor(self.box_head(pooled))  # [P, K+1], [P, 4(K+1)]
-        decoded = self.box_coder.decode(regression.float(), proposals)  # [P, K+1, 4]
         probabilities = logits.float().softmax(1)  # [P, K+1]
+        decoded = self.box_coder.decode(regression.float(), proposals)
+        # torchvision leaves [0, 4(K+1)] where nothing was proposed
+        decoded = decoded.reshape(*probabilities.shape, 4)  # [P, K+1, 4]
         counts = [len(p) for p in proposals]
         parts = zip(decoded.split(counts), probabilities.split(counts), image_shapes, strict=True)
         return [self._cells(*part) for part in parts], {}

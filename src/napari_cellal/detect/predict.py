@@ -42,6 +42,12 @@ def resized(pixels: Tensor, scale: float) -> Tensor:
     return interpolate(pixels[None], size, mode="bilinear", antialias=True)[0]
 
 
+def _numbers(found: Found) -> NDArray[np.bool_]:
+    """Return bool[N]: boxes of which every figure is a number; others never leave a network."""
+    figures = [found.boxes, found.scores[:, None], found.probabilities]
+    return np.asarray(np.isfinite(np.concatenate(figures, axis=1)).all(axis=1))
+
+
 class TorchDetector:
     """Finds cells with a trained network.
 
@@ -164,14 +170,13 @@ class TorchDetector:
             boxes = answer["boxes"].float().cpu().numpy()[:, [1, 0, 3, 2]]  # [N, 4], y first
             boxes = boxes * np.asarray([ratio_y, ratio_x, ratio_y, ratio_x], np.float32)
             boxes += np.asarray([tile.y0, tile.x0, tile.y0, tile.x0], np.float32)
-            found.append(
-                Found(
-                    boxes,
-                    answer["scores"].float().cpu().numpy(),
-                    answer["labels"].cpu().numpy() - 1,
-                    answer["probabilities"].float().cpu().numpy(),
-                )
+            part = Found(
+                boxes,
+                answer["scores"].float().cpu().numpy(),
+                answer["labels"].cpu().numpy() - 1,
+                answer["probabilities"].float().cpu().numpy(),
             )
+            found.append(part.take(np.flatnonzero(_numbers(part))))
         return found
 
     def _detections(self, found: Found, image_id: str) -> Detections:

@@ -75,6 +75,9 @@ class BoxLayer:
         self.session = session
         self._later = later
         self._waiting: list[str] = []
+        self._pale: set[str] = set()
+        """Cells whose new look is not on the layer yet."""
+        self._reloads = 0
         self._quiet_depth = 0
         self._shown: dict[str, Cell] = {}
         self._edge_width = 1.5
@@ -132,6 +135,26 @@ class BoxLayer:
         finally:
             self._quiet_depth -= 1
 
+    @contextmanager
+    def _one_refresh(self, thumbnail: bool) -> Iterator[None]:
+        """Tell the viewer once of all that changes in the block.
+
+        napari draws, outlines and measures the layer anew at each step of a change, and the
+        viewer checks its dimensions: 26 ms for another image's first boxes, 12 in one go.
+        """
+        events = self.layer.events
+        with (
+            self.layer.block_thumbnail_update(),
+            events.data.blocker(),
+            events.set_data.blocker(),
+            events.highlight.blocker(),
+        ):
+            yield
+        self.layer.refresh(thumbnail=thumbnail)
+        events.data(
+            value=self.layer.data, action="changed", data_indices=(-1,), vertex_indices=((),)
+        )
+
     def _looks(self, cells: list[Cell]) -> tuple[NDArray[np.float64], list[float]]:
         project = self.session.project
         colors = {None: UNCLASSED}
@@ -148,48 +171,61 @@ class BoxLayer:
             # Shapes' edges are measured in image px; about 1.5 px on a screen-high picture.
             self._edge_width = max(1.0, max(image.shape[1:]) / 400)
         cells = self.session.cells()
-        with self._quiet():
-            if self.layer.mode not in ("select", "pan_zoom"):
-                self.layer.mode = "select"
-            self._clear()
-            if self._later is None or len(cells) <= _AROUND:
-                self._waiting = []
-                self._add(cells)
-                return
-            first, focus = _PORTION, self.session.focus
+        first, focus = len(cells), self.session.focus
+        if self._later is not None and len(cells) > _AROUND:
+            first = _PORTION
             if focus is not None:
                 first = _AROUND
                 y, x = focus.box[0] + focus.box[2], focus.box[1] + focus.box[3]
                 cells.sort(
                     key=lambda c: abs(c.box[0] + c.box[2] - y) + abs(c.box[1] + c.box[3] - x)
                 )
-            self._add(cells[:first])
-            self._waiting = [c.cell_id for c in cells[first:]]
-            self._later(self._add_portion)
+        self._waiting = [c.cell_id for c in cells[first:]]
+        self._reloads += 1
+        with self._quiet():
+            if self.layer.mode not in ("select", "pan_zoom"):
+                self.layer.mode = "select"
+            with self._one_refresh(thumbnail=not self._waiting):
+                self._clear()
+                self._add(cells[:first])
+                self._select_in_layer(self.session.selection)
+        if self._waiting:
+            self._go_on_later()
+
+    def _go_on_later(self) -> None:
+        """Add a portion in a later turn, unless the layer is loaded afresh until then.
+
+        Else the turn of the image before would come ahead of this one's first drawing.
+        """
+        reloads = self._reloads
+        if self._later is not None:
+            self._later(lambda: self._add_portion() if reloads == self._reloads else None)
 
     def _add_portion(self) -> None:
         """Add the next boxes that are still waiting to be shown."""
         project = self.session.project
-        if project is None or self._later is None or not self._waiting:
+        if project is None or not self._waiting:
             self._waiting = []
             return
-        if self.layer.mode == "add_rectangle" and self.layer._is_creating:
-            self._later(self._add_portion)  # not under a person's hand
+        drawing = self.layer.mode == "add_rectangle" and self.layer._is_creating
+        if drawing or self.session.is_leaving:
+            self._go_on_later()  # not under a person's hand, nor in its way
             return
         portion, self._waiting = self._waiting[:_PORTION], self._waiting[_PORTION:]
         rows = project.cells.rows(portion)
         cells = [c for c in rows.values() if c is not None and c.cell_id not in self._shown]
-        with self._quiet():
+        with self._quiet(), self._one_refresh(thumbnail=not self._waiting):
             self._add([c for c in cells if self.session.shown.includes(c)])
             self._select_in_layer(self.session.selection)
         if self._waiting:
-            self._later(self._add_portion)
+            self._go_on_later()
 
     def _clear(self) -> None:
         self.layer.selected_data = set()
         self.layer.data = []
         self._write_ids([])  # napari keeps the features of shapes that are gone
         self._shown = {}
+        self._pale = set()
 
     def _add(self, cells: list[Cell]) -> None:
         if not cells:
@@ -244,9 +280,22 @@ class BoxLayer:
             kept = {k: c for k, c in wanted.items() if k not in drop and k in self._shown}
             if kept:
                 self._shown.update(kept)
-                self._recolor(kept if len(kept) <= _FEW else None)
+                if self._later is not None and self.session.is_leaving:
+                    self._pale.update(kept)
+                    self._later(self._recolor_pale)
+                else:
+                    self._recolor(kept if len(kept) <= _FEW else None)
             if drop or add:
                 self._select_in_layer(self.session.selection)
+
+    def _recolor_pale(self) -> None:
+        """Give the look that was put off, unless the image has gone by now."""
+        if self._later is not None and self._pale and self.session.is_leaving:
+            self._later(self._recolor_pale)
+            return
+        pale, self._pale = self._pale & self._shown.keys(), set()
+        if pale:
+            self._recolor(pale if len(pale) <= _FEW else None)
 
     def _recolor(self, changed: Collection[str] | None = None) -> None:
         """Give shapes the look of their cells: the changed ones, or all."""

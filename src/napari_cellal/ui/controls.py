@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QSize, Qt, QTimer
 from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap
@@ -179,17 +179,16 @@ class JobBar(QFrame):
         self._bar.setRange(0, 0)
         self._text.setText(handle.title)
         self._cancel.setEnabled(True)
-        handle.progressed.connect(self._on_progress)
-        handle.ended.connect(self._on_end)
+        handle.progressed.connect(lambda step: self._on_progress(handle, step))
+        handle.ended.connect(lambda: self._on_end(handle))
         self._delay.start()
 
     def _reveal(self) -> None:
         if self.busy:
             self.show()
 
-    def _on_progress(self, step: Progress) -> None:
-        handle = self._handle
-        if handle is None:
+    def _on_progress(self, handle: JobHandle, step: Progress) -> None:
+        if handle is not self._handle:
             return
         if step.total:
             self._bar.setRange(0, step.total)
@@ -203,7 +202,9 @@ class JobBar(QFrame):
                 text += f" · about {_clock(left)} left"
         self._text.setText(text)
 
-    def _on_end(self) -> None:
+    def _on_end(self, handle: JobHandle) -> None:
+        if handle is not self._handle:  # another job is shown by now
+            return
         self._delay.stop()
         self._handle = None
         self.hide()
@@ -221,6 +222,7 @@ class Dock(QScrollArea):
     def __init__(self) -> None:
         super().__init__()
         self._unseen: dict[str, Callable[[], object]] = {}
+        self._listening: tuple[tuple[Any, Callable[..., object]], ...] = ()
         self.body = QWidget()
         self.column = QVBoxLayout(self.body)
         self.column.setContentsMargins(8, 8, 8, 8)
@@ -230,6 +232,18 @@ class Dock(QScrollArea):
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setMinimumWidth(DOCK_WIDTH)
+
+    def listen(self, *pairs: tuple[Any, Callable[..., object]]) -> None:
+        """Connect signals to slots, until `disconnect_session`."""
+        for signal, slot in pairs:
+            signal.connect(slot)
+        self._listening += pairs
+
+    def disconnect_session(self) -> None:
+        """Stop listening, before the window closes."""
+        for signal, slot in self._listening:
+            signal.disconnect(slot)
+        self._listening = ()
 
     def add(self, *widgets: QWidget) -> None:
         """Append widgets to the column."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from napari.layers import Image
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_cellal.core.errors import CellalError, ImageError
 from napari_cellal.io.pixels import read_pixels
@@ -24,7 +24,11 @@ if TYPE_CHECKING:
 
     from .session import Session
 
+OLD_PICTURE_MS = 200
 CACHE_BYTES = 512 * 2**20
+AHEAD_BYTES = CACHE_BYTES // 2
+NEXT_ONES = 2
+"""Images are read before they are asked for until the cache holds so much."""
 COLORMAPS = ("blue", "green", "red", "yellow", "magenta", "cyan", "gray")
 _SAMPLE = 200_000  # px looked at for the contrast limits
 
@@ -73,6 +77,8 @@ class ImageView(QObject):
         self._signature: tuple[object, ...] = ()
         self._cache: OrderedDict[str, NDArray[np.generic]] = OrderedDict()
         self._reading: dict[str, Future[None]] = {}
+        self._ahead: dict[str, None] = {}
+        self._hidden: list[Image] = []
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="cellal-read")
         self._arrived.connect(self._on_arrived)
         session.image_changed.connect(self._on_image)
@@ -91,6 +97,7 @@ class ImageView(QObject):
     def _on_project(self, _project: object) -> None:
         self._cache.clear()
         self._reading.clear()
+        self._ahead.clear()
 
     def _on_image(self, image_id: str | None) -> None:
         if image_id is None:
@@ -101,7 +108,15 @@ class ImageView(QObject):
             self._show(image_id)
         else:
             self._request(image_id)
+            QTimer.singleShot(OLD_PICTURE_MS, self._hide_old_picture)
         self._prefetch(image_id)
+
+    def _hide_old_picture(self) -> None:
+        """Hide the image before if the new one is still being read: its boxes lie elsewhere."""
+        if self.session.image_id in self._reading:
+            self._hidden = [layer for layer in self.layers if layer.visible]
+            for layer in self._hidden:
+                layer.visible = False
 
     def _prefetch(self, image_id: str) -> None:
         project = self.session.project
@@ -110,10 +125,23 @@ class ImageView(QObject):
         self.prefetch(ids[ids.index(image_id) + 1 : ids.index(image_id) + 2])
 
     def prefetch(self, image_ids: Iterable[str]) -> None:
-        """Read images that will probably be shown soon."""
-        for image_id in image_ids:
+        """Read images that will probably be shown soon, before those asked for earlier."""
+        self._ahead = dict.fromkeys([*image_ids, *self._ahead])
+        self._read_ahead()
+
+    def _read_ahead(self) -> None:
+        # One at a time, so that the image that a person goes to waits for one at most.
+        # Beyond `AHEAD_BYTES` only the very next ones; the oldest make room for them.
+        while self._ahead and not self._reading:
+            if self._cached_bytes() >= AHEAD_BYTES and len(self._ahead) > NEXT_ONES:
+                self._ahead = dict.fromkeys(list(self._ahead)[:NEXT_ONES])
+            image_id = next(iter(self._ahead))
+            del self._ahead[image_id]
             if image_id not in self._cache:
                 self._request(image_id)
+
+    def _cached_bytes(self) -> int:
+        return sum(a.nbytes for a in self._cache.values())
 
     def _request(self, image_id: str) -> None:
         project = self.session.project
@@ -135,6 +163,10 @@ class ImageView(QObject):
 
     def _on_arrived(self, image_id: str, result: object) -> None:
         self._reading.pop(image_id, None)
+        self._take(image_id, result)
+        self._read_ahead()
+
+    def _take(self, image_id: str, result: object) -> None:
         project = self.session.project
         if project is None or image_id not in project.images:
             return
@@ -145,7 +177,7 @@ class ImageView(QObject):
             return
         assert isinstance(result, np.ndarray)
         self._cache[image_id] = result
-        while len(self._cache) > 1 and sum(a.nbytes for a in self._cache.values()) > CACHE_BYTES:
+        while len(self._cache) > 1 and self._cached_bytes() > CACHE_BYTES:
             self._cache.popitem(last=False)
         if image_id == self.session.image_id:
             self._show(image_id)
@@ -180,6 +212,9 @@ class ImageView(QObject):
                 self.viewer.layers.insert(place, layer)
             if active is not None and active in self.viewer.layers:
                 self.viewer.layers.selection.active = active
+        for layer in self._hidden:
+            layer.visible = True
+        self._hidden = []
         self._signature = signature
         if not same_size:
             self.viewer.reset_view()

@@ -58,6 +58,8 @@ class JobHandle(QObject):
     def cancel(self) -> None:
         """Ask the job to stop. What it has finished by then is kept in ``items``."""
         self._cancel.set()
+        if self.started_at is None:  # waiting behind another job
+            self._deliver(Cancelled())
 
     @property
     def is_cancelling(self) -> bool:
@@ -66,6 +68,8 @@ class JobHandle(QObject):
 
     def _deliver(self, message: object) -> None:
         """Hand a message from the driving thread to the main thread's listeners."""
+        if self.done:
+            return
         if isinstance(message, Progress):
             self.last = message
             if message.item is not None:
@@ -115,8 +119,7 @@ class Lane:
                 continue
             try:
                 self._run(handle)
-            except (OSError, ValueError, TypeError, AttributeError) as error:
-                # The task could not be sent (not picklable, no process to be had).
+            except Exception as error:  # noqa: BLE001  else the lane would be dead for good
                 self._worker.stop()
                 self._send(handle, Failed(f"{handle.title} could not start: {error}", repr(error)))
         self._worker.stop()

@@ -51,6 +51,8 @@ def key_name(event: QKeyEvent) -> str:
     else:
         return ""
     modifiers = event.modifiers()
+    if name.isdigit():  # typed with Shift on some keyboards, French ones for example
+        modifiers &= ~Qt.KeyboardModifier.ShiftModifier
     parts = [
         word
         for word, flag in (

@@ -11,6 +11,8 @@ from napari_cellal.core.records import Status
 from napari_cellal.workflows import learning
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from napari_cellal.active.requests import HoldoutScore, SuggestResult
     from napari_cellal.core.history import Edit
     from napari_cellal.workflows.worker import Failed
@@ -86,12 +88,15 @@ class LearnLoop:
         self.labels = 0
         self.holdout_labels = 0
         self._measured: learning.Measured | None = None
+        self._measured_ids: frozenset[str] = frozenset()
         self._pool: learning.Pool | None = None
+        self._is_answered = False
         self._stale = True
         self._skipped: list[str] = []
         self._asked: list[str] = []
         self._pending: JobHandle | None = None
         self._again = False
+        self._next_is_due = False
         self.active = False
         """True from Start until the project changes or the person stops."""
         session.project_changed.connect(self._on_project)
@@ -146,6 +151,7 @@ class LearnLoop:
         self._pending.failed.connect(self._on_failed)
         self._pending.cancelled.connect(self._on_cancelled)
         self.job_started.emit(self._pending)
+        self.upcoming.emit(tuple(r.image_id for r in requests))
         self.state_changed.emit("Measuring the cells…")
 
     def stop(self) -> None:
@@ -157,6 +163,7 @@ class LearnLoop:
     def _on_measured(self, measured: learning.Measured) -> None:
         self._pending = None
         self._measured = measured
+        self._measured_ids = frozenset(measured.cell_ids)
         if measured.failures:
             self.session.tell(
                 f"{len(measured.failures)} images could not be measured: {measured.failures[0][1]}",
@@ -169,7 +176,10 @@ class LearnLoop:
 
     def _on_failed(self, failed: Failed) -> None:
         self._pending = None
-        self._stale = self._measured is None
+        self._again = False
+        self._stale = True  # the table may be what is wrong; measuring anew costs little
+        self._set_question(None)
+        self.active = False
         self.session.tell(failed.message, error=True)
         self.state_changed.emit(failed.message)
 
@@ -191,11 +201,11 @@ class LearnLoop:
         if self._pool is None:
             self._pool = learning.Pool(project)
         pool = self._pool
-        self.labels, self.holdout_labels = len(pool.labelled), len(pool.holdout)
+        self.holdout_labels = len(pool.holdout)
         check = None
         if learning.check_is_due(pool):
-            known = set(self._measured.cell_ids) - set(self._skipped)
-            check = next((c for c in pool.checks if c in known), None)
+            known, skipped = self._measured_ids, self._skipped
+            check = next((c for c in pool.checks if c in known and c not in skipped), None)
         request = learning.request_suggestions(
             project,
             self._measured.path,
@@ -218,6 +228,7 @@ class LearnLoop:
             self._ask()
             return
         self.remaining = result.remaining
+        self.labels = result.labels
         if result.holdout is not None and result.holdout.cells >= FEWEST_CHECKS:
             point = CurvePoint(result.labels, result.holdout)
             self.curve = [p for p in self.curve if p.labels < point.labels] + [point]
@@ -248,6 +259,7 @@ class LearnLoop:
 
     def _set_question(self, question: Question | None) -> None:
         self.question = question
+        self._is_answered = False
         if question is not None and self.session.project is not None:
             cell = self.session.project.cells.get(question.cell_id)
             if cell is None:  # deleted meanwhile
@@ -261,10 +273,7 @@ class LearnLoop:
 
     def answer(self, class_id: int) -> None:
         """Give the asked cell a class and go to the next."""
-        if self.question is not None:
-            self.answered.emit()
-            if self.session.give_class(class_id):
-                self._next()
+        self._answer(lambda: self.session.give_class(class_id))
 
     def accept(self) -> None:
         """Give the asked cell the model's guess and go to the next."""
@@ -275,7 +284,8 @@ class LearnLoop:
             if len(self.question.probabilities) == 1 or p > self.question.probabilities[1][1]:
                 self.answer(best)
                 return
-        cell = self.session.current
+        project = self.session.project
+        cell = None if project is None else project.cells.get(self.question.cell_id)
         if cell is not None and cell.class_id is not None and not self.question.is_check:
             self.answer(cell.class_id)
         else:
@@ -283,18 +293,18 @@ class LearnLoop:
 
     def mark_unsure(self) -> None:
         """Set the asked cell aside and go to the next."""
-        if self.question is not None and self.session.mark_unsure():
-            self._next()
+        self._answer(self.session.mark_unsure)
 
     def reject(self) -> None:
         """Say that the asked box is no cell and go to the next."""
-        if self.question is not None and self.session.remove():
-            self._next()
+        self._answer(self.session.remove)
 
     def skip(self) -> None:
         """Go to the next without an answer; the cell comes again at the end."""
         if not self.active:
             self.start()
+        elif self._is_answered:
+            return
         elif self.question is not None:
             self._skipped.append(self.question.cell_id)
             self._next()
@@ -318,7 +328,27 @@ class LearnLoop:
             said = f"; you said {self.session.project.classes[cell.class_id].name}"
         self._set_question(Question(cell_id, f"you asked to see it again{said}"))
 
+    def _answer(self, gesture: Callable[[], bool]) -> None:
+        """Write an answer and ask for the next question, as soon as the answer is written.
+
+        The answer is about the cell asked, whatever else was clicked meanwhile. A key that
+        comes before the next question is there is not an answer.
+        """
+        if self.question is None or self._is_answered:
+            return
+        self.session.select([self.question.cell_id])
+        self.answered.emit()
+        self.session.leave()
+        self._next_is_due = True
+        try:
+            done = gesture()
+        finally:
+            is_due, self._next_is_due = self._next_is_due, False
+        if done and is_due:  # it changed nothing, so that no edit was told of
+            self._next()
+
     def _next(self) -> None:
+        self._is_answered = True
         if self.question is not None:
             self._asked.append(self.question.cell_id)
         self._ask()
@@ -327,8 +357,15 @@ class LearnLoop:
 
     def _on_project(self, _project: object) -> None:
         if self._pending is not None:
+            # What it still sends is about the project before.
+            for signal in (self._pending.finished, self._pending.failed, self._pending.cancelled):
+                signal.disconnect()
             self._pending.cancel()
+            self._pending = None
+        self._again = False
+        self._is_answered = False
         self.active = False
+        self.labels = self.holdout_labels = self.remaining = 0
         self.curve = []
         self._measured = None
         self._pool = None
@@ -350,4 +387,8 @@ class LearnLoop:
             appeared = old is None or old.status is Status.REJECTED
             if row is not None and (appeared or (old is not None and old.box != row.box)):
                 self._stale = True
-                return
+                break
+        if self._next_is_due:
+            # This is the first to hear of the edit: the child refits while the others draw.
+            self._next_is_due = False
+            self._next()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from napari_cellal.core.history import Edit
     from napari_cellal.core.records import Cell, ImageRecord
     from napari_cellal.io.store import Project
+
+
+LEAVING_S = 0.15
+"""After so long a wait for the next cell the picture shows the answer, as `Workspace` does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +84,7 @@ class Session:
         self.focus: Cell | None = None
         self.draw_class_id: int | None = None
         """The class that a newly drawn box gets: the one given last."""
+        self._leaving_until = 0.0
 
     # -- telling --------------------------------------------------------------------------
 
@@ -94,7 +100,7 @@ class Session:
         self.project = project
         project.history.changed.connect(self._on_edit)
         project.images_changed.connect(self.images_changed.emit)
-        project.classes_changed.connect(self.classes_changed.emit)
+        project.classes_changed.connect(self._on_classes)
         project.models_changed.connect(self.models_changed.emit)
         first = next((c.class_id for c in project.active_classes), None)
         self.draw_class_id = first
@@ -127,14 +133,14 @@ class Session:
         return self.project.images[self.image_id]
 
     def show_image(self, image_id: str | None, focus: Cell | None = None) -> None:
-        """Put another image on screen; the boxes around ``focus`` are shown first."""
+        """Put another image on screen; ``focus`` is taken in hand, boxes near it come first."""
         if image_id == self.image_id:
             return
         self.image_id = image_id
         self.focus = focus
-        self.selection = ()
+        self.selection = () if focus is None else (focus.cell_id,)
         self.image_changed.emit(image_id)
-        self.selection_changed.emit(())
+        self.selection_changed.emit(self.selection)
 
     def step_image(self, by: int) -> None:
         """Go to the next (+1) or previous (-1) image; the ends do not wrap."""
@@ -215,9 +221,23 @@ class Session:
 
     def go_to(self, cell: Cell, zoom: bool = True) -> None:
         """Show a cell's image, take the cell in hand and centre it."""
+        self._leaving_until = 0.0
         self.show_image(cell.image_id, cell)
         self.select([cell.cell_id])
         self.center_asked.emit(cell, zoom)
+
+    def leave(self) -> None:
+        """Say that the next cell is on its way: what is on screen will hardly be seen again."""
+        self._leaving_until = time.monotonic() + LEAVING_S
+
+    @property
+    def is_leaving(self) -> bool:
+        """True from `leave` until the next cell is there or is late.
+
+        The costly part of bringing the picture up to date can wait: it competes with the
+        choice of the next cell for the processor.
+        """
+        return time.monotonic() < self._leaving_until
 
     def set_shown(self, **changes: Any) -> None:
         """Change which boxes are on the picture."""
@@ -321,6 +341,13 @@ class Session:
         if touched and self.image_id not in touched and len(touched) == 1:
             self.show_image(next(iter(touched)))
         self.tell(f"{word}: {edit.label}.")
+
+    def _on_classes(self) -> None:
+        assert self.project is not None
+        active = [c.class_id for c in self.project.active_classes]
+        if self.draw_class_id not in active:  # retired, or the first class of all
+            self.draw_class_id = next(iter(active), None)
+        self.classes_changed.emit()
 
     def _on_edit(self, edit: Edit) -> None:
         gone = {key for key, row in edit.after.items() if row is None}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,8 +16,9 @@ from napari_cellal.core.records import Cell, Origin, Proposal, Review, Split, St
 from napari_cellal.features.table import FeatureTable, MeasureRequest
 
 if TYPE_CHECKING:
-    import contextlib
     from collections.abc import Iterable, Mapping, Sequence
+
+    from threadpoolctl import ThreadpoolController
 
     from napari_cellal.io.store import Project
 
@@ -32,9 +35,18 @@ def one_thread() -> contextlib.AbstractContextManager[object]:
     The matrices are small: beside a busy core, several threads that wait for each other
     took 330 ms where one takes 11 ms.
     """
-    from threadpoolctl import threadpool_limits
+    return _thread_pools().limit(limits=1)  # type: ignore[no-any-return]
 
-    return threadpool_limits(1)  # type: ignore[no-any-return]
+
+@cache
+def _thread_pools() -> ThreadpoolController:
+    # Looking for the loaded libraries takes 4 ms, a third of a suggestion. Every library
+    # that a suggestion uses is loaded by the import.
+    from threadpoolctl import ThreadpoolController
+
+    import napari_cellal.active.suggest  # noqa: F401
+
+    return ThreadpoolController()
 
 
 def measure_requests(
@@ -78,10 +90,12 @@ def measure(requests: Sequence[MeasureRequest], cache_folder: str | Path) -> Job
     table = yield from measure_table(requests, cache_folder)
     folder = Path(cache_folder)
     # A new name each time: another process may be reading the table before.
-    for old in folder.glob("features-*.npz"):
-        old.unlink(missing_ok=True)
     path = folder / f"features-{uuid.uuid4().hex[:8]}.npz"
     table.save(path)
+    for old in folder.glob("features-*.npz"):
+        if old != path:
+            with contextlib.suppress(OSError):  # in use, on Windows; it goes the next time
+                old.unlink()
     return Measured(str(path), table.cell_ids, table.failures)
 
 
@@ -187,8 +201,8 @@ def request_suggestions(
     skipped = set(leave_out)
     return SuggestRequest(
         features_path,
-        dict(pool.labelled),
-        dict(pool.holdout),
+        _of_active(project, pool.labelled),
+        _of_active(project, pool.holdout),
         {c.class_id: c.name for c in project.active_classes},
         tuple(c for c in pool.candidates if c not in skipped),
         strategy,
@@ -196,6 +210,11 @@ def request_suggestions(
         n,
         project.settings.seed if seed is None else seed,
     )
+
+
+def _of_active(project: Project, labels: Mapping[str, int]) -> dict[str, int]:
+    active = {c.class_id for c in project.active_classes}
+    return {key: class_id for key, class_id in labels.items() if class_id in active}
 
 
 def request_rest(

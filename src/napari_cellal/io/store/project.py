@@ -91,6 +91,7 @@ class Project:
             self._classes: dict[int, CellClass] = {}
             with readable_errors(name):
                 self._load()
+                self._tidy_models()
         except BaseException:
             if hasattr(self, "_db"):
                 self._db.close()
@@ -173,6 +174,24 @@ class Project:
         )
         for class_id, name, color, shortcut, retired in rows.fetchall():
             self._classes[class_id] = CellClass(class_id, name, color, shortcut, bool(retired))
+
+    def _tidy_models(self) -> None:
+        """Register models that were written but not registered, and drop half-written ones.
+
+        Both are left behind by a process that was killed at the end of a training, or by a
+        training that ended after its project was closed.
+        """
+        known = {m.model_id for m in self.models}
+        for folder in (self.folder / "models").glob("*"):
+            if folder.name.startswith("."):
+                shutil.rmtree(folder, ignore_errors=True)
+            elif folder.name not in known:
+                try:
+                    record = _MODEL.validate_json((folder / "card.json").read_bytes())
+                except (OSError, ValidationError):
+                    continue  # not a model; a person's own folder stays
+                if record.model_id == folder.name:
+                    self.add_model(record)
 
     def _on_edit(self, edit: Any) -> None:
         for image_id, (_, mark) in edit.finished.items():

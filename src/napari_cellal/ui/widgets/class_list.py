@@ -101,7 +101,8 @@ class ClassList(QWidget):
             self._update(replace(c, color=chosen.name()))
 
     def _update(self, changed: CellClass) -> bool:
-        assert self.session.project is not None
+        if self.session.project is None:  # closed with the field still being edited
+            return False
         try:
             self.session.project.update_class(changed)
         except CellalError as error:

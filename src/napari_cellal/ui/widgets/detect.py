@@ -15,6 +15,7 @@ from napari_cellal.workflows import detecting
 from napari_cellal.workflows.training import use_detector
 
 if TYPE_CHECKING:
+    from napari_cellal.io.store import Project
     from napari_cellal.ui.jobs import JobHandle
     from napari_cellal.ui.workspace import Workspace
     from napari_cellal.workflows.worker import Failed
@@ -43,33 +44,30 @@ class DetectDock(Dock):
         super().__init__()
         self.workspace = workspace
         self.session = session = workspace.session
-        self._handle: JobHandle | None = None
+        self._running: tuple[JobHandle, Project, Any] | None = None
         self.needs = Needs()
         self.add(self.needs)
         self.page = QWidget()
         self._build()
         self.add(self.page)
         self.column.addStretch(1)
-        session.project_changed.connect(self.refresh)
-        session.images_changed.connect(self.refresh)
-        session.models_changed.connect(self._fill_models)
-        session.project_changed.connect(self._fill_models)
-        session.edited.connect(self._show_count)
-        session.image_changed.connect(self._show_count)
-        session.shown_changed.connect(self._show_count)
+        self.listen(
+            (session.project_changed, self.refresh),
+            (session.images_changed, self.refresh),
+            (session.models_changed, self._fill_models),
+            (session.project_changed, self._fill_models),
+            (session.edited, self._show_count),
+            (session.image_changed, self._show_count),
+            (session.shown_changed, self._show_count),
+        )
         self._fill_models()
         self.refresh()
 
     def disconnect_session(self) -> None:
-        """Stop listening, before the window closes."""
-        session = self.session
-        session.project_changed.disconnect(self.refresh)
-        session.images_changed.disconnect(self.refresh)
-        session.models_changed.disconnect(self._fill_models)
-        session.project_changed.disconnect(self._fill_models)
-        session.edited.disconnect(self._show_count)
-        session.image_changed.disconnect(self._show_count)
-        session.shown_changed.disconnect(self._show_count)
+        """Keep what a run has found by now, and stop listening."""
+        if self._running is not None and not self._running[0].done:
+            self._apply(*self._running, "")
+        super().disconnect_session()
 
     def _build(self) -> None:
         self.model = ComboBox("The model that proposes boxes. Models you train appear here.")
@@ -233,23 +231,24 @@ class DetectDock(Dock):
             self.session.tell(str(error), error=True)
             return
         title = f"Detecting in {len(ids)} images" if len(ids) > 1 else "Detecting"
-        # Training may hold the heavy lane for minutes; the classical detector need not wait.
-        lane = "quick" if request.model == detecting.CLASSICAL else "heavy"
+        # Training may hold the heavy lane for minutes, and answers the quick one.
+        lane = "classical" if request.model == detecting.CLASSICAL else "heavy"
         handle = self.workspace.jobs.run(title, detecting.detect, request, lane=lane)
         self._result.setText("")
         self.bar.follow(handle)
-        handle.finished.connect(lambda _value: self._apply(handle, view, ""))
-        handle.cancelled.connect(lambda: self._apply(handle, view, "Stopped. "))
-        handle.failed.connect(self._on_failed)
+        self._running = running = (handle, project, view)
+        handle.finished.connect(lambda _value: self._apply(*running, ""))
+        handle.cancelled.connect(lambda: self._apply(*running, "Stopped. "))
+        handle.failed.connect(lambda failed: self._on_failed(failed, *running))
 
-    def _apply(self, handle: JobHandle, view: Any, prefix: str) -> None:
-        if self.session.project is None:
+    def _apply(self, handle: JobHandle, project: Project, view: Any, prefix: str) -> None:
+        if self.session.project is not project:
             return
         if not handle.items:
             self._result.setText(f"{prefix}Nothing was changed.")
             return
         try:
-            run = detecting.apply_detections(self.session.project, handle.items, view)
+            run = detecting.apply_detections(project, handle.items, view)
         except CellalError as error:
             self._result.setText(str(error))
             return
@@ -258,6 +257,6 @@ class DetectDock(Dock):
         if not self.isVisible() and handle.title != "Detecting":
             self.session.tell(prefix + lines[0])
 
-    def _on_failed(self, failed: Failed) -> None:
-        self._result.setText(failed.message)
+    def _on_failed(self, failed: Failed, handle: JobHandle, project: Project, view: Any) -> None:
         self.session.tell(failed.message, error=True)
+        self._apply(handle, project, view, f"{failed.message} ")

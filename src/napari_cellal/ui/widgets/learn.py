@@ -28,6 +28,7 @@ from napari_cellal.workflows import learning, training
 
 if TYPE_CHECKING:
     from napari_cellal.detect.requests import TrainedModel, TrainPoint
+    from napari_cellal.io.store import Project
     from napari_cellal.ui.learn_loop import Question
     from napari_cellal.ui.workspace import Workspace
     from napari_cellal.workflows.worker import Failed
@@ -64,7 +65,7 @@ class LearnDock(Dock):
         self._build()
         self.add(self.page)
         self.column.addStretch(1)
-        self._signals = (
+        self.listen(
             (session.project_changed, self.refresh),
             (session.classes_changed, self.refresh),
             (session.edited, self._on_edit),
@@ -73,15 +74,8 @@ class LearnDock(Dock):
             (self.loop.state_changed, self._show_state),
             (self.loop.job_started, self._follow),
         )
-        for signal, slot in self._signals:
-            signal.connect(slot)
         workspace.images.shown.connect(self._on_pixels)
         self.refresh()
-
-    def disconnect_session(self) -> None:
-        """Stop listening, before the window closes."""
-        for signal, slot in self._signals:
-            signal.disconnect(slot)
 
     def _build(self) -> None:
         loop = self.loop
@@ -329,15 +323,15 @@ class LearnDock(Dock):
         handle = self.workspace.jobs.run(
             "Classing the rest", learning.class_rest, request, lane="quick"
         )
-        handle.finished.connect(self._on_rest)
+        handle.finished.connect(lambda predicted: self._on_rest(project, predicted))
         handle.failed.connect(self._on_failed)
 
-    def _on_rest(self, predicted: Any) -> None:
-        if self.session.project is None:
+    def _on_rest(self, project: Project, predicted: Any) -> None:
+        if self.session.project is not project:
             return
         sure = self._sure.value() / 100
         try:
-            n = learning.apply_classes(self.session.project, predicted, sure)
+            n = learning.apply_classes(project, predicted, sure)
         except CellalError as error:
             self.session.tell(str(error), error=True)
             return
@@ -369,7 +363,7 @@ class LearnDock(Dock):
         self.train_bar.follow(handle)
         self._train_text.setText("You can go on labelling meanwhile.")
         handle.progressed.connect(lambda step: self._on_point(step.item))
-        handle.finished.connect(self._on_trained)
+        handle.finished.connect(lambda trained: self._on_trained(project, trained))
         handle.failed.connect(self._on_failed)
         handle.cancelled.connect(lambda: self._train_text.setText("Training was stopped."))
 
@@ -379,9 +373,10 @@ class LearnDock(Dock):
                 f"Step {point.step}: mAP50 {point.val_map50:.2f} on held-out images."
             )
 
-    def _on_trained(self, trained: TrainedModel) -> None:
-        project = self.session.project
-        if project is None:
+    def _on_trained(self, project: Project, trained: TrainedModel) -> None:
+        if self.session.project is not project:
+            # It is registered when its project is opened again.
+            self.session.tell(f"The new detector of {project.name} is ready there.")
             return
         training.register_model(project, trained, use=False)
         self._new_model = trained

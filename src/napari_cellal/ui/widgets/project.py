@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFileDialog, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QFileDialog, QSizePolicy, QVBoxLayout, QWidget
 from superqt import QElidingLabel
 
 from napari_cellal.core.errors import CellalError
@@ -45,21 +45,14 @@ class ProjectDock(Dock):
         self._build_page()
         self.add(self._welcome, self.bar, self._report, self._page)
         self.column.addStretch(1)
-        session.project_changed.connect(self._on_project)
-        session.images_changed.connect(self._on_images)
-        session.image_changed.connect(self._on_image)
-        session.classes_changed.connect(self.classes.refresh)
-        session.edited.connect(self._on_edit)
+        self.listen(
+            (session.project_changed, self._on_project),
+            (session.images_changed, self._on_images),
+            (session.image_changed, self._on_image),
+            (session.classes_changed, self.classes.refresh),
+            (session.edited, self._on_edit),
+        )
         self._on_project(session.project)
-
-    def disconnect_session(self) -> None:
-        """Stop listening, before the window closes."""
-        session = self.session
-        session.project_changed.disconnect(self._on_project)
-        session.images_changed.disconnect(self._on_images)
-        session.image_changed.disconnect(self._on_image)
-        session.classes_changed.disconnect(self.classes.refresh)
-        session.edited.disconnect(self._on_edit)
 
     def _build_welcome(self) -> None:
         layout = QVBoxLayout(self._welcome)
@@ -85,6 +78,12 @@ class ProjectDock(Dock):
         self.classes = ClassList(self.session)
         self.list = ImageList(self.session)
         self._count = note()
+        self._complete = QCheckBox("Imported files box every cell")
+        self._complete.setChecked(True)
+        self._complete.setToolTip(
+            "Marks their images finished: a detector may learn background from them. "
+            "Take the tick away if the files leave cells without a box."
+        )
         layout = QVBoxLayout(self._page)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(6)
@@ -113,6 +112,7 @@ class ProjectDock(Dock):
             heading("Classes"),
             self.classes,
             heading("Annotations"),
+            self._complete,
             row(
                 button(
                     "Import VOC…",
@@ -158,8 +158,14 @@ class ProjectDock(Dock):
         """Make a project of synthetic smears in the home folder and show it."""
         handle = self.workspace.jobs.run("Making sample smears", make_samples, lane="quick")
         self.bar.follow(handle)
-        handle.finished.connect(self.workspace.open_project)
+        handle.finished.connect(self._on_samples)
         handle.failed.connect(self._on_failed)
+
+    def _on_samples(self, folder: str) -> None:
+        if self.session.project is None:
+            self.workspace.open_project(folder)
+        else:
+            self._say([f"The sample project is ready in {folder}."])
 
     def _on_project(self, project: Project | None) -> None:
         self._welcome.setVisible(project is None)
@@ -219,19 +225,19 @@ class ProjectDock(Dock):
 
     def add_images(self, paths: Sequence[str]) -> None:
         """Look at files and folders in the background, then add them."""
-        if self.session.project is None:
+        project = self.session.project
+        if project is None:
             self.session.tell("Make or open a project first; then add images.")
             return
         handle = self.workspace.jobs.run(
             "Looking at the images", adding.look_at_images, list(paths), lane="quick"
         )
         self.bar.follow(handle)
-        handle.finished.connect(self._on_looked)
+        handle.finished.connect(lambda looked: self._on_looked(project, looked))
         handle.failed.connect(self._on_failed)
 
-    def _on_looked(self, looked: adding.LookResult) -> None:
-        project = self.session.project
-        if project is None:
+    def _on_looked(self, project: Project, looked: adding.LookResult) -> None:
+        if self._is_gone(project):
             return
         try:
             added = adding.add_looked(project, looked)
@@ -239,6 +245,15 @@ class ProjectDock(Dock):
             self.session.tell(str(error), error=True)
             return
         self._say(added.lines())
+
+    def _is_gone(self, project: Project) -> bool:
+        """Return whether another project was opened while a job ran, and say so."""
+        if self.session.project is project:
+            return False
+        self.session.tell(
+            f"{project.name} was closed meanwhile, so nothing was added. Open it and repeat."
+        )
+        return True
 
     def _say(self, lines: list[str]) -> None:
         shown = lines[:8]
@@ -278,18 +293,21 @@ class ProjectDock(Dock):
 
     def import_annotations(self, folder: str, *, confirm: bool = True) -> None:
         """Read VOC files in the background, then write their boxes as one edit."""
+        project = self.session.project
         handle = self.workspace.jobs.run(
             "Reading annotations", annotating.read_annotations, [folder], "voc", lane="quick"
         )
         self.bar.follow(handle)
-        handle.finished.connect(lambda found: self._on_read(found, confirm))
+        handle.finished.connect(lambda found: self._on_read(project, found, confirm))
         handle.failed.connect(self._on_failed)
 
-    def _on_read(self, found: Any, confirm: bool) -> None:
-        if self.session.project is None:
+    def _on_read(self, project: Project | None, found: Any, confirm: bool) -> None:
+        if project is None or self._is_gone(project):
             return
         try:
-            done = annotating.import_annotations(self.session.project, *found, confirm=confirm)
+            done = annotating.import_annotations(
+                project, *found, confirm=confirm, finished=self._complete.isChecked()
+            )
         except CellalError as error:
             self.session.tell(str(error), error=True)
             return

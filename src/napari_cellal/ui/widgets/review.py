@@ -55,26 +55,15 @@ class ReviewDock(Dock):
         self.add(self._keys)
         self._fill_keys()
 
-        session.project_changed.connect(self.refresh)
-        session.image_changed.connect(self.refresh)
-        session.images_changed.connect(self.refresh)
-        session.classes_changed.connect(self.refresh)
-        session.edited.connect(self.refresh)
-        session.selection_changed.connect(self._on_selection)
+        self.listen(
+            (session.project_changed, self.refresh),
+            (session.image_changed, self.refresh),
+            (session.images_changed, self.refresh),
+            (session.classes_changed, self.refresh),
+            (session.edited, self.refresh),
+            (session.selection_changed, self._on_selection),
+        )
         self.refresh()
-
-    def disconnect_session(self) -> None:
-        """Stop listening, before the window closes."""
-        session = self.session
-        for signal in (
-            session.project_changed,
-            session.image_changed,
-            session.images_changed,
-            session.classes_changed,
-            session.edited,
-        ):
-            signal.disconnect(self.refresh)
-        session.selection_changed.disconnect(self._on_selection)
 
     def _build(self) -> None:
         session = self.session
