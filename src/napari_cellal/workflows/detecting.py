@@ -71,7 +71,7 @@ class DetectionRun:
 
 
 def choose_model(project: Project, name: str = "auto") -> str:
-    """Return a model's id: ``auto`` is the newest detector, or the classical one.
+    """Return a model's id: ``auto`` is the detector in use, at first the classical one.
 
     Raises
     ------
