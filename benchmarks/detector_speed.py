@@ -276,38 +276,48 @@ def speed(
         }
 
 
-def bccd_run(
-    folder: Path, architecture: str, start: str, minutes: float, device: str, seed: int, keep: str
-) -> dict[str, Any]:
-    """Return what a detector trained on BCCD for some minutes scores on its test split."""
+def splits_of(folder: Path) -> tuple[dict[str, list[TrainImage]], list[str]]:
+    """Return BCCD's splits and class names."""
     ids: dict[str, int] = {}
-    images, held, test = (bccd(folder, split, ids) for split in ("train", "val", "test"))
-    names = list(ids)
-    with tempfile.TemporaryDirectory() as temporary:
-        settings = TrainSettings(steps=1_000_000, minutes=minutes, seed=seed)
-        model, ends = train(
-            images,
-            names,
-            keep or temporary,
-            settings,
-            architecture=architecture,
-            start=start,
-            device=device,
-            val_images=held,
-        )
-        return {
-            "architecture": architecture,
-            "start": model.record.start,
-            "seed": seed,
-            "device": model.record.trained_on["device"],
-            "network": dict(model.record.settings["network"]),
-            "steps": len(ends) - 1,
-            "train_s": round(ends[-1], 1),
-            "train_images_a_second": round(settings.batch_size * (len(ends) - 1) / ends[-1], 2),
-            "validation": dict(model.record.metrics),
-            "test": score(model.folder, test, names, device),
-            "model": model.folder if keep else "",
-        }
+    splits = {split: bccd(folder, split, ids) for split in ("train", "val", "test")}
+    return splits, list(ids)
+
+
+def trained_and_scored(
+    splits: dict[str, list[TrainImage]],
+    names: Sequence[str],
+    folder: str,
+    settings: TrainSettings,
+    *,
+    architecture: str,
+    start: str,
+    device: str,
+) -> dict[str, Any]:
+    """Return what a detector, trained on one split, scores on another; it stays in ``folder``."""
+    model, ends = train(
+        splits["train"],
+        names,
+        folder,
+        settings,
+        architecture=architecture,
+        start=start,
+        device=device,
+        val_images=splits["val"],
+    )
+    return {
+        "architecture": architecture,
+        "start": model.record.start,
+        "device": model.record.trained_on["device"],
+        "settings": dict(model.record.settings["train"]),
+        "network": dict(model.record.settings["network"]),
+        "steps": len(ends) - 1,
+        "train_s": round(ends[-1], 1),
+        "train_images_a_second": round(settings.batch_size * (len(ends) - 1) / ends[-1], 2),
+        "stopped": model.record.trained_on["stopped"],
+        "validation": dict(model.record.metrics),
+        "test": score(model.folder, splits["test"], names, device),
+        "model": model.folder,
+    }
 
 
 def load() -> list[float]:
@@ -328,7 +338,18 @@ def main() -> None:
     a = parser.parse_args()
     before = load()
     if a.bccd:
-        result = bccd_run(a.bccd, a.architecture, a.start, a.minutes, a.device, a.seed, a.keep)
+        splits, names = splits_of(a.bccd)
+        settings = TrainSettings(steps=1_000_000, minutes=a.minutes, seed=a.seed)
+        with tempfile.TemporaryDirectory() as temporary:
+            result = trained_and_scored(
+                splits,
+                names,
+                a.keep or temporary,
+                settings,
+                architecture=a.architecture,
+                start=a.start,
+                device=a.device,
+            )
     else:
         result = speed(a.architecture, a.device)
     result = {"load_before": before, "load_after": load(), **result}

@@ -1,0 +1,197 @@
+"""The keys mean what the list says, for our layers and for nobody else's."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from qtpy.QtCore import QEvent, Qt
+from qtpy.QtGui import QKeyEvent
+from qtpy.QtWidgets import QApplication, QLabel
+
+
+def first_cell(person):
+    person.press("Tab")
+    cell = person.session.current
+    assert cell is not None
+    return cell
+
+
+@pytest.mark.parametrize("active", ["boxes", "image", "nothing"])
+def test_digit_3_gives_class_3_and_never_deletes(sit_down, detected, active):
+    person = sit_down(detected)
+    layers = person.viewer.layers
+    if active == "nothing":
+        layers.selection.clear()
+    else:
+        ours = {"boxes": person.layer, "image": person.workspace.images.layers[0]}
+        layers.selection.active = ours[active]
+    before, shapes = person.rows(), person.layer.nshapes
+    cell = first_cell(person)
+    person.press("3")
+    person.agree()
+    assert person.cell(cell.cell_id).class_id == 3
+    assert person.layer.nshapes == shapes
+    assert person.rows().keys() == before.keys()
+    assert {k for k, c in person.rows().items() if c != before[k]} == {cell.cell_id}
+
+
+def test_every_digit_of_napari_is_ours_on_the_boxes(sit_down, detected):
+    person = sit_down(detected)
+    first_cell(person)
+    shapes, mode = person.layer.nshapes, person.layer.mode
+    before = person.state()
+    for digit in "456789":  # no class has these
+        told = len(person.told)
+        person.press(digit)
+        person.agree()
+        assert person.state() == before
+        assert person.layer.nshapes == shapes
+        assert person.layer.mode == mode
+        assert len(person.told) == told + 1
+
+
+def test_a_class_takes_the_key_that_it_is_given(sit_down, detected):
+    from dataclasses import replace
+
+    person = sit_down(detected)
+    project = person.session.project
+    project.update_class(replace(project.classes[3], shortcut="7"))
+    cell = first_cell(person)
+    person.press("3")
+    assert person.cell(cell.cell_id) == cell
+    person.press("7")
+    assert person.cell(cell.cell_id).class_id == 3
+    person.agree()
+
+
+def test_a_persons_own_layers_keep_their_keys(sit_down, detected):
+    person = sit_down(detected)
+    cell = first_cell(person)
+    before = person.state()
+    labels = person.viewer.add_labels(np.zeros((240, 320), int))
+    person.canvas.setFocus()
+    modes = set()
+    for digit in "1234567":
+        person.press(digit)
+        modes.add(str(labels.mode))
+    assert len(modes) > 3
+    shapes = person.viewer.add_shapes([[[5, 5], [5, 20], [20, 20], [20, 5]]])
+    person.canvas.setFocus()
+    shapes.mode = "select"
+    shapes.selected_data = {0}
+    person.press("3")
+    assert shapes.nshapes == 0
+    assert person.state() == before
+    person.viewer.layers.selection.active = person.layer
+    person.press("2")
+    assert person.cell(cell.cell_id).class_id == 2
+    person.agree()
+
+
+def test_keys_are_napari_s_without_a_project(sit_down, detected):
+    person = sit_down(detected)
+    person.session.close_project()
+    shapes = person.viewer.add_shapes([[[5, 5], [5, 20], [20, 20], [20, 5]]])
+    person.viewer.layers.selection.clear()
+    person.press("1", "Enter", "Delete", "Tab", "W", "F", "Ctrl+Z")
+    assert shapes.nshapes == 1
+    assert person.told == []
+
+
+def test_typing_in_a_dock_is_typing(sit_down, detected):
+    person = sit_down(detected, "Project")
+    first_cell(person)
+    before = person.state()
+    field = person.workspace.dock("Project").classes.names
+    field.setFocus()
+    person.press("1", "2", "W", "F", "Backspace")
+    person.agree()
+    assert person.state() == before
+    assert field.text() == "12w"
+    assert str(person.layer.mode) == "select"
+    field.clear()
+
+
+def test_a_click_in_a_dock_leaves_the_keys_with_the_image(sit_down, detected):
+    person = sit_down(detected, "Review")
+    dock = person.workspace.dock("Review")
+    cell = first_cell(person)
+    person.push(dock._class_grid.itemAtPosition(1, 0).widget())
+    assert person.cell(cell.cell_id).class_id == 2
+    person.press("3")
+    assert person.cell(cell.cell_id).class_id == 3
+    person.push(dock._undo)
+    person.press("Ctrl+Z")
+    person.agree()
+    assert person.cell(cell.cell_id) == cell
+
+
+def test_the_list_names_every_key(sit_down, detected):
+    person = sit_down(detected, "Project")
+    person.press("?")
+    dock = person.workspace.dock("Review")
+    person.wait(dock.isVisible)
+    person.wait(lambda: any("Ctrl+Z" in w.text() and w.isVisible() for w in labels(dock)))
+    text = " ".join(w.text() for w in labels(dock))
+    for key in person.workspace.keys._pressed:
+        assert key in text or key in "123456789"
+    assert "1 to 9" in text
+    assert dock._keys.isExpanded()
+
+
+def labels(dock):
+    return dock._keys.findChildren(QLabel)
+
+
+def repeated(person, kind, key):
+    event = QKeyEvent(kind, key, Qt.KeyboardModifier.NoModifier, "h", True)
+    QApplication.sendEvent(person.canvas, event)
+
+
+def test_boxes_come_back_however_h_is_let_go(sit_down, detected):
+    person = sit_down(detected, "Project")
+    # Held long enough, a keyboard repeats press and release.
+    person.hold("H")
+    for kind in (QEvent.Type.KeyRelease, QEvent.Type.KeyPress):
+        repeated(person, kind, Qt.Key.Key_H)
+        assert not person.layer.visible
+    person.let_go("H")
+    assert person.layer.visible
+
+    # Another window or a field takes the focus meanwhile, so the canvas hears of no release.
+    person.hold("H")
+    assert not person.layer.visible
+    person.workspace.dock("Project").classes.names.setFocus()
+    person.let_go("H")
+    person.wait(lambda: person.layer.visible)
+    person.canvas.setFocus()
+
+    # Shift comes down in between.
+    person.hold("H")
+    person.let_go("Shift+H")
+    assert person.layer.visible
+    person.agree()
+
+
+def test_escape_ends_drawing_and_w_twice_does(sit_down, detected):
+    person = sit_down(detected)
+    before = person.state()
+    for end in ("Escape", "W"):
+        person.press("W")
+        assert str(person.layer.mode) == "add_rectangle"
+        person.press(end)
+        assert str(person.layer.mode) == "select"
+    assert person.state() == before
+
+
+def test_without_the_boxes_layer_nothing_is_lost_and_w_brings_it_back(sit_down, detected):
+    person = sit_down(detected)
+    before = person.state()
+    person.viewer.layers.remove(person.layer)
+    assert person.state() == before
+    cell = first_cell(person)
+    person.press("1")
+    assert person.cell(cell.cell_id).class_id == 1
+    person.press("Escape", "W", "Escape")
+    assert person.layer in person.viewer.layers
+    person.agree()
