@@ -82,14 +82,13 @@ def test_drawing_waits_for_the_mouse_button(session, view):
     layer = view.layer
     layer.mode = "add_rectangle"
     layer._is_creating = True
-    layer.add(rect(100, 101), shape_type="rectangle", gui=True)
+    layer.add(rect(100, 104), shape_type="rectangle", gui=True)
     assert len(table(session)) == 3
     layer.selected_data = {layer.nshapes - 1}
     layer._value = (layer.nshapes - 1, 4)
     layer._moving_value = (layer.nshapes - 1, 4)
     layer._finish_drawing()
     agree(session, view)
-    # One px is the smallest box that is a cell.
     assert len(table(session)) == 4
     assert str(layer.mode) == "select"
 
@@ -120,6 +119,17 @@ def test_a_bent_shape_becomes_an_upright_box(session, view):
     view.layer.data = data
     agree(session, view)
     assert view._upright().all()
+    assert all(c.status is Status.PROPOSED for c in table(session).values())
+
+
+def test_boxes_are_cut_to_the_image(session, view):
+    view.layer.add(rect(-20, 30), shape_type="rectangle")
+    agree(session, view)
+    drawn = [c for c in table(session).values() if c.status is Status.DRAWN]
+    assert [c.box for c in drawn] == [(0.0, 0.0, 30.0, 30.0)]
+    view.layer.add(rect(-60, -20), shape_type="rectangle")
+    agree(session, view)
+    assert len(table(session)) == 4
 
 
 def test_selection_goes_both_ways(session, view):

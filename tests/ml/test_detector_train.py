@@ -109,7 +109,7 @@ def learned(tmp_path_factory):
     pool = Pool()
     images = [pool.add(f"train{k}", 4, k) for k in range(12)]
     held = [pool.add(f"held{k}", 4, 100 + k) for k in range(6)]
-    settings = QUICK.model_copy(update={"steps": 120, "learning_rate": 1.5e-3})
+    settings = QUICK.model_copy(update={"steps": 100, "learning_rate": 1.5e-3})
     folder = tmp_path_factory.mktemp("models")
     trained = run_job(train_detector(request_of(images, folder, settings), reader=pool.read))
     return pool, held, trained

@@ -38,7 +38,7 @@ def _threads() -> list[str]:
     return [
         t.name
         for t in threading.enumerate()
-        if t.name in ("heavy", "quick") or t.name.startswith("cellal")
+        if t.name in ("heavy", "quick", "classical") or t.name.startswith("cellal")
     ]
 
 

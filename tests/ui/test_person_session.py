@@ -283,3 +283,25 @@ def test_ten_suggestions_and_the_next_morning(sit_down, folder):
         person.press("Ctrl+Z")
     person.agree()
     assert person.rows() == {}
+
+
+def test_from_one_project_to_another(sit_down, folder, detected):
+    person = sit_down(detected, "Project")
+    dock, before = person.workspace.dock("Project"), person.rows()
+    # napari kills its window on some graphics drivers when a layer with a selection goes.
+    for _ in range(3):
+        person.press("Tab")
+        person.agree()
+        dock.close_project()
+        person.wait(lambda: person.layer not in person.viewer.layers)
+        assert person.boxes.ids() == []
+        assert person.workspace.images.layers == []
+        person.open(folder)
+        person.agree()
+        assert person.rows() == {}
+        person.draw((10, 10), (60, 60))
+        person.press("Ctrl+Z")
+        person.open(detected)
+        person.agree()
+        assert person.rows() == before
+    assert dock.list.table.rowCount() == 3

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+MOST_LINES = 12
+"""A longer list is not printed for a person."""
+
+
 def _show(value: Any, indent: int = 0) -> list[str]:
     """Return a result as indented lines."""
     pad = "  " * indent
@@ -30,6 +34,8 @@ def _show(value: Any, indent: int = 0) -> list[str]:
             else:
                 lines.append(f"{pad}{key}: {'-' if item in (None, {}, []) else item}")
         return lines
+    if isinstance(value, list) and len(value) > MOST_LINES:
+        return [f"{pad}({len(value)} entries; --json prints them)"]
     if isinstance(value, list):
         return [line for item in value for line in _show(item, indent)]
     return [f"{pad}{value}"]

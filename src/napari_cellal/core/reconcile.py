@@ -42,6 +42,19 @@ def is_replaceable(cell: Cell) -> bool:
     return cell.review is Review.OPEN and cell.origin is Origin.MODEL
 
 
+def _with_known_class(proposal: Proposal, old: Cell) -> Proposal:
+    """Return the proposal with the class that the learner gave the row, if it has none."""
+    if proposal.class_id is not None or old.class_id is None or old.proposed is None:
+        return proposal
+    _, plus, giver = old.proposed.model_id.partition("+")
+    return replace(
+        proposal,
+        class_id=old.class_id,
+        probabilities=old.proposed.probabilities,
+        model_id=f"{proposal.model_id}{plus}{giver}",
+    )
+
+
 def merge_detections(
     cells: Iterable[Cell], found: Detections, iou: float = 0.5
 ) -> tuple[Edit, RunSummary]:
@@ -78,6 +91,8 @@ def merge_detections(
             found.probabilities[j] if found.probabilities else (),
         )
         old = same.get(j)
+        if old is not None:
+            proposal = _with_known_class(proposal, old)
         if old is None:
             row = Cell(
                 new_id(),

@@ -15,6 +15,7 @@ from napari.layers import Shapes
 from napari.utils.colormaps.standardize_color import transform_color
 
 from napari_cellal.core import gestures
+from napari_cellal.core.geometry import clip_boxes
 from napari_cellal.core.records import Status
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ _LOOK = {
 _AROUND = 40  # boxes shown first when one cell is centred: more than the zoom lets see
 _PORTION = 120  # boxes added in one turn of the window's loop
 _FEW = 12  # shapes that are recoloured one by one
-_SMALLEST_PX = 1.0  # a stray click in draw mode is not a cell
+_SMALLEST_PX = 3.0  # a stray click in draw mode is not a cell
 _UNFINISHED = {"adding", "removing", "changing"}
 
 
@@ -386,7 +387,13 @@ class BoxLayer:
             [self._shown[key].box if k else (0, 0, 0, 0) for key, k in zip(ids, known, strict=True)]
         ).reshape(-1, 4)
         same = np.isclose(rows, boxes, atol=1e-3).all(axis=1)
-        big = (boxes[:, 2:] - boxes[:, :2] >= _SMALLEST_PX).all(axis=1)
+
+        image = session.image
+        assert image is not None
+        inside = clip_boxes(boxes, image.shape[1:])
+        big = (inside[:, 2:] - inside[:, :2] >= _SMALLEST_PX).all(axis=1)
+        # Turning or bending a box says nothing about the cell: it springs back.
+        big &= self._upright() | ~np.array(known, dtype=bool)
 
         by = session.person
         seen: set[str] = set()
@@ -396,7 +403,7 @@ class BoxLayer:
             if known[i] and key not in seen:
                 seen.add(key)
                 if not same[i] and big[i]:
-                    moved.append((self._shown[key], _as_box(boxes[i])))
+                    moved.append((self._shown[key], _as_box(inside[i])))
             elif big[i]:  # drawn, or a pasted copy that brought its model's id along
                 class_id = self._shown[key].class_id if known[i] else session.draw_class_id
                 drawn.setdefault(class_id, []).append(i)
@@ -405,7 +412,7 @@ class BoxLayer:
         new_ids: list[str] = []
         for class_id, places in drawn.items():
             draw = gestures.draw(
-                session.image_id, [_as_box(boxes[i]) for i in places], class_id, by
+                session.image_id, [_as_box(inside[i]) for i in places], class_id, by
             )
             edits.append(draw)
             new_ids += draw.after

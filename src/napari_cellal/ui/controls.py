@@ -154,7 +154,9 @@ class JobBar(QFrame):
         self._bar.setTextVisible(True)
         self._bar.setToolTip("How far the job is")
         self._text = note()
-        self._cancel = button("Cancel", "Stop; what is finished by then is kept", self._on_cancel)
+        self._cancel = button(
+            "Cancel", "Stop. A detection run keeps what it has found by then", self._on_cancel
+        )
         self._cancel.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
         self._cancel.setFixedWidth(70)
         layout = QVBoxLayout(self)
@@ -232,6 +234,7 @@ class Dock(QScrollArea):
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setMinimumWidth(DOCK_WIDTH)
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # else a click takes the keys from the canvas
 
     def listen(self, *pairs: tuple[Any, Callable[..., object]]) -> None:
         """Connect signals to slots, until `disconnect_session`."""

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 OLD_PICTURE_MS = 200
 CACHE_BYTES = 512 * 2**20
 AHEAD_BYTES = CACHE_BYTES // 2
-NEXT_ONES = 2
 """Images are read before they are asked for until the cache holds so much."""
+NEXT_ONES = 2
 COLORMAPS = ("blue", "green", "red", "yellow", "magenta", "cyan", "gray")
 _SAMPLE = 200_000  # px looked at for the contrast limits
 

@@ -82,6 +82,9 @@ class KeyFilter(QObject):
         self._is_active = is_active
         self._pressed: dict[str, Callable[[], object]] = {}
         self._released: dict[str, Callable[[], object]] = {}
+        self._held: dict[int, Callable[[], object]] = {}
+        """What to do when a key that is down comes up, by Qt's number of the key."""
+        self._held: set[str] = set()
         self.commands: list[KeyCommand] = []
         canvas.installEventFilter(self)
 
@@ -111,6 +114,11 @@ class KeyFilter(QObject):
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """Run our commands and keep napari from seeing their keys."""
         kind = event.type()
+        if kind == QEvent.Type.FocusOut:
+            for name in self._held:  # its key-up goes to another widget
+                self._released[name]()
+            self._held.clear()
+            return False
         if kind not in (
             QEvent.Type.KeyPress,
             QEvent.Type.KeyRelease,
@@ -125,10 +133,13 @@ class KeyFilter(QObject):
             return True
         repeat = event.isAutoRepeat()
         if kind == QEvent.Type.KeyRelease:
-            if not repeat and name in self._released:
+            if not repeat and name in self._held:
+                self._held.remove(name)
                 self._released[name]()
             return True
         if not (repeat and name in self._released):
             self._pressed[name]()
+            if name in self._released:
+                self._held.add(name)
         event.accept()
         return True

@@ -243,7 +243,7 @@ class LearnLoop:
         if not len(found):
             self._set_question(None)
             self.state_changed.emit(
-                "Every cell has an answer. Detect more images, or go back with B."
+                "Nothing is left to ask about. Detect more images, or go back with B."
                 if not self._skipped
                 else f"Only the {len(self._skipped)} cells that you skipped are left."
             )
@@ -387,6 +387,8 @@ class LearnLoop:
             appeared = old is None or old.status is Status.REJECTED
             if row is not None and (appeared or (old is not None and old.box != row.box)):
                 self._stale = True
+                if not self.active:
+                    self.state_changed.emit("")
                 break
         if self._next_is_due:
             # This is the first to hear of the edit: the child refits while the others draw.

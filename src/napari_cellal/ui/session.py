@@ -168,6 +168,12 @@ class Session:
         if image.finished:
             self.tell(f"{image.name} is open again.")
             return
+        unclassed = sum(c is not None and c.class_id is None for c in edit.after.values())
+        if unclassed:
+            self.tell(
+                f"{unclassed} boxes of {image.name} have no class yet: Learn asks for them, or "
+                "Ctrl+Z."
+            )
         ids = list(self.project.images)
         at = ids.index(image.image_id)
         order = ids[at + 1 :] + ids[:at]
@@ -284,7 +290,10 @@ class Session:
     def mark_unsure(self) -> bool:
         """Set the cells in hand aside as unsure."""
         cells = self.selected()
-        return bool(cells) and self.do(gestures.mark_unsure(cells, self.person))
+        if not cells:
+            self.tell("Click a box first; then 0 sets it aside.")
+            return False
+        return self.do(gestures.mark_unsure(cells, self.person))
 
     def remove(self) -> bool:
         """Reject proposals in hand, delete drawn boxes in hand."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import weakref
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import napari
 from napari.utils.notifications import show_info, show_warning
 from qtpy.QtCore import QObject, QTimer
 from qtpy.QtWidgets import QDockWidget, QWidget
@@ -24,9 +26,7 @@ from .session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
-    import napari
     from napari.layers import Layer
 
 log = logging.getLogger(__name__)
@@ -70,6 +70,7 @@ class Workspace(QObject):
         self._hold.timeout.connect(self._release_picture)
         self.session.told.connect(self._tell)
         self.session.project_changed.connect(self._on_project)
+        self.session.image_changed.connect(self._bring_boxes_back)
         window.destroyed.connect(self.close)
         # napari has no "about to close" signal; its window is asked to close exactly once.
         window.installEventFilter(self)
@@ -105,6 +106,7 @@ class Workspace(QObject):
         # The window's parts may be gone already: nothing of it may hear what follows.
         self.session.told.disconnect(self._tell)
         self.session.project_changed.disconnect(self._on_project)
+        self.session.image_changed.disconnect(self._bring_boxes_back)
         self.learn.answered.disconnect(self._hold_picture)
         self.learn.question_changed.disconnect(self._release_picture)
         for dock in self.docks.values():
@@ -164,6 +166,10 @@ class Workspace(QObject):
 
     def open_project(self, folder: str | Path) -> bool:
         """Open a project and show it; tell why where that fails."""
+        current = self.session.project
+        if current is not None and Path(folder).resolve() == current.folder:
+            self.session.tell(f"{current.name} is open here already.")
+            return True
         try:
             project = Project.open(folder)
         except CellalError as error:
@@ -171,6 +177,20 @@ class Workspace(QObject):
             return False
         self.session.open_project(project)
         return True
+
+    def _disable_attributes(self, *_: object) -> None:
+        """Keep the next drawing from reading buffers that went with a layer.
+
+        vispy leaves a drawn program's vertex attributes enabled. Removing a Shapes or Points
+        layer that had a selection deletes their buffers, and the next program with fewer
+        attributes makes Mesa's drivers read them: the window dies (napari#6472, #8471).
+        """
+        from vispy.gloo import gl
+
+        self._canvas.makeCurrent()
+        for place in range(gl.glGetParameter(gl.GL_MAX_VERTEX_ATTRIBS)):
+            gl.glDisableVertexAttribArray(place)
+        self._canvas.doneCurrent()
 
     def _on_project(self, project: Project | None) -> None:
         layers = self.viewer.layers
@@ -182,6 +202,13 @@ class Workspace(QObject):
             layers.append(self.boxes.layer)
         self.boxes.layer.mode = "select"
         layers.selection.active = self.boxes.layer
+
+    def _bring_boxes_back(self, image_id: str | None) -> None:
+        """Put the box layer back if the person deleted it from the list: no cell is lost."""
+        layers = self.viewer.layers
+        if image_id is not None and self.boxes.layer not in layers:
+            layers.append(self.boxes.layer)
+            layers.selection.active = self.boxes.layer
 
     def model_name(self, model_id: str) -> str:
         """Return a model's name for a person; a learner's share is named too."""
@@ -219,7 +246,7 @@ class Workspace(QObject):
         self.viewer.layers.selection.active = layer
         layer.mode = "select" if layer.mode == "add_rectangle" else "add_rectangle"
         if layer.mode == "add_rectangle":
-            self.session.tell("Drag from corner to corner of a cell. W or Escape stops.")
+            self.session.tell("Drag a box from corner to corner; W again for the next.")
 
     def current_view(self) -> tuple[float, float, float, float]:
         """Return the part of the image that is on screen, (y0, x0, y1, x1) px."""
@@ -332,23 +359,33 @@ def _dock_of(widget: QWidget) -> QDockWidget | None:
 # -- what the manifest names --------------------------------------------------------------
 
 
-def open_workspace(viewer: napari.Viewer) -> QWidget:
+# Without parameters: napari gives its viewer to widget classes only, not to functions.
+
+
+def _here() -> Workspace:
+    viewer = napari.current_viewer()
+    if viewer is None:
+        raise RuntimeError("napari-cellal's docks need an open napari window.")
+    return Workspace.of(viewer)
+
+
+def open_workspace() -> QWidget:
     """Return the Project dock, and put the other docks beside it as tabs."""
-    workspace = Workspace.of(viewer)
+    workspace = _here()
     QTimer.singleShot(0, workspace.dock_all)
     return workspace.dock("Project")
 
 
-def detect_dock(viewer: napari.Viewer) -> QWidget:
+def detect_dock() -> QWidget:
     """Return the Detect dock."""
-    return Workspace.of(viewer).dock("Detect")
+    return _here().dock("Detect")
 
 
-def review_dock(viewer: napari.Viewer) -> QWidget:
+def review_dock() -> QWidget:
     """Return the Review dock."""
-    return Workspace.of(viewer).dock("Review")
+    return _here().dock("Review")
 
 
-def learn_dock(viewer: napari.Viewer) -> QWidget:
+def learn_dock() -> QWidget:
     """Return the Learn dock."""
-    return Workspace.of(viewer).dock("Learn")
+    return _here().dock("Learn")

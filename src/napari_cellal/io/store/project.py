@@ -331,6 +331,8 @@ class Project:
                 raise ProjectError(f"The key {changed.shortcut} belongs to {other.name}.")
         if not changed.name.strip():
             raise ProjectError("A class needs a name.")
+        if "," in changed.name:
+            raise ProjectError("A class's name has no comma: commas stand between names.")
         self._write_classes([replace(changed, name=changed.name.strip())])
 
     def _write_classes(self, classes: list[CellClass]) -> None:

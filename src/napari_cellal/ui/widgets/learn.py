@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QTimer
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from napari_cellal.core.errors import CellalError
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
 
 CROP_PX = 112
 STRATEGIES = (
-    ("automatic", "Automatic: typical cells first, then doubtful ones"),
-    ("margin", "Margin: the two best classes are close"),
-    ("entropy", "Entropy: many classes are possible"),
-    ("uncertainty", "Uncertainty: the best class is weak"),
-    ("typical", "Typical: cells that stand for many others"),
-    ("random", "Random"),
+    ("automatic", "Automatic (recommended)", "Typical cells first, then doubtful ones"),
+    ("margin", "Margin", "Cells whose two best classes are close"),
+    ("entropy", "Entropy", "Cells that may be of many classes"),
+    ("uncertainty", "Uncertainty", "Cells whose best class is weak"),
+    ("typical", "Typical", "Cells that stand for many others"),
+    ("random", "Random", "For comparison"),
 )
 
 
@@ -129,14 +129,15 @@ class LearnDock(Dock):
         self._summary = note()
         self.curve = CurvePlot()
         self.strategy = ComboBox("How the next cell is chosen. Automatic need never be changed.")
-        for key, text in STRATEGIES:
+        for place, (key, text, tip) in enumerate(STRATEGIES):
             self.strategy.addItem(text, key)
+            self.strategy.setItemData(place, tip, Qt.ItemDataRole.ToolTipRole)
         self.strategy.activated.connect(self._on_strategy)
         self._sure = SpinBox(
             0, 100, 1, 95, "Only cells whose most probable class is at least this sure, %", 0
         )
         self._sure.setSuffix(" %")
-        self._sure.setFixedWidth(76)
+        self._sure.setFixedWidth(92)
         self._rest = button(
             "Class the rest above",
             "Give every other proposal its most probable class, in one step that can be undone. "
