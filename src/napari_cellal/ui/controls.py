@@ -234,7 +234,7 @@ class Dock(QScrollArea):
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setMinimumWidth(DOCK_WIDTH)
-        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # else a click takes the keys from the canvas
+        self.setFocusPolicy(Qt.FocusPolicy.ClickFocus)  # for the workspace to pass on
 
     def listen(self, *pairs: tuple[Any, Callable[..., object]]) -> None:
         """Connect signals to slots, until `disconnect_session`."""

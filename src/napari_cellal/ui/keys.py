@@ -82,8 +82,6 @@ class KeyFilter(QObject):
         self._is_active = is_active
         self._pressed: dict[str, Callable[[], object]] = {}
         self._released: dict[str, Callable[[], object]] = {}
-        self._held: dict[int, Callable[[], object]] = {}
-        """What to do when a key that is down comes up, by Qt's number of the key."""
         self._held: set[str] = set()
         self.commands: list[KeyCommand] = []
         canvas.installEventFilter(self)
@@ -126,6 +124,12 @@ class KeyFilter(QObject):
         ):
             return False
         name = key_name(event)
+        if kind == QEvent.Type.KeyRelease and (bare := name.rpartition("+")[2]) in self._held:
+            # Whatever modifier came down or layer became active in between.
+            if not event.isAutoRepeat():
+                self._held.remove(bare)
+                self._released[bare]()
+            return True
         if name not in self._pressed or not self._is_active():
             return False
         if kind == QEvent.Type.ShortcutOverride:
@@ -133,9 +137,6 @@ class KeyFilter(QObject):
             return True
         repeat = event.isAutoRepeat()
         if kind == QEvent.Type.KeyRelease:
-            if not repeat and name in self._held:
-                self._held.remove(name)
-                self._released[name]()
             return True
         if not (repeat and name in self._released):
             self._pressed[name]()

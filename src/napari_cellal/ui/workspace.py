@@ -57,6 +57,7 @@ class Workspace(QObject):
         self.camera = Camera(viewer, self.session)
         self.docks: dict[str, QWidget] = {}
         self._closed = False
+        self._visuals: list[Any] = []
         self.device_name = ""
         self._canvas = viewer.window._qt_viewer.canvas.native
         self.keys = KeyFilter(self._canvas, self._keys_are_ours)
@@ -71,6 +72,7 @@ class Workspace(QObject):
         self.session.told.connect(self._tell)
         self.session.project_changed.connect(self._on_project)
         self.session.image_changed.connect(self._bring_boxes_back)
+        viewer.layers.events.removing.connect(self._take_graphics)
         window.destroyed.connect(self.close)
         # napari has no "about to close" signal; its window is asked to close exactly once.
         window.installEventFilter(self)
@@ -107,6 +109,7 @@ class Workspace(QObject):
         self.session.told.disconnect(self._tell)
         self.session.project_changed.disconnect(self._on_project)
         self.session.image_changed.disconnect(self._bring_boxes_back)
+        self.viewer.layers.events.removing.disconnect(self._take_graphics)
         self.learn.answered.disconnect(self._hold_picture)
         self.learn.question_changed.disconnect(self._release_picture)
         for dock in self.docks.values():
@@ -134,6 +137,7 @@ class Workspace(QObject):
                 "Review": ReviewDock,
                 "Learn": LearnDock,
             }[name](self)
+            made.setFocusProxy(self._canvas)  # a click on a button leaves the keys there
             self.docks[name] = made
         return self.docks[name]
 
@@ -178,19 +182,14 @@ class Workspace(QObject):
         self.session.open_project(project)
         return True
 
-    def _disable_attributes(self, *_: object) -> None:
-        """Keep the next drawing from reading buffers that went with a layer.
+    def _take_graphics(self, *_: object) -> None:
+        """Make the canvas's graphics context the current one before a layer goes.
 
-        vispy leaves a drawn program's vertex attributes enabled. Removing a Shapes or Points
-        layer that had a selection deletes their buffers, and the next program with fewer
-        attributes makes Mesa's drivers read them: the window dies (napari#6472, #8471).
+        A Shapes or Points layer that had a selection frees its buffers at once. napari 0.9.2
+        does that in whatever context is current, often the one in which Qt puts the window
+        together, and the window dies at the next drawing (napari#6472, #8471).
         """
-        from vispy.gloo import gl
-
         self._canvas.makeCurrent()
-        for place in range(gl.glGetParameter(gl.GL_MAX_VERTEX_ATTRIBS)):
-            gl.glDisableVertexAttribArray(place)
-        self._canvas.doneCurrent()
 
     def _on_project(self, project: Project | None) -> None:
         layers = self.viewer.layers
@@ -198,17 +197,26 @@ class Workspace(QObject):
             if self.boxes.layer in layers:
                 layers.remove(self.boxes.layer)
             return
+        self._add_boxes()
+
+    def _add_boxes(self) -> None:
+        """Put the box layer into the viewer, in hand, if it is not there."""
+        layers = self.viewer.layers
         if self.boxes.layer not in layers:
             layers.append(self.boxes.layer)
+            # vispy frees a removed layer's buffers while they are still bound, and the next
+            # drawing kills the process on some drivers (napari#6472, #8471). Whoever removes
+            # the layer, its visual stays alive as long as the window.
+            visuals = getattr(self.viewer.window._qt_viewer.canvas, "layer_to_visual", {})
+            if self.boxes.layer in visuals:
+                self._visuals.append(visuals[self.boxes.layer].node)
         self.boxes.layer.mode = "select"
         layers.selection.active = self.boxes.layer
 
     def _bring_boxes_back(self, image_id: str | None) -> None:
         """Put the box layer back if the person deleted it from the list: no cell is lost."""
-        layers = self.viewer.layers
-        if image_id is not None and self.boxes.layer not in layers:
-            layers.append(self.boxes.layer)
-            layers.selection.active = self.boxes.layer
+        if image_id is not None and self.boxes.layer not in self.viewer.layers:
+            self._add_boxes()
 
     def model_name(self, model_id: str) -> str:
         """Return a model's name for a person; a learner's share is named too."""
@@ -242,7 +250,7 @@ class Workspace(QObject):
             return
         layer = self.boxes.layer
         if layer not in self.viewer.layers:
-            self.viewer.layers.append(layer)
+            self._add_boxes()
         self.viewer.layers.selection.active = layer
         layer.mode = "select" if layer.mode == "add_rectangle" else "add_rectangle"
         if layer.mode == "add_rectangle":
