@@ -81,7 +81,7 @@ def folder(_plain: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def detected(_detected: Path, tmp_path: Path) -> Path:
     """The same after a detection run on all images."""
-    return shutil.copytree(_detected, tmp_path / "p") / "smears.cellal"
+    return shutil.copytree(_detected, tmp_path / "d") / "smears.cellal"
 
 
 @pytest.fixture
