@@ -20,7 +20,6 @@ from napari_cellal.workflows.worker import (
     Failed,
     Finished,
     WorkerProcess,
-    threads_for_jobs,
 )
 
 if TYPE_CHECKING:
@@ -258,10 +257,6 @@ def test_launching_ahead_gives_the_child_that_is_used(worker: WorkerProcess) -> 
     worker.launch()
     worker.start(who)
     assert wait(worker)[-1] == Finished(pid)
-
-
-def test_the_window_keeps_a_core() -> None:
-    assert 1 <= threads_for_jobs() <= max(1, (os.cpu_count() or 2) - 1)
 
 
 def test_a_child_whose_parent_dies_closes_its_job_and_goes(tmp_path: Path) -> None:
