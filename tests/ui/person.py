@@ -189,7 +189,7 @@ class Person:
 
     def push(self, button: QWidget) -> None:
         """Click a button that is on screen."""
-        assert button.isVisible()
+        self.wait(button.isVisible)
         QTest.mouseClick(button, _LEFT)
 
     # -- looking --------------------------------------------------------------------------

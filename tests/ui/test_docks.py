@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from dataclasses import replace
 
 import npe2
 import numpy as np
 import pytest
+from pytestqt.exceptions import TimeoutError as WaitTimeoutError
 from qtpy.QtCore import QPoint, QPointF, QRect, Qt
 from qtpy.QtGui import QImage, QWheelEvent
 from qtpy.QtTest import QTest
@@ -35,6 +37,7 @@ from napari_cellal.ui.workspace import DOCKS, Workspace
 
 CONTROLS = (QAbstractButton, QComboBox, QAbstractSpinBox, QAbstractSlider, QLineEdit)
 MOST_WIDE = 360
+WITH_FRAME = 400
 
 
 def show(person, name):
@@ -89,7 +92,7 @@ def test_a_dock_alone_from_the_menu(sit_down, detected, name):
     person = sit_down()
     _, widget = person.viewer.window.add_plugin_dock_widget("napari-cellal", name)
     assert widget is person.workspace.dock(name)
-    assert widget.isVisible()
+    person.wait(widget.isVisible)
     assert list(person.workspace.docks) == [name]
     person.open(detected)
     person.press("Tab", "2")
@@ -106,8 +109,8 @@ def test_the_workspace_from_the_menu(sit_down, detected):
     for name in DOCKS:
         dock = show(person, name)
         outer.append(dock.window())
-        others = [d for n, d in person.workspace.docks.items() if n != name]
-        person.wait(lambda others=others: not any(d.isVisible() for d in others))  # tabs
+        seen = [d for d in person.workspace.docks.values() if not d.visibleRegion().isEmpty()]
+        assert seen == [dock]  # they are tabs
         assert dock.visibleRegion().boundingRect().height() > 300
     assert set(outer) == {person.window}
     person.workspace.dock_all()  # a second time changes nothing
@@ -246,9 +249,10 @@ def clipped(dock):
     return faults
 
 
-def contrast(widget):
-    """Return the contrast, 1 to 21, between a widget's ground and its ink."""
-    image = widget.grab().toImage().convertToFormat(QImage.Format.Format_RGB888)
+def contrast(body, widget):
+    """Return the contrast, 1 to 21, between a widget's ground and its ink, as drawn on a body."""
+    place = QRect(widget.mapTo(body, QPoint(0, 0)), widget.size())
+    image = body.grab(place).toImage().convertToFormat(QImage.Format.Format_RGB888)
     rows = np.frombuffer(image.constBits().asstring(image.sizeInBytes()), np.uint8)
     rows = rows.reshape(image.height(), image.bytesPerLine())[:, : image.width() * 3]
     colors, counts = np.unique(rows.reshape(-1, 3), axis=0, return_counts=True)
@@ -257,7 +261,22 @@ def contrast(widget):
     light = linear @ (0.2126, 0.7152, 0.0722)
     ground = light[counts.argmax()]
     ratio = (np.maximum(light, ground) + 0.05) / (np.minimum(light, ground) + 0.05)
-    return ratio[counts >= 2].max(initial=1)
+    return ratio.max()
+
+
+def pale(dock):
+    """Return the texts on screen that hardly stand out from their ground, in words."""
+    faults = []
+    for widget in dock.body.findChildren((QLabel, QAbstractButton, QLineEdit)):
+        text = getattr(widget, "text", str)()
+        if not (text and widget.isVisible() and widget.isEnabled() and not widget.size().isEmpty()):
+            continue
+        if widget.objectName().startswith("qt_"):  # drawn on its parent's ground
+            continue
+        ratio = contrast(dock.body, widget)
+        if ratio < 4.5:
+            faults.append(f"{text!r} has a contrast of {ratio:.1f}")
+    return faults
 
 
 @pytest.mark.parametrize("theme", ["dark", "light"])
@@ -266,40 +285,37 @@ def test_nothing_is_clipped_or_pale_at_1280_by_800(sit_down, detected, theme):
     person.viewer.theme = theme
     assert person.window.width() <= 1280
     ask_something(person)
-    session = person.session
-    person.draw((5, 5), (60, 60))
-    person.press("Tab", "2")
-    faults = []
+    person.press("Escape", "Tab", "2")
+    assert person.session.current is not None
     for name in DOCKS:
         dock = show(person, name)
         if name == "Review":
             dock.show_keys()
         assert dock.minimumSizeHint().width() <= MOST_WIDE
         assert dock.minimumWidth() <= MOST_WIDE
-        person.wait(lambda dock=dock: dock.width() <= 460)
-        QApplication.processEvents()
-        faults += [f"{name}: {text}" for text in clipped(dock)]
-        for widget in dock.body.findChildren((QLabel, QAbstractButton, QLineEdit)):
-            text = getattr(widget, "text", str)()
-            if widget.isVisible() and widget.isEnabled() and text:
-                ratio = contrast(widget)
-                if ratio < 4.5:
-                    faults.append(f"{name}: {text!r} has a contrast of {ratio:.1f}")
-    assert session.project is not None
-    assert faults == []
+        found = []
+
+        def is_good(dock=dock, found=found):  # the layout settles in some turns of the loop
+            found[:] = clipped(dock) + pale(dock)
+            return not found
+
+        with contextlib.suppress(WaitTimeoutError):
+            person.wait(is_good, 3_000)
+        assert not found, "\n".join([name, *found])
+        assert dock.width() <= WITH_FRAME
     assert person.window.width() <= 1280
 
 
 def test_long_names_widen_nothing(sit_down, detected):
     person = sit_down(detected, "Project")
     project = person.session.project
-    project.update_class(replace(project.classes[2], name="Large granular lymphocytes, " * 4))
+    project.update_class(replace(project.classes[2], name="Large granular lymphocytes and " * 4))
     project.add_classes([f"Another class {k}" for k in range(12)])
     ask_something(person)
     for name in DOCKS:
         dock = show(person, name)
         assert dock.body.width() <= dock.viewport().width()
-        assert dock.width() <= 460
+        assert dock.width() <= WITH_FRAME
         assert [f for f in clipped(dock) if "sticks out" in f] == []
 
 
@@ -310,7 +326,9 @@ def class_names(person):
     """Return the classes' names as each dock shows them."""
     lists = []
     grid = person.workspace.dock("Project").classes._grid
-    lists.append([grid.itemAtPosition(k, 1).widget().text() for k in range(grid.rowCount() - 1)])
+    found = [grid.itemAtPosition(k, 1) for k in range(grid.rowCount())]
+    fields = [item.widget() for item in found if item is not None]
+    lists.append([w.text() for w in fields if isinstance(w, QLineEdit)])
     review = show(person, "Review")._class_grid
     lists.append([w.text() for w in widgets(review) if isinstance(w, QPushButton)])
     learn = show(person, "Learn")._answer_grid
@@ -573,7 +591,7 @@ def test_the_wheel_changes_no_value(sit_down, detected):
                     False,
                 )
                 QApplication.sendEvent(widget, event)
-            assert value_of(widget) == before, (name, widget.toolTip(), type(widget))
-            assert person.session.shown == shown
+                assert value_of(widget) == before, (name, widget.toolTip(), type(widget))
+                assert person.session.shown == shown
             tried += 1
     assert tried >= 6

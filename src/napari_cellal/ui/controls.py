@@ -177,20 +177,25 @@ class JobBar(QFrame):
 
     def follow(self, handle: JobHandle) -> None:
         """Show a job from now to its end."""
+        if self._handle is not None:
+            self._handle.progressed.disconnect(self._on_progress)
+            self._handle.ended.disconnect(self._on_end)
         self._handle = handle
         self._bar.setRange(0, 0)
         self._text.setText(handle.title)
         self._cancel.setEnabled(True)
-        handle.progressed.connect(lambda step: self._on_progress(handle, step))
-        handle.ended.connect(lambda: self._on_end(handle))
+        # Methods, not lambdas: Qt lets go of them when the bar goes with its window.
+        handle.progressed.connect(self._on_progress)
+        handle.ended.connect(self._on_end)
         self._delay.start()
 
     def _reveal(self) -> None:
         if self.busy:
             self.show()
 
-    def _on_progress(self, handle: JobHandle, step: Progress) -> None:
-        if handle is not self._handle:
+    def _on_progress(self, step: Progress) -> None:
+        handle = self._handle
+        if handle is None:
             return
         if step.total:
             self._bar.setRange(0, step.total)
@@ -204,9 +209,7 @@ class JobBar(QFrame):
                 text += f" · about {_clock(left)} left"
         self._text.setText(text)
 
-    def _on_end(self, handle: JobHandle) -> None:
-        if handle is not self._handle:  # another job is shown by now
-            return
+    def _on_end(self) -> None:
         self._delay.stop()
         self._handle = None
         self.hide()

@@ -118,6 +118,8 @@ class Workspace(QObject):
         self.images.close()
         self.boxes.disconnect()
         self.camera.disconnect()
+        for handle in self.jobs.running:
+            handle.blockSignals(True)
         self.jobs.close()
         self.session.close_project()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QEvent, QObject, QSignalBlocker, Qt
 from qtpy.QtWidgets import QButtonGroup, QLabel, QRadioButton, QVBoxLayout, QWidget
 from superqt import QLabeledDoubleSlider
 
@@ -17,6 +17,7 @@ from napari_cellal.workflows.training import use_detector
 if TYPE_CHECKING:
     from napari_cellal.io.store import Project
     from napari_cellal.ui.jobs import JobHandle
+    from napari_cellal.ui.session import Shown
     from napari_cellal.ui.workspace import Workspace
     from napari_cellal.workflows.worker import Failed
 
@@ -31,6 +32,18 @@ def name_device() -> Job[str]:
 
 class Slider(QLabeledDoubleSlider):
     """A slider that the wheel does not change while the dock is scrolled."""
+
+    def __init__(self, orientation: Qt.Orientation) -> None:
+        super().__init__(orientation)
+        for part in self.findChildren(QWidget):
+            part.installEventFilter(self)
+
+    def eventFilter(self, _part: QObject, event: QEvent) -> bool:
+        """Leave the wheel to the dock, over the bar and over the number."""
+        if event.type() == QEvent.Type.Wheel:
+            event.ignore()
+            return True
+        return False
 
     def wheelEvent(self, event: Any) -> None:
         """Leave the wheel to the dock."""
@@ -59,6 +72,7 @@ class DetectDock(Dock):
             (session.edited, self._show_count),
             (session.image_changed, self._show_count),
             (session.shown_changed, self._show_count),
+            (session.shown_changed, self._show_score),
         )
         self._fill_models()
         self.refresh()
@@ -189,6 +203,11 @@ class DetectDock(Dock):
         if self.session.project is not None:
             use_detector(self.session.project, self.model.currentData())
         self._describe_model()
+
+    def _show_score(self, shown: Shown) -> None:
+        if self.score.value() != shown.min_score:
+            with QSignalBlocker(self.score):
+                self.score.setValue(shown.min_score)
 
     def _show_count(self, *_: object) -> None:
         self.when_seen(self._count_proposals)

@@ -88,7 +88,7 @@ class LearnDock(Dock):
         self.bar = JobBar()
         self._state = note()
         self._crop = QLabel()
-        self._crop.setFixedSize(CROP_PX, CROP_PX)
+        self._crop.setFixedSize(CROP_PX + 2, CROP_PX + 2)  # themes give labels 1 px of padding
         self._crop.setToolTip("The cell that is asked about")
         self._channels = QWidget()
         self._channel_grid = QGridLayout(self._channels)
