@@ -1,4 +1,5 @@
 import random
+import sqlite3
 import subprocess
 import sys
 from collections import Counter
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from napari_cellal.core.errors import ProjectError
+from napari_cellal.core.errors import ProjectError, StaleEditError
 from napari_cellal.core.history import Edit, edit_of
 from napari_cellal.core.records import (
     Cell,
@@ -21,7 +22,7 @@ from napari_cellal.core.records import (
     Status,
 )
 from napari_cellal.core.settings import ProjectSettings
-from napari_cellal.io.store import Project
+from napari_cellal.io.store import Project, removal
 
 IMAGES = ("i0", "i1", "i2")
 
@@ -241,8 +242,102 @@ def test_a_split_stays_and_keeps_the_finished_mark(folder: Path) -> None:
         assert [r.finished for r in project.images.values()] == [False, True, False]
 
 
+def in_image(cell_id: str, image_id: str, y: float = 0) -> Cell:
+    return Cell(cell_id, image_id, (y, 0, y + 5, 5), review=Review.CONFIRMED)
+
+
+def everything(project: Project) -> dict[str, dict[str, Cell]]:
+    return {key: {c.cell_id: c for c in project.cells.of_image(key)} for key in project.images}
+
+
+def test_a_removed_image_takes_its_cells_along_and_nothing_else(folder: Path) -> None:
+    with Project.open(folder) as project:
+        draw(project, *many(60))
+        kept = {k: v for k, v in everything(project).items() if k != "i1"}
+        counted = sum(len(cells) for cells in kept.values())
+        project.remove_images(["i1"])
+        assert everything(project) == kept
+        assert sum(project.cells.counts().values()) == counted
+        assert list(project.images) == ["i0", "i2"]
+    with Project.open(folder) as project:
+        assert everything(project) == kept
+        project.add_images([image("i1")])
+        assert project.cells.of_image("i1") == []
+        assert project.cells.in_view("i1", (-1e6, -1e6, 1e6, 1e6)) == []
+
+
+def test_undo_and_redo_go_on_with_the_images_that_stay(project: Project) -> None:
+    states = [everything(project)]
+    both = [in_image("a", "i0"), in_image("b", "i1")]
+    draw(project, *both)
+    states.append(everything(project))
+    draw(project, in_image("c", "i1"))  # of the image that will go alone: a step that goes too
+    project.history.do(
+        Edit(
+            "finished two",
+            {"a": both[0], "b": both[1]},
+            {"a": replace(both[0], box=(0, 0, 9, 9)), "b": None},
+            {"i0": (False, True), "i1": (False, True)},
+        )
+    )
+    draw(project, in_image("d", "i2"))
+    states.append(everything(project))
+    draw(project, in_image("e", "i1"), in_image("f", "i2"))
+    project.history.undo()
+    project.remove_images(["i1"])
+    states = [{k: v for k, v in state.items() if k != "i1"} for state in states]
+
+    assert everything(project) == states[2]
+    assert project.history.redo() is not None
+    assert set(project.cells.rows(["e", "f"])) == {"e", "f"}
+    assert project.cells.get("e") is None
+    assert project.cells.get("f") == in_image("f", "i2")
+    for _ in range(2):
+        assert project.history.undo() is not None
+    assert project.images["i0"].finished
+    assert project.history.undo() is not None
+    assert not project.images["i0"].finished
+    assert everything(project) == states[1]
+    assert project.history.undo() is not None
+    assert everything(project) == states[0]
+    assert project.history.undo() is None
+    for _ in range(4):
+        assert project.history.redo() is not None
+    assert project.history.redo() is None
+    assert project.cells.get("a") == replace(both[0], box=(0, 0, 9, 9))
+
+
+def test_an_edit_that_comes_after_its_image_has_gone_is_refused(project: Project) -> None:
+    project.remove_images(["i1"])
+    draw(project, in_image("a", "i0"))
+    before = everything(project)
+    late = Edit("finished i1", {}, {}, {"i1": (False, True)})
+    for edit in (edit_of("drew", [(None, in_image("b", "i1"))]), late):
+        with pytest.raises(StaleEditError):
+            project.history.do(edit)
+    assert everything(project) == before
+    assert project.history.undo() is not None
+
+
+def test_removing_is_all_or_none(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw(project, in_image("a", "i0"), in_image("b", "i1"))
+    before = everything(project)
+
+    def fail(*_: object) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr(removal, "pack_edit", fail)
+    with pytest.raises(ProjectError):
+        project.remove_images(["i0"])
+    monkeypatch.undo()
+    project.cells.forget(IMAGES)
+    assert everything(project) == before
+    assert project.history.undo() is not None
+    assert project.cells.counts() == {}
+
+
 def test_a_cell_needs_an_image_that_is_there(project: Project) -> None:
-    with pytest.raises(ProjectError, match=project.folder.name):
+    with pytest.raises(StaleEditError):
         draw(project, Cell("a", "i0", (1, 2, 3, 4)), Cell("b", "nowhere", (1, 2, 3, 4)))
     assert project.cells.of_image("i0") == []
     assert project.history.undo_label == ""

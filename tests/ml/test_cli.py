@@ -127,6 +127,36 @@ def cells_of(project: Path) -> list[str]:
 # -- the main path ----------------------------------------------------------------------------
 
 
+def test_images_are_removed_by_name_and_pattern(
+    run: Run, fails: Run, confirmed: Path, smears: Path
+) -> None:
+    files = {p: p.read_bytes() for p in smears.rglob("*.*")}
+    keys = {"removed": int, "cells": int, "reviewed": int, "images": list}
+    with Project.open(confirmed) as opened:
+        records = list(opened.images.values())
+        first = opened.cells.counts_of(records[0].image_id)
+        cells = sum(first.values())
+    name, other = records[0].name, records[1].name
+    fails("remove", confirmed, name)  # a person's work
+    fails("remove", confirmed, other, "nothing_like_*", "--with-reviewed")
+    assert run("info", confirmed)["images"] == 6
+    done = check(run("remove", confirmed, name, "--with-reviewed"), keys)
+    assert done == {"removed": 1, "cells": cells, "reviewed": cells, "images": [name]}
+    left = run("info", confirmed)
+    assert left["images"] == 5
+    assert run("remove", confirmed, "*", "--with-reviewed")["removed"] == 5
+    assert run("info", confirmed)["cells"] == 0
+    assert {p: p.read_bytes() for p in smears.rglob("*.*")} == files
+
+
+def test_proposals_alone_need_no_second_word(run: Run, project: Path) -> None:
+    with Project.open(project) as opened:
+        record = next(iter(opened.images.values()))
+    done = run("remove", project, record.path)
+    assert (done["removed"], done["reviewed"]) == (1, 0)
+    assert done["cells"] > 0
+
+
 def test_the_whole_path(run: Run, smears: Path, tmp_path: Path) -> None:
     p = tmp_path / "cells"
     new = check(run("new", p, "--classes", "RBC, WBC"), {"project": str, "classes": list})

@@ -531,6 +531,64 @@ def test_the_image_list_follows_and_acts(sit_down, detected):
     assert row() == [0]
 
 
+def test_images_are_removed_by_a_second_click(sit_down, detected):
+    person = sit_down(detected, "Project")
+    session, dock = person.session, show(person, "Project")
+    project, removal = session.project, dock.removal
+    files = [project.image_path(key) for key in project.images]
+    buttons = {b.text(): b for b in dock.findChildren(QPushButton)}
+    ids = list(project.images)
+
+    def click(place, held=Qt.KeyboardModifier.NoModifier):
+        index = dock.list.table.index(place, 0)
+        dock.list.scrollTo(index)
+        where = dock.list.visualRect(index).center()
+        QTest.mouseClick(dock.list.viewport(), Qt.MouseButton.LeftButton, held, where)
+
+    click(0)
+    person.wait_for_image()
+    person.canvas.setFocus()
+    person.press("Tab", "Enter")
+    before = person.state()
+    person.push(buttons["Remove…"])
+    assert removal.isVisible()
+    person.push(removal.keep)
+    assert not removal.isVisible()
+    person.push(buttons["Remove…"])
+    click(1)  # another choice: what was said is not about it
+    assert not removal.isVisible()
+    assert person.state() == before
+
+    click(0)
+    person.push(buttons["Remove…"])
+    session.select([c.cell_id for c in session.cells()][-1:])
+    session.remove()  # so that more was reviewed than was said
+    person.push(removal.remove)
+    assert list(project.images) == ids
+    person.push(removal.remove)
+    assert list(project.images) == ids[1:]
+    assert session.image_id == ids[1]
+    person.wait_for_image()
+    person.agree()
+
+    click(1, Qt.KeyboardModifier.ShiftModifier)
+    assert dock.list.chosen() == ids[1:]
+    assert session.image_id == ids[2]
+    person.push(buttons["Remove…"])
+    person.push(removal.remove)
+    assert session.image_id is None
+    person.wait(lambda: not person.workspace.images.layers)
+    assert person.rows() == {}
+    assert person.boxes.ids() == []
+    session.undo()  # nothing is left that could be taken back
+    assert person.rows() == {}
+    assert all(path.is_file() for path in files)
+    dock.add_images([str(files[0])])
+    person.wait(lambda: session.image_id is not None)
+    person.wait_for_image()
+    person.agree()
+
+
 def test_detect_in_this_view_only(sit_down, folder):
     person = sit_down(folder, "Detect")
     dock = show(person, "Detect")

@@ -75,6 +75,12 @@ def make_parser() -> argparse.ArgumentParser:
         "--split", action="extend", nargs="+", default=[], help="train=FILE val=FILE test=FILE"
     )
 
+    p = command("remove", commands.remove, "take images and their boxes out; no file is touched")
+    p.add_argument("images", nargs="+", help="names of images, or patterns, e.g. 'A1_*'")
+    p.add_argument(
+        "--with-reviewed", action="store_true", help="also images with cells that a person reviewed"
+    )
+
     p = command("import", commands.import_, "bring annotations in")
     p.add_argument("path", help="a file or folder")
     p.add_argument("--format", default="voc", choices=["voc"])

@@ -87,6 +87,22 @@ def add(a: argparse.Namespace) -> Result:
     }
 
 
+def remove(a: argparse.Namespace) -> Result:
+    """Take images and their boxes out of the project."""
+    from napari_cellal.workflows import removing
+
+    with Project.open(a.project) as project:
+        found = removing.find_images(project, a.images)
+        removal = removing.look_at_removal(project, found)
+        removing.remove_images(project, removal, with_reviewed=a.with_reviewed)
+    return {
+        "removed": len(removal.image_ids),
+        "cells": removal.cells,
+        "reviewed": removal.reviewed,
+        "images": list(removal.names),
+    }
+
+
 def import_(a: argparse.Namespace) -> Result:
     """Bring annotations in."""
     from napari_cellal.workflows import annotating

@@ -160,10 +160,16 @@ class History:
     def _check(self, edit: Edit) -> None:
         if edit.before.keys() != edit.after.keys():
             raise ValueError("an edit needs the same cells before and after")
+        touched = edit.image_ids
+        marks = self._store.finished(touched)
+        if len(marks) < len(touched):
+            raise StaleEditError(
+                f"'{edit.label}' was not done: an image that it touches is not in the project "
+                "any more."
+            )
         stale = [
             key for key, row in self._store.rows(edit.before).items() if row != edit.before[key]
         ]
-        marks = self._store.finished(edit.finished)
         stale += [key for key, (old, _) in edit.finished.items() if marks.get(key) != old]
         if stale:
             raise StaleEditError(

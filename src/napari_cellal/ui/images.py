@@ -145,7 +145,7 @@ class ImageView(QObject):
 
     def _request(self, image_id: str) -> None:
         project = self.session.project
-        if image_id in self._reading or project is None:
+        if image_id in self._reading or project is None or image_id not in project.images:
             return
         path, record = project.image_path(image_id), project.images[image_id]
 

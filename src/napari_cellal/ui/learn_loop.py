@@ -378,6 +378,11 @@ class LearnLoop:
 
     def _on_images(self) -> None:
         self._pool = None
+        project, asked = self.session.project, self.question
+        if project is None or asked is None or project.cells.get(asked.cell_id) is not None:
+            return
+        self._set_question(None)  # its image was removed
+        self._ask()
 
     def _on_edit(self, edit: Edit) -> None:
         if self._pool is not None:

@@ -81,6 +81,11 @@ class CellTable:
         self._seen.move_to_end(image_id)
         return list(self._seen[image_id].values())
 
+    def forget(self, image_ids: Iterable[str]) -> None:
+        """Keep no rows of these images in memory; they were removed."""
+        for image_id in image_ids:
+            self._seen.pop(image_id, None)
+
     def in_view(self, image_id: str, view: Box) -> list[Cell]:
         """Return the cells of an image whose box touches ``view``, (y0, x0, y1, x1) px."""
         y0, x0, y1, x1 = view

@@ -25,6 +25,7 @@ from napari_cellal.core.settings import ProjectSettings
 
 from .cells import CellTable
 from .lock import ProjectLock
+from .removal import delete_images
 from .schema import (
     DATABASE,
     create_database,
@@ -68,7 +69,7 @@ class Project:
     history : History
         The only way to change cells; its ``changed`` tells of every edit.
     images_changed, classes_changed, models_changed : Signal
-        Emitted after images were added or split, classes or models changed.
+        Emitted after images were added, removed or split, classes or models changed.
     """
 
     images_changed = Signal()
@@ -239,6 +240,19 @@ class Project:
                 ],
             )
         self._images.update({r.image_id: r for r in fresh})
+        self.images_changed.emit()
+
+    def remove_images(self, image_ids: Iterable[str]) -> None:
+        """Take images out, with their cells, all or none. Their files stay as they are.
+
+        It cannot be undone. What was done to these images leaves the history; undo goes on
+        with the steps on the others.
+        """
+        gone = set(image_ids) & self._images.keys()
+        with readable_errors(self.folder.name), transaction(self._db):
+            delete_images(self._db, gone)
+        self.cells.forget(gone)
+        self._images = {key: r for key, r in self._images.items() if key not in gone}
         self.images_changed.emit()
 
     def set_split(self, image_ids: Iterable[str], split: Split) -> None:

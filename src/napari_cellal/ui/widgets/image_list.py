@@ -119,16 +119,18 @@ class ImageTable(QAbstractTableModel):
 
 
 class ImageList(QTableView):
-    """A table of images; a click shows one."""
+    """A table of images; a click shows one, Shift and Ctrl choose several."""
 
     def __init__(self, session: Session) -> None:
         super().__init__()
         self.session = session
         self.table = ImageTable(session)
         self.setModel(self.table)
-        self.setToolTip("Click an image to show it (D and A go forth and back)")
+        self.setToolTip(
+            "Click an image to show it (D and A go forth and back). Shift and Ctrl choose several."
+        )
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         self.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
         self.setShowGrid(False)
         self.verticalHeader().hide()
@@ -139,13 +141,26 @@ class ImageList(QTableView):
             head.setSectionResizeMode(column, QHeaderView.ResizeMode.Fixed)
             self.setColumnWidth(column, width)
         self.setMinimumHeight(160)
-        self.clicked.connect(lambda index: session.show_image(self.table.id_at(index.row())))
+        self.clicked.connect(self._on_click)
+
+    def chosen(self) -> list[str]:
+        """Return the images that are selected, in the list's order."""
+        rows = sorted(index.row() for index in self.selectionModel().selectedRows())
+        return [self.table.id_at(row) for row in rows]
+
+    def _on_click(self, index: QModelIndex) -> None:
+        if self._is_chosen(index.row()):  # else Ctrl took it out of the choice
+            self.session.show_image(self.table.id_at(index.row()))
+
+    def _is_chosen(self, row: int) -> bool:
+        return self.selectionModel().isRowSelected(row, QModelIndex())
 
     def show_current(self) -> None:
-        """Select and scroll to the session's image."""
+        """Select and scroll to the session's image; a choice that holds it stays."""
         row = self.table.row_of(self.session.image_id or "")
         if row >= 0:
-            self.selectRow(row)
+            if not self._is_chosen(row):
+                self.selectRow(row)
             self.scrollTo(self.table.index(row, 0))
         else:
             self.clearSelection()

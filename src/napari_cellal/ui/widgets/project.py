@@ -17,6 +17,7 @@ from napari_cellal.workflows.sampling import make_samples
 
 from .class_list import ClassList
 from .image_list import ImageList
+from .image_removal import ImageRemoval
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,6 +78,7 @@ class ProjectDock(Dock):
         self._name.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.classes = ClassList(self.session)
         self.list = ImageList(self.session)
+        self.removal = ImageRemoval(self.session, self.list)
         self._count = note()
         self._complete = QCheckBox("Imported files box every cell")
         self._complete.setChecked(True)
@@ -107,7 +109,14 @@ class ProjectDock(Dock):
             row(
                 button("‹ Previous", "The image before (A)", lambda: self.session.step_image(-1)),
                 button("Next ›", "The next image (D)", lambda: self.session.step_image(1)),
+                button(
+                    "Remove…",
+                    "Take the images chosen in the list out of the project: says first what goes "
+                    "with them. Files are never touched.",
+                    self.removal.ask,
+                ),
             ),
+            self.removal,
             self._count,
             heading("Classes"),
             self.classes,
