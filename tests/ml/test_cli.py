@@ -149,6 +149,17 @@ def test_images_are_removed_by_name_and_pattern(
     assert {p: p.read_bytes() for p in smears.rglob("*.*")} == files
 
 
+def test_images_are_given_another_split(run: Run, fails: Run, project: Path) -> None:
+    keys = {"changed": int, "with_group": int, "by_split": dict}
+    before = run("info", project)["by_split"]
+    done = check(run("split", project, "test", "smear_00[123]*"), keys)
+    assert done["with_group"] == 0
+    assert done["by_split"]["test"] == before["test"] + done["changed"]
+    assert run("info", project)["by_split"] == done["by_split"]
+    fails("split", project, "test", "nothing")
+    assert run("split", project, "train", "*")["by_split"] == {"train": 6, "val": 0, "test": 0}
+
+
 def test_proposals_alone_need_no_second_word(run: Run, project: Path) -> None:
     with Project.open(project) as opened:
         record = next(iter(opened.images.values()))

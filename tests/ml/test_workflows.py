@@ -39,6 +39,7 @@ from napari_cellal.workflows import (
     learning,
     sampling,
     simulating,
+    splitting,
     training,
 )
 
@@ -89,7 +90,7 @@ def blank(project: Project) -> Project:
 
 def splits_of(folder: Path) -> dict[str, Split]:
     lists = folder / "ImageSets" / "Main"
-    return adding.read_splits({s.value: lists / f"{s.value}.txt" for s in Split})
+    return splitting.read_splits({s.value: lists / f"{s.value}.txt" for s in Split})
 
 
 def add(project: Project, paths: Iterable[Path], splits: Any = None) -> adding.Added:
@@ -230,7 +231,7 @@ def test_split_lists_that_fit_nothing_are_told(project: Project, smears: Path) -
 def test_split_lists_are_read_as_voc_writes_them(tmp_path: Path) -> None:
     file = tmp_path / "l.txt"
     file.write_text("\ufeffa -1\n\nb c 1\r\n d.png \ne f\n", encoding="utf-8")
-    splits = adding.read_splits({"val": file})
+    splits = splitting.read_splits({"val": file})
     assert splits == dict.fromkeys(["a", "b c", "d.png", "e f"], Split.VAL)
 
 
@@ -247,31 +248,103 @@ def test_faulty_split_lists_are_errors(tmp_path: Path) -> None:
         {"train": one, "test": two},  # an image that is trained and tested on
     ):
         with pytest.raises(CellalError) as caught:
-            adding.read_splits(files)
+            splitting.read_splits(files)
         assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(("n", "percent", "expected"), [(10, 20, 2), (10, 0, 0), (3, 50, 2)])
 def test_the_share_that_is_held_out(n: int, percent: int, expected: int) -> None:
     names = [f"{k}.png" for k in range(n)]
-    held = adding.hold_out(names, 0, 0, percent)
+    held = splitting.hold_out(dict.fromkeys(names, 1), 0, 0, percent)
     assert len(held) == expected
     assert held <= set(names)
 
 
 def test_what_is_held_out_depends_on_names_alone() -> None:
     names = [f"image {k}.png" for k in range(40)]
-    held = adding.hold_out(names, 0, 0, 20)
+    held = splitting.hold_out(dict.fromkeys(names, 1), 0, 0, 20)
     shuffled = names[:]
     random.Random(0).shuffle(shuffled)
-    assert adding.hold_out(shuffled, 0, 0, 20) == held
+    assert splitting.hold_out(dict.fromkeys(shuffled, 1), 0, 0, 20) == held
 
 
 def test_what_is_held_out_makes_up_for_what_is_there() -> None:
-    names = [f"{k}.png" for k in range(10)]
-    assert len(adding.hold_out(names, 10, 0, 20)) == 4
-    assert len(adding.hold_out(names, 10, 2, 20)) == 2
-    assert len(adding.hold_out(names, 10, 9, 20)) == 0
+    names = dict.fromkeys((f"{k}.png" for k in range(10)), 1)
+    assert len(splitting.hold_out(names, 10, 0, 20)) == 4
+    assert len(splitting.hold_out(names, 10, 2, 20)) == 2
+    assert len(splitting.hold_out(names, 10, 9, 20)) == 0
+
+
+def grouped(n: int, *groups: str, path: str = "{}.png") -> list[ImageRecord]:
+    """Return ``n`` images of each group."""
+    return [
+        ImageRecord(new_id(), path.format(f"{g}/{k}"), (1, 9, 9), "uint8", ("gray",), group=g)
+        for g in groups
+        for k in range(n)
+    ]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_group_is_torn_apart_and_the_share_is_near(seed: int) -> None:
+    chance = random.Random(seed)
+    images = []
+    for k in range(30):
+        images += grouped(chance.randint(1, 6), f"plate {seed}/{k}")
+    for r in range(10):
+        images += grouped(1, "", path=f"{seed}-{r}{{}}")
+    chance.shuffle(images)
+    at = chance.randrange(len(images))
+    there, _ = splitting.choose_splits(images[:at], [], 20)
+    fresh, problems = splitting.choose_splits(images[at:], there, 20)
+    assert problems == []
+    assert {r.image_id for r in fresh} == {r.image_id for r in images[at:]}
+    assert splitting.torn_groups([*there, *fresh]) == set()
+    whole, _ = splitting.choose_splits(images, [], 20)
+    held = sum(r.split is Split.VAL for r in whole)
+    assert abs(held - 0.2 * len(images)) <= 3
+
+
+def test_planes_of_one_file_stay_together() -> None:
+    planes = [replace(r, path="stack.tif", z=k) for k, r in enumerate(grouped(9, ""))]
+    others = grouped(1, "", path="other{}")
+    for percent in range(5, 100, 10):
+        records, _ = splitting.choose_splits([*planes, *others], [], percent)
+        assert len({r.split for r in records[:9]}) == 1
+
+
+def test_one_group_alone_is_for_training() -> None:
+    records, _ = splitting.choose_splits(grouped(12, "slide"), [], 20)
+    assert {r.split for r in records} == {Split.TRAIN}
+
+
+def test_a_new_image_follows_its_group() -> None:
+    there = [replace(r, split=Split.TEST) for r in grouped(2, "well A1")]
+    records, _ = splitting.choose_splits(grouped(40, "well A1"), there, 50)
+    assert {r.split for r in records} == {Split.TEST}
+
+
+def test_official_lists_win_over_groups_and_a_torn_one_is_told() -> None:
+    a, b = grouped(3, "a", "b")[:3], grouped(3, "a", "b")[3:]
+    a = [replace(r, path=f"a{k}.png") for k, r in enumerate(a)]
+    b = [replace(r, path=f"b{k}.png") for k, r in enumerate(b)]
+    records, problems = splitting.choose_splits([*a, *b], [], 20, {"a1": Split.VAL})
+    assert [r.split for r in records] == [Split.VAL] * 3 + [Split.TRAIN] * 3
+    assert problems == []
+    lists = {"a1": Split.VAL, "b0": Split.TRAIN, "b1.png": Split.TEST}
+    records, problems = splitting.choose_splits([*a, *b], [], 20, lists)
+    assert [r.split for r in records[3:]] == [Split.TRAIN, Split.TEST, Split.TRAIN]
+    assert len(problems) == 1
+
+
+def test_changing_a_split_takes_the_group_along(blank: Project) -> None:
+    first = next(iter(blank.images))
+    blank.add_images(grouped(2, "g", "h"))
+    ids = list(blank.images)[-4:]
+    changed = splitting.change_split(blank, [ids[0]], Split.TEST)
+    assert changed == ids[:2]
+    assert [blank.images[key].split for key in ids] == [Split.TEST] * 2 + [Split.TRAIN] * 2
+    assert splitting.change_split(blank, ids[:2], Split.TEST) == []
+    assert blank.images[first].split is not Split.TEST
 
 
 def test_without_official_splits_some_are_held_out(project: Project, smears: Path) -> None:

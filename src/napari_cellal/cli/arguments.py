@@ -75,6 +75,10 @@ def make_parser() -> argparse.ArgumentParser:
         "--split", action="extend", nargs="+", default=[], help="train=FILE val=FILE test=FILE"
     )
 
+    p = command("split", commands.split, "say what images are for")
+    p.add_argument("split", choices=[s.value for s in Split])
+    p.add_argument("images", nargs="+", help="names of images, or patterns, e.g. 'A1_*'")
+
     p = command("remove", commands.remove, "take images and their boxes out; no file is touched")
     p.add_argument("images", nargs="+", help="names of images, or patterns, e.g. 'A1_*'")
     p.add_argument(
@@ -96,7 +100,9 @@ def make_parser() -> argparse.ArgumentParser:
     p = command("detect", commands.detect, "propose boxes")
     p.add_argument("--model", default="auto", help="auto, classical, or a model's id")
     p.add_argument("--score", type=_score, default=0.0, help="keep proposals that score this")
-    p.add_argument("--images", default="*", help="only images whose name matches, e.g. 'A1_*'")
+    p.add_argument(
+        "--images", default="*", help="only these images: a name or a pattern, e.g. 'A1_*'"
+    )
 
     p = command("measure", commands.measure, "write the table of measurements")
     p.add_argument("-o", "--output", help="CSV file; default: measurements.csv in the project")

@@ -5,7 +5,6 @@ Workflows are imported inside, so that ``new`` and ``info`` do not wait for torc
 
 from __future__ import annotations
 
-import fnmatch
 import subprocess
 import sys
 import tempfile
@@ -69,12 +68,12 @@ def new(a: argparse.Namespace) -> Result:
 
 def add(a: argparse.Namespace) -> Result:
     """Add images."""
-    from napari_cellal.workflows import adding
+    from napari_cellal.workflows import adding, splitting
 
     pairs = [item.partition("=") for item in a.split]
     if any(not path for _, _, path in pairs):
         raise CellalError("--split takes NAME=FILE, e.g. train=train.txt.")
-    splits = adding.read_splits({name: path for name, _, path in pairs})
+    splits = splitting.read_splits({name: path for name, _, path in pairs})
     with Project.open(a.project) as project:
         looked = _run(adding.look_at_images(a.paths))
         if not looked.images:
@@ -87,12 +86,29 @@ def add(a: argparse.Namespace) -> Result:
     }
 
 
-def remove(a: argparse.Namespace) -> Result:
-    """Take images and their boxes out of the project."""
-    from napari_cellal.workflows import removing
+def split(a: argparse.Namespace) -> Result:
+    """Say what images are for."""
+    from napari_cellal.workflows import finding, splitting
 
     with Project.open(a.project) as project:
-        found = removing.find_images(project, a.images)
+        found = finding.find_images(project, a.images)
+        changed = splitting.change_split(project, found, Split(a.split))
+        if changed and project.models:
+            say("Models that are there may have been trained on these images: train anew.")
+        splits = [r.split for r in project.images.values()]
+        return {
+            "changed": len(changed),
+            "with_group": len(set(changed) - set(found)),
+            "by_split": {s.value: splits.count(s) for s in Split},
+        }
+
+
+def remove(a: argparse.Namespace) -> Result:
+    """Take images and their boxes out of the project."""
+    from napari_cellal.workflows import finding, removing
+
+    with Project.open(a.project) as project:
+        found = finding.find_images(project, a.images)
         removal = removing.look_at_removal(project, found)
         removing.remove_images(project, removal, with_reviewed=a.with_reviewed)
     return {
@@ -160,22 +176,18 @@ def info(a: argparse.Namespace) -> Result:
 
 def detect(a: argparse.Namespace) -> Result:
     """Propose boxes."""
-    from napari_cellal.workflows import detecting
+    from napari_cellal.workflows import detecting, finding
 
     begun = time.perf_counter()
     with Project.open(a.project) as project:
-        ids = [
-            k
-            for k, r in project.images.items()
-            if fnmatch.fnmatch(r.name, a.images) and not (r.finished and a.images == "*")
-        ]
+        if not project.images:
+            raise CellalError("The project has no images yet. Add some first.")
+        ids = finding.find_images(project, [a.images])
+        if a.images == "*":
+            ids = [key for key in ids if not project.images[key].finished]
         if not ids:
             raise CellalError(
-                f"No image of the project is called {a.images}."
-                if a.images != "*"
-                else "Every image of the project is finished. Name those to search with --images."
-                if project.images
-                else "The project has no images yet. Add some first."
+                "Every image of the project is finished. Name those to search with --images."
             )
         request = detecting.request_detection(project, ids, model=a.model, device=a.device)
         items: list[Any] = []

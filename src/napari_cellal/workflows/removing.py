@@ -1,8 +1,7 @@
-"""Images out of a project: which, and what goes with them."""
+"""Images out of a project, and what goes with them."""
 
 from __future__ import annotations
 
-import fnmatch
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,7 @@ from napari_cellal.core.errors import CellalError
 from napari_cellal.core.records import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from napari_cellal.io.store import Project
 
@@ -37,29 +36,6 @@ class Removal:
             text += f"; {self.reviewed:,} of the boxes you have reviewed"
         files = "file stays on disk as it is" if n == 1 else "files stay on disk as they are"
         return f"{text}. This cannot be undone. The image {files}."
-
-
-def find_images(project: Project, patterns: Iterable[str]) -> list[str]:
-    """Return the images that are called so: names, stored paths, or patterns such as ``A1_*``.
-
-    Raises
-    ------
-    CellalError
-        If a pattern fits no image.
-    """
-    found: dict[str, None] = {}
-    for pattern in patterns:
-        fits = [
-            key
-            for key, r in project.images.items()
-            if pattern in (r.name, r.path)
-            or fnmatch.fnmatchcase(r.name, pattern)
-            or fnmatch.fnmatchcase(r.path, pattern)
-        ]
-        if not fits:
-            raise CellalError(f"No image of the project is called {pattern}; nothing was removed.")
-        found.update(dict.fromkeys(fits))
-    return list(found)
 
 
 def look_at_removal(project: Project, image_ids: Sequence[str]) -> Removal:
