@@ -186,6 +186,7 @@ def test_the_whole_path(run: Run, smears: Path, tmp_path: Path) -> None:
         "boxes": int,
         "repeated": int,
         "confirmed": int,
+        "kept": int,
         "classes_added": list,
         "unmatched": list,
         "problems": list,

@@ -441,7 +441,7 @@ def test_importing_again_with_confirm_confirms_what_is_open(project: Project, sm
     rejected = next(iter(rows_of(project).values()))
     project.history.do(gestures.remove([rejected], "ann"))
     again = import_voc(project, smears, confirm=True)
-    assert (again.boxes, again.repeated) == (0, first.boxes)
+    assert (again.boxes, again.repeated, again.kept) == (0, first.boxes - 1, 1)
     assert again.confirmed == len(project.cells.labels()) == first.boxes - 1
     assert rows_of(project)[rejected.cell_id].status is Status.REJECTED
     project.history.undo()
@@ -1253,6 +1253,42 @@ def test_an_imported_box_takes_the_place_of_an_open_proposal(tmp_path: Path) -> 
         assert [c.status for c in rows.values() if c.cell_id != "other"] == [Status.CONFIRMED]
         project.history.undo()
         assert {c.cell_id for c in project.cells.of_image("i")} == {"same", "other"}
+
+
+@pytest.mark.parametrize("confirm", [False, True])
+def test_an_imported_box_never_stands_beside_what_a_person_said(
+    blank: Project, confirm: bool
+) -> None:
+    rbc, wbc = blank.class_named("RBC"), blank.class_named("WBC")
+    assert rbc is not None
+    assert wbc is not None
+    said = [
+        Cell("other class", "a", (10, 10, 30, 30), wbc.class_id, review=Review.CONFIRMED),
+        Cell("moved", "a", (10, 50, 30, 70), rbc.class_id, Origin.IMPORT, Review.CONFIRMED),
+        Cell("no cell", "a", (50, 10, 70, 30), rbc.class_id, Origin.MODEL, Review.REJECTED),
+        Cell("unsure", "a", (50, 50, 70, 70), rbc.class_id, Origin.MODEL, Review.UNSURE),
+        Cell("the same", "a", (10, 90, 30, 110), rbc.class_id, Origin.IMPORT, Review.CONFIRMED),
+    ]
+    blank.history.do(edit_of("said", [(None, c) for c in said]))
+    boxes = (
+        ImportedBox((10, 10, 30, 30), "RBC"),
+        ImportedBox((13, 50, 33, 70), "RBC"),
+        ImportedBox((50, 10, 70, 30), "RBC"),
+        ImportedBox((50, 52, 70, 72), "RBC"),
+        ImportedBox((10, 90, 30, 110), "RBC"),
+        ImportedBox((24, 90, 44, 110), "RBC"),  # a neighbour that touches
+        ImportedBox((75, 75, 90, 90), "RBC"),
+        ImportedBox((75, 75, 90, 90), "WBC"),  # doubled in the file: both come
+    )
+    image = ImportedImage(Path("a.xml"), "a.png", None, boxes)
+    done = annotating.import_annotations(blank, [image], NO_REPORT, confirm=confirm)
+    assert (done.boxes, done.repeated, done.kept, done.confirmed) == (3, 1, 4, 0)
+    rows = {c.cell_id: c for c in blank.cells.of_image("a")}
+    assert [rows[c.cell_id] for c in said] == said
+    new = sorted(c.box for key, c in rows.items() if key not in {s.cell_id for s in said})
+    assert new == [(24, 90, 44, 110), (75, 75, 90, 90), (75, 75, 90, 90)]
+    again = annotating.import_annotations(blank, [image], NO_REPORT, confirm=confirm)
+    assert (again.boxes, again.repeated, again.kept) == (0, 4, 4)
 
 
 @pytest.mark.parametrize("review", [Review.UNSURE, Review.CONFIRMED])

@@ -134,6 +134,7 @@ def import_(a: argparse.Namespace) -> Result:
         "boxes": done.boxes,
         "repeated": done.repeated,
         "confirmed": done.confirmed,
+        "kept": done.kept,
         "classes_added": list(done.classes_added),
         "unmatched": list(done.unmatched),
         "problems": list(done.problems),

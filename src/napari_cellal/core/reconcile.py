@@ -12,7 +12,11 @@ from .history import Edit, edit_of
 from .records import Cell, Detections, Origin, Proposal, Review, new_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    from .geometry import Box
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,13 @@ def is_replaceable(cell: Cell) -> bool:
     """Return whether a run may change or remove the row: nobody's work, and not reviewed."""
     # Imported boxes are somebody's work even before they are reviewed.
     return cell.review is Review.OPEN and cell.origin is Origin.MODEL
+
+
+def overlaps_any(cells: Iterable[Cell], boxes: Sequence[Box], iou: float) -> NDArray[np.bool_]:
+    """Return bool[len(boxes)], True where a box overlaps any of the cells by ``iou`` or more."""
+    # Any, not the best pairs one to one: a second box on a settled cell is noise.
+    overlap = iou_matrix([c.box for c in cells], boxes)
+    return np.asarray((overlap >= iou).any(axis=0))
 
 
 def _with_known_class(proposal: Proposal, old: Cell) -> Proposal:
@@ -74,10 +85,8 @@ def merge_detections(
     rows = list(cells)
     settled = [c for c in rows if not is_replaceable(c)]
     open_rows = [c for c in rows if is_replaceable(c)]
-    # All that overlap, not the best one a row: a second proposal on a reviewed cell is noise.
-    overlap = iou_matrix([c.box for c in settled], found.boxes)
     kept = len(match_boxes([c.box for c in settled], found.boxes, iou))
-    fresh = np.flatnonzero(~(overlap >= iou).any(axis=0)).tolist()
+    fresh = np.flatnonzero(~overlaps_any(settled, found.boxes, iou)).tolist()
     pairs = match_boxes([c.box for c in open_rows], [found.boxes[j] for j in fresh], iou)
     same = {fresh[j]: open_rows[i] for i, j in pairs}
 

@@ -10,7 +10,7 @@ from napari_cellal.core.errors import AnnotationError, CellalError
 from napari_cellal.core.geometry import clip_boxes, match_boxes
 from napari_cellal.core.gestures import accept
 from napari_cellal.core.history import Edit
-from napari_cellal.core.reconcile import is_replaceable
+from napari_cellal.core.reconcile import is_replaceable, overlaps_any
 from napari_cellal.core.records import Cell, Origin, Review, Status, new_id, now
 from napari_cellal.io.exchange.report import ExportBox, ExportImage, ExportReport
 from napari_cellal.io.exchange.voc import read_voc
@@ -42,6 +42,8 @@ class Imported:
     problems: tuple[str, ...]
     confirmed: int = 0
     """Those of the repeated boxes that were open before."""
+    kept: int = 0
+    """Boxes left out because a person has reviewed the cell that they overlap."""
 
     def lines(self) -> list[str]:
         """Return the report for a person."""
@@ -50,6 +52,8 @@ class Imported:
             text += f" {self.repeated} were there already."
         if self.confirmed:
             text += f" {self.confirmed} of these are confirmed now."
+        if self.kept:
+            text += f" {self.kept} overlap cells that you have reviewed: kept yours."
         lines = [text]
         if self.classes_added:
             lines.append(f"New classes: {', '.join(self.classes_added)}.")
@@ -106,7 +110,9 @@ def import_annotations(
     Images are matched by file name, then by name without suffix; of several of one name that
     in the annotation's own folder, or beside it, is meant. A box that the image has
     already, to half a pixel and with the same class, is left out, so that importing twice
-    changes nothing.
+    changes nothing. So is a box that overlaps a cell which a person has reviewed, a rejected
+    one too: the person saw the image, and what is imported can be imported again. It takes
+    the place of an open proposal. Boxes of one file may overlap each other.
 
     Parameters
     ----------
@@ -134,7 +140,7 @@ def import_annotations(
         for image, m in zip(images, matches, strict=True)
         if len(m) > 1
     ]
-    repeated = touched = 0
+    repeated = touched = kept = 0
     for image, record in matched:
         if image.size is not None and image.size != record.shape[1:]:
             problems.append(
@@ -144,7 +150,7 @@ def import_annotations(
             )
         # Only what was there before: a file may hold a box twice, and its report says so.
         rows = project.cells.of_image(record.image_id)
-        there = {_key(c.box, c.class_id): c for c in rows}
+        there = {_key(c.box, c.class_id): c for c in rows if c.review is not Review.REJECTED}
         added: list[Cell] = []
         for item in image.boxes:
             box = clip_boxes([item.box], record.shape[1:])[0].tolist()
@@ -173,6 +179,10 @@ def import_annotations(
                     note=" ".join([*marks, *([item.note] if item.note else [])]),
                 )
             )
+        reviewed = [c for c in rows if c.review is not Review.OPEN]
+        theirs = overlaps_any(reviewed, [c.box for c in added], project.settings.merge_iou)
+        kept += int(theirs.sum())
+        added = [c for c, known in zip(added, theirs, strict=True) if not known]
         cells += added
         touched += bool(added)
         # An imported box takes the place of a proposal, as it does in a detection run.
@@ -209,6 +219,7 @@ def import_annotations(
         repeated,
         tuple(problems),
         len(accepted.after),
+        kept,
     )
 
 
