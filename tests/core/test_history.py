@@ -9,7 +9,7 @@ import pytest
 
 from napari_cellal.core import gestures
 from napari_cellal.core.errors import StaleEditError
-from napari_cellal.core.history import Edit, History, edit_of
+from napari_cellal.core.history import PORTION, Edit, History, edit_of, finish
 from napari_cellal.core.records import (
     Cell,
     ImageRecord,
@@ -380,3 +380,73 @@ def test_random_walk_there_and_back(tmp_path: Path) -> None:
     with closing(sqlite3.connect(walk.project.folder / "project.sqlite")) as database:
         assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         assert database.execute("SELECT rtreecheck('boxes')").fetchone() == ("ok",)
+
+
+# -- runs -----------------------------------------------------------------------------------
+
+
+def drawn(n: int, name: str = "c") -> list[Edit]:
+    return [edit_of("", [(None, cell(f"{name}{k}"))]) for k in range(n)]
+
+
+def test_a_long_run_is_written_in_portions_and_undone_as_one_step(tmp_path: Path) -> None:
+    n = 2 * PORTION + 7
+    with Project.create(tmp_path / "p") as project:
+        project.add_images([ImageRecord("i0", "i0.png", (1, 50, 50), "uint8", ("g",))])
+        history = project.history
+        history.do(edit_of("first", [(None, cell("a"))]))
+        seen = []
+        history.changed.connect(lambda edit: seen.append(len(edit.after)))
+        marks = [Edit("", {}, {}, {"i0": (False, True)})]
+        assert finish(history.do_run("many", marks + drawn(n), "run")) == n
+        assert seen == [PORTION, PORTION, 7]
+        assert project.images["i0"].finished
+        assert history.undo_label == "many"
+    with Project.open(tmp_path / "p.cellal") as project:
+        history = project.history
+        assert history.undo().label == "many"
+        assert [c.cell_id for c in project.cells.of_image("i0")] == ["a"]
+        assert not project.images["i0"].finished
+        assert history.undo_label == "first"
+        assert history.redo().label == "many"
+        assert len(project.cells.of_image("i0")) == n + 1
+        assert history.redo() is None
+
+
+def test_a_run_of_one_portion_is_one_edit() -> None:
+    store = Memory()
+    assert finish(History(store).do_run("few", drawn(3), "run")) == 3
+    assert [(e.label, e.by, e.run, len(e.after)) for e in store.done] == [("few", "run", "", 3)]
+
+
+def test_two_runs_are_two_steps() -> None:
+    history = History(Memory())
+    finish(history.do_run("one", drawn(PORTION + 1, "a")))
+    finish(history.do_run("two", drawn(PORTION + 1, "b")))
+    assert history.undo().label == "two"
+    assert history.undo().label == "one"
+    assert history.undo() is None
+
+
+def test_a_gesture_between_portions_is_a_step_of_its_own() -> None:
+    store = Memory()
+    history = History(store)
+    steps = history.do_run("many", drawn(2 * PORTION))
+    next(steps)
+    history.do(edit_of("person's", [(None, cell("p"))]))
+    finish(steps)
+    assert [history.undo().label for _ in range(3)] == ["many", "person's", "many"]
+    assert store.table == {}
+
+
+def test_a_run_that_is_broken_off_leaves_its_images_unfinished_and_can_be_undone() -> None:
+    store = Memory()
+    history = History(store)
+    stale = edit_of("", [(cell("gone"), None)])
+    marks = Edit("", {}, {}, {"i0": (False, True)})
+    with pytest.raises(StaleEditError):
+        finish(history.do_run("many", [marks, *drawn(PORTION + 5), stale]))
+    assert len(store.table) == PORTION
+    assert store.marks == {"i0": False}
+    history.undo()
+    assert store.table == {}

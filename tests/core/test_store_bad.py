@@ -45,6 +45,9 @@ def run_sql(path: Path, *statements: str) -> None:
             connection.execute(statement)
 
 
+NEWEST = schema.newest_version()
+
+
 def version(path: Path) -> int:
     with contextlib.closing(sqlite3.connect(path)) as connection:
         return int(connection.execute("PRAGMA user_version").fetchone()[0])
@@ -184,19 +187,25 @@ def test_migration_keeps_rows_and_leaves_a_copy(
 ) -> None:
     sql = "ALTER TABLE images ADD COLUMN extra TEXT; CREATE TABLE more (a TEXT) STRICT;"
     with monkeypatch.context() as patch:
-        patch.setitem(schema.MIGRATIONS, 2, sql)
+        patch.setitem(schema.MIGRATIONS, NEWEST + 1, sql)
         assert_intact(folder)
-        assert version(folder / DATABASE) == 2
+        assert version(folder / DATABASE) == NEWEST + 1
         run_sql(folder / DATABASE, "SELECT extra FROM images", "SELECT a FROM more")
         (copy,) = folder.glob("project.before-*.sqlite")
         made = copy.stat().st_mtime_ns
         assert_intact(folder)  # only once
         assert copy.stat().st_mtime_ns == made
-    assert version(copy) == 1
+    assert version(copy) == NEWEST
     with pytest.raises(ProjectError, match=folder.name):
         Project.open(folder)  # the version before does not read it
     shutil.copy(copy, folder / DATABASE)  # but it reads the copy
     assert_intact(folder)
+
+
+def test_a_project_of_the_first_version_keeps_its_history(folder: Path) -> None:
+    run_sql(folder / DATABASE, "ALTER TABLE edits DROP COLUMN run", "PRAGMA user_version = 1")
+    assert_intact(folder)
+    assert version(folder / DATABASE) == NEWEST
 
 
 def test_migration_copies_what_a_killed_process_left_in_the_log(
@@ -209,7 +218,7 @@ def test_migration_copies_what_a_killed_process_left_in_the_log(
         killed.mkdir()
         for name in (DATABASE, f"{DATABASE}-wal"):  # as a power cut would leave them
             shutil.copy(folder / name, killed / name)
-    monkeypatch.setitem(schema.MIGRATIONS, 2, "CREATE TABLE more (a TEXT) STRICT;")
+    monkeypatch.setitem(schema.MIGRATIONS, NEWEST + 1, "CREATE TABLE more (a TEXT) STRICT;")
     with Project.open(killed) as project:
         assert project.cells.of_image("i0") == CELLS + late
     (copy,) = killed.glob("project.before-*.sqlite")
@@ -224,10 +233,10 @@ def test_a_migration_that_fails_changes_nothing(
     folder: Path, monkeypatch: pytest.MonkeyPatch, sql: str
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setitem(schema.MIGRATIONS, 2, sql)
+        patch.setitem(schema.MIGRATIONS, NEWEST + 1, sql)
         with pytest.raises(ProjectError, match=folder.name):
             Project.open(folder)
-    assert version(folder / DATABASE) == 1
+    assert version(folder / DATABASE) == NEWEST
     assert_intact(folder)
 
 
@@ -237,11 +246,11 @@ def test_no_migration_without_a_copy(folder: Path, monkeypatch: pytest.MonkeyPat
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setitem(schema.MIGRATIONS, 2, "CREATE TABLE more (a TEXT) STRICT;")
+        patch.setitem(schema.MIGRATIONS, NEWEST + 1, "CREATE TABLE more (a TEXT) STRICT;")
         patch.setattr(shutil, "copy2", full)
         with pytest.raises(ProjectError, match=folder.name):
             Project.open(folder)
-    assert version(folder / DATABASE) == 1
+    assert version(folder / DATABASE) == NEWEST
     assert list(folder.glob("*before*")) == []  # half a copy would be worse than none
     assert_intact(folder)
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeAlias, TypeVar
 
 from psygnal import Signal
 
 from .errors import StaleEditError
-from .records import Cell, now
+from .records import Cell, new_id, now
 
+Result = TypeVar("Result")
 Rows = Mapping[str, Cell | None]
+Steps: TypeAlias = Generator[None, None, Result]
+"""Work of the main thread in portions: pauses after each, returns its result."""
+PORTION = 250
+"""Rows of a long run that are written at a time: some 25 ms, so that a window stays awake."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +35,9 @@ class Edit:
         Who did it: a person's name or a model's id.
     at : str
         When, ISO 8601 UTC.
+    run : str
+        What the portions of one long run have in common: they are undone together. Empty
+        for a gesture that is whole.
     """
 
     label: str
@@ -38,6 +46,7 @@ class Edit:
     finished: Mapping[str, tuple[bool, bool]] = field(default_factory=dict)
     by: str = ""
     at: str = field(default_factory=now)
+    run: str = ""
 
     def inverse(self) -> Edit:
         """Return the edit that takes this one back."""
@@ -47,6 +56,7 @@ class Edit:
             self.before,
             {key: (new, old) for key, (old, new) in self.finished.items()},
             self.by,
+            run=self.run,
         )
 
     @property
@@ -70,6 +80,39 @@ def edit_of(label: str, changes: Iterable[tuple[Cell | None, Cell | None]], by: 
         before[row.cell_id] = old
         after[row.cell_id] = new
     return Edit(label, before, after, by=by)
+
+
+def finish(steps: Steps[Result]) -> Result:
+    """Work steps off at once and return their result."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+
+
+def portions(label: str, edits: Iterable[Edit], by: str = "") -> Iterator[Edit]:
+    """Cut and join edits of different cells into edits of about `PORTION` rows, of one run.
+
+    The edits are taken one by one, as the portions are asked for. Where all of them fit
+    into one portion, it is a whole gesture of its own.
+    """
+    run = new_id()
+    before: dict[str, Cell | None] = {}
+    after: dict[str, Cell | None] = {}
+    finished: dict[str, tuple[bool, bool]] = {}
+    is_first = True
+    for edit in edits:
+        finished.update(edit.finished)
+        by = by or edit.by
+        for key, row in edit.before.items():
+            if len(after) >= PORTION:
+                yield Edit(label, before, after, {}, by, run=run)
+                before, after, is_first = {}, {}, False
+            before[key] = row
+            after[key] = edit.after[key]
+    # Images are finished last: a run that is broken off leaves none finished and half filled.
+    yield Edit(label, before, after, finished, by, run="" if is_first else run)
 
 
 class EditStore(Protocol):
@@ -126,26 +169,66 @@ class History:
         self._store.commit_do(edit)
         self.changed.emit(edit)
 
+    def do_run(self, label: str, edits: Iterable[Edit], by: str = "") -> Steps[int]:
+        """Write edits of different cells as one step of undo; return how many rows changed.
+
+        A generator that pauses after each portion of about `PORTION` rows, unless one is
+        all. One that is left before its end has written the portions so far.
+
+        Raises
+        ------
+        StaleEditError
+            If a row is no longer what its edit was made against. Portions written before
+            stay and can be undone.
+        """
+        rows = 0
+        for edit in portions(label, edits, by):
+            self.do(edit)
+            rows += len(edit.after)
+            if edit.run:
+                yield
+        return rows
+
+    def undo_steps(self) -> Steps[Edit | None]:
+        """Take back the last edit, or all of the last run; return the oldest of it, or None.
+
+        A generator that pauses after each edit.
+        """
+        last, edit = None, self._store.last_done()
+        while edit is not None and (last is None or edit.run == last.run):
+            inverse = edit.inverse()
+            self._check(inverse)
+            self._store.commit_undo(inverse)
+            self.changed.emit(inverse)
+            if not edit.run:
+                return edit
+            yield
+            last, edit = edit, self._store.last_done()
+        return last
+
+    def redo_steps(self) -> Steps[Edit | None]:
+        """Do again the edit or the run undone last; return the newest of it, or None.
+
+        A generator that pauses after each edit.
+        """
+        last, edit = None, self._store.first_undone()
+        while edit is not None and (last is None or edit.run == last.run):
+            self._check(edit)
+            self._store.commit_redo(edit)
+            self.changed.emit(edit)
+            if not edit.run:
+                return edit
+            yield
+            last, edit = edit, self._store.first_undone()
+        return last
+
     def undo(self) -> Edit | None:
-        """Take back the last edit and return it, or None where there is none."""
-        edit = self._store.last_done()
-        if edit is None:
-            return None
-        inverse = edit.inverse()
-        self._check(inverse)
-        self._store.commit_undo(inverse)
-        self.changed.emit(inverse)
-        return edit
+        """Take back the last edit or run at once; see `undo_steps`."""
+        return finish(self.undo_steps())
 
     def redo(self) -> Edit | None:
-        """Do again what was undone last and return it, or None where there is none."""
-        edit = self._store.first_undone()
-        if edit is None:
-            return None
-        self._check(edit)
-        self._store.commit_redo(edit)
-        self.changed.emit(edit)
-        return edit
+        """Do again what was undone last at once; see `redo_steps`."""
+        return finish(self.redo_steps())
 
     @property
     def undo_label(self) -> str:

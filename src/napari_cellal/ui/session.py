@@ -3,26 +3,40 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from psygnal import Signal
 
 from napari_cellal.core import gestures
 from napari_cellal.core.errors import CellalError
+from napari_cellal.core.history import History
 from napari_cellal.core.records import Review, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from napari_cellal.core.geometry import Box
-    from napari_cellal.core.history import Edit
+    from napari_cellal.core.history import Edit, Steps
     from napari_cellal.core.records import Cell, ImageRecord
     from napari_cellal.io.store import Project
 
 
+Result = TypeVar("Result")
+TURN_S = 0.02
+"""How long a long edit is written in one turn of the window's loop."""
 LEAVING_S = 0.15
 """After so long a wait for the next cell the picture shows the answer, as `Workspace` does."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """A long edit that is being written."""
+
+    steps: Steps[Any]
+    then: Callable[[Any], object]
+    alone: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +60,12 @@ class Session:
 
     Widgets listen to its signals and call its methods; they do not know each other.
     Main thread only.
+
+    Parameters
+    ----------
+    later : callable or None
+        Runs a function in a later turn of the window's loop. With it long edits are written
+        in portions, between which the window hears mouse and keys; without, at once.
 
     Attributes
     ----------
@@ -76,7 +96,9 @@ class Session:
     center_asked = Signal(object, bool)
     told = Signal(str, bool)
 
-    def __init__(self) -> None:
+    def __init__(self, later: Callable[[Callable[[], None]], object] | None = None) -> None:
+        self._later = later
+        self._works: deque[_Work] = deque()
         self.project: Project | None = None
         self.image_id: str | None = None
         self.selection: tuple[str, ...] = ()
@@ -111,6 +133,7 @@ class Session:
         """Let go of the project. Everything is saved already."""
         if self.project is None:
             return
+        self.finish_works()
         project, self.project = self.project, None
         self.image_id = None
         self.selection = ()
@@ -258,12 +281,53 @@ class Session:
         """Write an edit; return False, having told why, where it could not be written."""
         if self.project is None:
             return False
+        if any(work.alone for work in self._works):
+            self.finish_works()
         try:
             self.project.history.do(edit)
         except CellalError as error:
             self.tell(str(error), error=True)
             return False
         return True
+
+    def work_off(
+        self, steps: Steps[Result], then: Callable[[Result], object], *, alone: bool = False
+    ) -> None:
+        """Run the steps of a long edit in portions; ``then`` hears their result.
+
+        One that cannot be written is told; ``then`` hears nothing of it. ``alone``: what
+        the person does meanwhile waits for the end.
+        """
+        self._works.append(_Work(steps, then, alone))
+        if self._later is None:
+            self.finish_works()
+        elif len(self._works) == 1:
+            self._work_on()
+
+    def _work_on(self) -> None:
+        end = time.monotonic() + TURN_S
+        while self._works:
+            self._step()
+            if time.monotonic() > end:
+                break
+        if self._works and self._later is not None:
+            self._later(self._work_on)
+
+    def finish_works(self) -> None:
+        """Work off at once what is still to be written: what comes next builds on it."""
+        while self._works:
+            self._step()
+
+    def _step(self) -> None:
+        work = self._works[0]
+        try:
+            next(work.steps)
+        except StopIteration as end:
+            self._works.popleft()
+            work.then(end.value)
+        except CellalError as error:
+            self._works.popleft()
+            self.tell(str(error), error=True)
 
     def give_class(self, class_id: int) -> bool:
         """Give the cells in hand a class, which confirms them; return whether any got it."""
@@ -329,24 +393,29 @@ class Session:
 
     def undo(self) -> None:
         """Take back the last edit, whatever it was, and show where it was."""
-        self._time_travel("undo", "Undone")
+        self._time_travel(History.undo_steps, "undo", "Undone")
 
     def redo(self) -> None:
         """Do again what was undone last."""
-        self._time_travel("redo", "Done again")
+        self._time_travel(History.redo_steps, "redo", "Done again")
 
-    def _time_travel(self, which: str, word: str) -> None:
+    def _time_travel(
+        self, steps: Callable[[History], Steps[Edit | None]], which: str, word: str
+    ) -> None:
         if self.project is None:
             return
-        try:
-            edit = getattr(self.project.history, which)()
-        except CellalError as error:
-            self.tell(str(error), error=True)
-            return
+        self.finish_works()
+        self.work_off(
+            steps(self.project.history),
+            lambda edit: self._on_travelled(edit, which, word),
+            alone=True,
+        )
+
+    def _on_travelled(self, edit: Edit | None, which: str, word: str) -> None:
         if edit is None:
             self.tell(f"Nothing to {which}.")
             return
-        touched = edit.image_ids
+        touched = set() if edit.run else edit.image_ids
         if touched and self.image_id not in touched and len(touched) == 1:
             self.show_image(next(iter(touched)))
         self.tell(f"{word}: {edit.label}.")

@@ -49,7 +49,7 @@ class Workspace(QObject):
         window = viewer.window._qt_window
         super().__init__(window)
         self.viewer = viewer
-        self.session = Session()
+        self.session = Session(later=lambda do: QTimer.singleShot(0, do))
         self.jobs = Jobs(self)
         self.learn = LearnLoop(self.session, self.jobs)
         self.images = ImageView(viewer, self.session)

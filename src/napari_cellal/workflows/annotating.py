@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_cellal.core.errors import AnnotationError, CellalError
 from napari_cellal.core.geometry import clip_boxes, match_boxes
-from napari_cellal.core.gestures import accept
-from napari_cellal.core.history import Edit
+from napari_cellal.core.gestures import accept, join
+from napari_cellal.core.history import edit_of, finish
 from napari_cellal.core.reconcile import is_replaceable, overlaps_any
 from napari_cellal.core.records import Cell, Origin, Review, Status, new_id, now
 from napari_cellal.io.exchange.report import ExportBox, ExportImage, ExportReport
@@ -17,10 +17,11 @@ from napari_cellal.io.exchange.voc import read_voc
 from napari_cellal.io.exchange.voc_write import write_voc
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from napari_cellal.core.history import Edit, Steps
     from napari_cellal.core.progress import Job
-    from napari_cellal.core.records import ImageRecord
+    from napari_cellal.core.records import CellClass, ImageRecord
     from napari_cellal.io.exchange.report import ImportedImage, ImportReport
     from napari_cellal.io.store import Project
 
@@ -105,7 +106,7 @@ def import_annotations(
     confirm: bool = False,
     finished: bool = False,
 ) -> Imported:
-    """Write imported boxes as one edit and return what became of them.
+    """Write imported boxes, one step of undo, and return what became of them.
 
     Images are matched by file name, then by name without suffix; of several of one name that
     in the annotation's own folder, or beside it, is meant. A box that the image has
@@ -123,16 +124,23 @@ def import_annotations(
         Whether the files box every cell of their images: with ``confirm``, all of them are
         marked finished.
     """
+    return finish(import_steps(project, images, report, confirm=confirm, finished=finished))
+
+
+def import_steps(
+    project: Project,
+    images: Sequence[ImportedImage],
+    report: ImportReport,
+    *,
+    confirm: bool = False,
+    finished: bool = False,
+) -> Steps[Imported]:
+    """Do what `import_annotations` does, pausing after each portion."""
     matches = _match(project, images)
     matched = [(image, m[0]) for image, m in zip(images, matches, strict=True) if len(m) == 1]
     names = dict.fromkeys(b.class_name for i, _ in matched for b in i.boxes if b.class_name)
     before = {c.name for c in project.active_classes}
     class_of = dict(zip(names, project.add_classes(names), strict=True))
-    at = now()
-    cells: list[Cell] = []
-    opened: dict[str, Cell] = {}
-    replaced: list[Cell] = []
-    marks_of: dict[str, tuple[bool, bool]] = {}
     problems = [p.sentence for p in report.problems]
     problems += [
         f"{image.file.name}: {len(m)} images of the project are called {image.image_name}, and it "
@@ -140,87 +148,95 @@ def import_annotations(
         for image, m in zip(images, matches, strict=True)
         if len(m) > 1
     ]
-    repeated = touched = kept = 0
-    for image, record in matched:
-        if image.size is not None and image.size != record.shape[1:]:
-            problems.append(
-                f"{image.file.name}: it was made for an image of {image.size[1]} × "
-                f"{image.size[0]} px, but {record.name} has {record.shape[2]} × "
-                f"{record.shape[1]} px. Check its boxes."
-            )
-        # Only what was there before: a file may hold a box twice, and its report says so.
-        rows = project.cells.of_image(record.image_id)
-        there = {_key(c.box, c.class_id): c for c in rows if c.review is not Review.REJECTED}
-        added: list[Cell] = []
-        for item in image.boxes:
-            box = clip_boxes([item.box], record.shape[1:])[0].tolist()
-            if box[2] <= box[0] or box[3] <= box[1]:
-                continue  # outside this image; the file spoke of another size
-            class_id = class_of[item.class_name].class_id if item.class_name else None
-            known = there.get(_key(box, class_id))
-            if known is not None:
-                repeated += 1
-                if confirm and known.review is Review.OPEN:
-                    opened[known.cell_id] = known
-                continue
-            marks = [
-                w for w, on in (("difficult", item.difficult), ("truncated", item.truncated)) if on
-            ]
-            added.append(
-                Cell(
-                    new_id(),
-                    record.image_id,
-                    (box[0], box[1], box[2], box[3]),
-                    class_id,
-                    Origin.IMPORT,
-                    Review.CONFIRMED if confirm else Review.OPEN,
-                    reviewed_by=project.person if confirm else None,
-                    reviewed_at=at if confirm else None,
-                    note=" ".join([*marks, *([item.note] if item.note else [])]),
+    touched = boxes = repeated = confirmed = kept = 0
+
+    def edits() -> Iterator[Edit]:
+        nonlocal touched, boxes, repeated, confirmed, kept
+        for image, record in matched:
+            if image.size is not None and image.size != record.shape[1:]:
+                problems.append(
+                    f"{image.file.name}: it was made for an image of {image.size[1]} × "
+                    f"{image.size[0]} px, but {record.name} has {record.shape[2]} × "
+                    f"{record.shape[1]} px. Check its boxes."
                 )
+            added, known = _sort_boxes(project, image, record, class_of, confirm)
+            rows = project.cells.of_image(record.image_id)
+            reviewed = [c for c in rows if c.review is not Review.OPEN]
+            theirs = overlaps_any(reviewed, [c.box for c in added], project.settings.merge_iou)
+            kept += int(theirs.sum())
+            added = [c for c, is_theirs in zip(added, theirs, strict=True) if not is_theirs]
+            opened = [c for c in known if confirm and c.review is Review.OPEN]
+            boxes += len(added)
+            touched += bool(added)
+            repeated += len(known)
+            confirmed += len({c.cell_id for c in opened})
+            # An imported box takes the place of a proposal, as it does in a detection run.
+            proposals = [c for c in rows if is_replaceable(c)]
+            pairs = match_boxes(
+                [c.box for c in proposals], [c.box for c in added], project.settings.merge_iou
             )
-        reviewed = [c for c in rows if c.review is not Review.OPEN]
-        theirs = overlaps_any(reviewed, [c.box for c in added], project.settings.merge_iou)
-        kept += int(theirs.sum())
-        added = [c for c, known in zip(added, theirs, strict=True) if not known]
-        cells += added
-        touched += bool(added)
-        # An imported box takes the place of a proposal, as it does in a detection run.
-        proposals = [c for c in rows if is_replaceable(c)]
-        pairs = match_boxes(
-            [c.box for c in proposals], [c.box for c in added], project.settings.merge_iou
-        )
-        replaced += [proposals[i] for i, _ in pairs]
-        if confirm and (finished or image.verified) and not record.finished:
-            marks_of[record.image_id] = (False, True)
-    accepted = accept(opened.values(), project.person)
-    project.history.do(
-        Edit(
-            f"imported {len(cells)} boxes",
-            {
-                **dict.fromkeys((c.cell_id for c in cells), None),
-                **{c.cell_id: c for c in replaced},
-                **accepted.before,
-            },
-            {
-                **{c.cell_id: c for c in cells},
-                **dict.fromkeys((c.cell_id for c in replaced), None),
-                **accepted.after,
-            },
-            marks_of,
-            project.person,
-        )
-    )
+            changes: list[tuple[Cell | None, Cell | None]] = [(None, c) for c in added]
+            changes += [(proposals[i], None) for i, _ in pairs]
+            accepted = accept(opened, project.person)
+            edit = join("", [edit_of("", changes), accepted], project.person)
+            if confirm and (finished or image.verified) and not record.finished:
+                edit = replace(edit, finished={record.image_id: (False, True)})
+            yield edit
+
+    label = f"imported boxes into {len(matched)} images"
+    yield from project.history.do_run(label, edits(), project.person)
     return Imported(
         touched,
-        len(cells),
+        boxes,
         tuple(n for n in names if class_of[n].name not in before),
         tuple(i.image_name for i, m in zip(images, matches, strict=True) if not m),
         repeated,
         tuple(problems),
-        len(accepted.after),
+        confirmed,
         kept,
     )
+
+
+def _sort_boxes(
+    project: Project,
+    image: ImportedImage,
+    record: ImageRecord,
+    class_of: Mapping[str, CellClass],
+    confirm: bool,
+) -> tuple[list[Cell], list[Cell]]:
+    """Return the cells that a file brings to an image, and the rows it repeats."""
+    at = now()
+    # Only what was there before: a file may hold a box twice, and its report says so.
+    rows = project.cells.of_image(record.image_id)
+    there = {_key(c.box, c.class_id): c for c in rows if c.review is not Review.REJECTED}
+    added: list[Cell] = []
+    known: list[Cell] = []
+    for item in image.boxes:
+        box = clip_boxes([item.box], record.shape[1:])[0].tolist()
+        if box[2] <= box[0] or box[3] <= box[1]:
+            continue  # outside this image; the file spoke of another size
+        class_id = class_of[item.class_name].class_id if item.class_name else None
+        same = there.get(_key(box, class_id))
+        if same is not None:
+            known.append(same)
+            continue
+        marks = [
+            w for w, on in (("difficult", item.difficult), ("truncated", item.truncated)) if on
+        ]
+        added.append(
+            Cell(
+                new_id(),
+                record.image_id,
+                (box[0], box[1], box[2], box[3]),
+                class_id,
+                Origin.IMPORT,
+                Review.CONFIRMED if confirm else Review.OPEN,
+                reviewed_by=project.person if confirm else None,
+                reviewed_at=at if confirm else None,
+                note=" ".join([*marks, *([item.note] if item.note else [])]),
+            )
+        )
+    return added, known
 
 
 def _key(box: Sequence[float], class_id: int | None) -> tuple[object, ...]:

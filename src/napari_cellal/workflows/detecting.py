@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING
 
 from napari_cellal.core.errors import ModelError
 from napari_cellal.core.geometry import match_boxes
-from napari_cellal.core.gestures import join
+from napari_cellal.core.history import finish
 from napari_cellal.core.reconcile import RunSummary, is_replaceable, merge_detections
 from napari_cellal.core.records import Detections
 from napari_cellal.detect.jobs import detect_images
 from napari_cellal.detect.requests import ImageFailure, ImageRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from napari_cellal.core.geometry import Box
+    from napari_cellal.core.history import Edit, Steps
     from napari_cellal.core.progress import Job
     from napari_cellal.core.records import ModelRecord
     from napari_cellal.io.store import Project
@@ -128,9 +129,10 @@ def _check_channels(project: Project, record: ModelRecord, image_ids: Sequence[s
             )
 
 
-def detect(request: DetectRequest) -> Job[dict[str, Detections]]:
+def detect(request: DetectRequest) -> Job[None]:
     """Return the job of the run; its items are `Detections` and `ImageFailure`."""
-    return detect_images(request.images, request.model, request.device)
+    # The items are the result: the dictionary of them need not cross to the window again.
+    yield from detect_images(request.images, request.model, request.device)
 
 
 def apply_detections(
@@ -139,41 +141,59 @@ def apply_detections(
     view: Box | None = None,
     min_score: float = 0.0,
 ) -> DetectionRun:
-    """Put a run's proposals into the project as one edit and return what changed.
+    """Put a run's proposals into the project, one step of undo, and return what changed.
 
     What a person reviewed always wins; see `core.reconcile.merge_detections`. Proposals
     that score less than ``min_score`` are left out.
     """
-    edits, failures = [], []
-    total = RunSummary()
-    cells = images = 0
-    for item in items:
-        if isinstance(item, ImageFailure):
-            failures.append(item.sentence)
-            continue
-        if item.image_id not in project.images:
-            continue
-        rows = project.cells.of_image(item.image_id)
-        found = _known_classes(project, item)
-        found = _chosen(found, [score >= min_score for score in found.scores])
-        if view is not None:
-            beyond = [c for c in rows if is_replaceable(c) and not _is_inside(c.box, view)]
-            rows = [c for c in rows if not is_replaceable(c) or _is_inside(c.box, view)]
-            # A cell on the border whose middle has moved inwards is there already.
-            pairs = match_boxes([c.box for c in beyond], found.boxes, project.settings.merge_iou)
-            known = {j for _, j in pairs}
-            inside = [_is_inside(box, view) for box in found.boxes]
-            found = _chosen(found, [ok and j not in known for j, ok in enumerate(inside)])
-        edit, summary = merge_detections(rows, found, project.settings.merge_iou)
-        edits.append(edit)
-        total += summary
-        cells += len(found)
-        images += 1
-    if edits:
-        model = next((e.by for e in edits if e.by), "")
-        where = f" in {images} images" if images != 1 else ""
-        project.history.do(join(f"detected {cells} cells{where}", edits, model))
-    return DetectionRun(images, cells, total, tuple(failures))
+    return finish(detection_steps(project, items, view, min_score))
+
+
+def detection_steps(
+    project: Project,
+    items: Iterable[Detections | ImageFailure],
+    view: Box | None = None,
+    min_score: float = 0.0,
+) -> Steps[DetectionRun]:
+    """Do what `apply_detections` does, pausing after each portion."""
+    failures = tuple(item.sentence for item in items if isinstance(item, ImageFailure))
+    found = [
+        _wanted(project, item, view, min_score)
+        for item in items
+        if not isinstance(item, ImageFailure) and item.image_id in project.images
+    ]
+    cells, total = sum(len(f) for f in found), RunSummary()
+
+    def edits() -> Iterator[Edit]:
+        nonlocal total
+        for detections in found:
+            rows = [
+                c
+                for c in project.cells.of_image(detections.image_id)
+                if view is None or not is_replaceable(c) or _is_inside(c.box, view)
+            ]
+            edit, summary = merge_detections(rows, detections, project.settings.merge_iou)
+            total += summary
+            yield edit
+
+    where = f" in {len(found)} images" if len(found) != 1 else ""
+    yield from project.history.do_run(f"detected {cells} cells{where}", edits())
+    return DetectionRun(len(found), cells, total, failures)
+
+
+def _wanted(project: Project, item: Detections, view: Box | None, min_score: float) -> Detections:
+    """Return the detections above the score and inside the view, with the project's classes."""
+    found = _known_classes(project, item)
+    found = _chosen(found, [score >= min_score for score in found.scores])
+    if view is None:
+        return found
+    rows = project.cells.of_image(item.image_id)
+    beyond = [c.box for c in rows if is_replaceable(c) and not _is_inside(c.box, view)]
+    # A cell on the border whose middle has moved inwards is there already.
+    known = {j for _, j in match_boxes(beyond, found.boxes, project.settings.merge_iou)}
+    return _chosen(
+        found, [_is_inside(box, view) and j not in known for j, box in enumerate(found.boxes)]
+    )
 
 
 def _known_classes(project: Project, found: Detections) -> Detections:

@@ -12,6 +12,7 @@ from napari_cellal.active.requests import SuggestRequest
 from napari_cellal.core.errors import CellalError
 from napari_cellal.core.progress import Job, Progress
 from napari_cellal.core.records import Detections, Review, Split
+from napari_cellal.detect.jobs import detect_images
 from napari_cellal.features.table import FeatureTable, MeasureRequest, join_tables
 
 from . import detecting, learning
@@ -102,13 +103,14 @@ def request_evaluation(
 
 def evaluate(request: EvaluateRequest) -> Job[dict[str, Any]]:
     """Return the figures of a request as plain values; see docs/cli.md for the keys."""
-    found = yield from detecting.detect(request.run)
+    run = request.run
+    found = yield from detect_images(run.images, run.model, run.device)
     if request.learner is not None:
         found = yield from class_detections(request.learner, found, request.class_names)
     yield Progress(0, 0, "Measuring")
     failures = [
         f"{Path(image.path).name} could not be searched; its cells count as missed."
-        for image in request.run.images
+        for image in run.images
         if image.image_id not in found
     ]
     return figures(request, list(found.values())) | {"failures": failures}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_cellal.active.requests import SuggestRequest, SuggestResult
-from napari_cellal.core.history import Edit, edit_of
+from napari_cellal.core.history import PORTION, edit_of, finish
 from napari_cellal.core.progress import Job, Progress
 from napari_cellal.core.records import Cell, Origin, Proposal, Review, Split, Status
 from napari_cellal.features.table import FeatureTable, MeasureRequest
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from threadpoolctl import ThreadpoolController
 
+    from napari_cellal.core.history import Edit, Steps
     from napari_cellal.io.store import Project
 
 LEARNER = "learn"
@@ -248,22 +249,37 @@ def apply_classes(
     predicted: Mapping[str, tuple[tuple[int, float], ...]],
     min_probability: float,
 ) -> int:
-    """Give open proposals their most probable class, as one edit; return how many.
+    """Give open proposals their most probable class, one step of undo; return how many.
 
     Only above ``min_probability``. The cells stay open: a person has not seen them. Box and
     score stay the detector's; imported and reviewed cells are left alone.
     """
+    return finish(class_steps(project, predicted, min_probability))
+
+
+def class_steps(
+    project: Project,
+    predicted: Mapping[str, tuple[tuple[int, float], ...]],
+    min_probability: float,
+) -> Steps[int]:
+    """Do what `apply_classes` does, pausing after each portion."""
+    sure = [key for key, pairs in predicted.items() if pairs[0][1] >= min_probability]
+    label = f"classed {len(sure)} cells by the learner"
+    chunks = (sure[k : k + PORTION] for k in range(0, len(sure), PORTION))
+    edits = (_classing(project, {key: predicted[key] for key in chunk}) for chunk in chunks)
+    return (yield from project.history.do_run(label, edits, LEARNER))
+
+
+def _classing(project: Project, predicted: Mapping[str, tuple[tuple[int, float], ...]]) -> Edit:
     changes: list[tuple[Cell | None, Cell | None]] = []
     for cell in project.cells.rows(predicted).values():
         if cell is None or cell.review is not Review.OPEN or cell.origin is not Origin.MODEL:
             continue
         pairs = predicted[cell.cell_id]
-        class_id, probability = pairs[0]
-        if probability < min_probability or cell.proposed is None:
+        class_id, _ = pairs[0]
+        if cell.proposed is None:
             continue
         by = cell.proposed.model_id.split("+")[0]
         proposed = Proposal(cell.box, class_id, cell.proposed.score, f"{by}+{LEARNER}", pairs)
         changes.append((cell, replace(cell, class_id=class_id, proposed=proposed)))
-    edit: Edit = edit_of(f"classed {len(changes)} cells by the learner", changes, LEARNER)
-    project.history.do(edit)
-    return len(edit.after)
+    return edit_of("", changes, LEARNER)

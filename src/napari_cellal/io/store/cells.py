@@ -182,8 +182,8 @@ class CellTable:
         with self._writing(edit):
             self._db.execute("DELETE FROM edits WHERE undone = 1")
             self._db.execute(
-                "INSERT INTO edits(label, by, at, body) VALUES (?, ?, ?, ?)",
-                (edit.label, edit.by, edit.at, pack_edit(edit)),
+                "INSERT INTO edits(label, by, at, run, body) VALUES (?, ?, ?, ?, ?)",
+                (edit.label, edit.by, edit.at, edit.run, pack_edit(edit)),
             )
 
     def commit_undo(self, edit: Edit) -> None:
@@ -233,7 +233,7 @@ class CellTable:
         return (done[0][0] if done else "", undone[0][0] if undone else "")
 
     def _edit(self, where: str) -> Edit | None:
-        found = self._all(f"SELECT label, by, at, body FROM edits {where}")
+        found = self._all(f"SELECT label, by, at, run, body FROM edits {where}")
         if not found:
             return None
         with readable_errors(self._name):

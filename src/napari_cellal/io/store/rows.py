@@ -85,7 +85,7 @@ def pack_edit(edit: Edit) -> bytes:
     return zlib.compress(json.dumps(body, separators=(",", ":")).encode(), level=1)
 
 
-def unpack_edit(label: str, by: str, at: str, body: bytes) -> Edit:
+def unpack_edit(label: str, by: str, at: str, run: str, body: bytes) -> Edit:
     """Return the edit of one row of the table ``edits``."""
     data = json.loads(zlib.decompress(body))
 
@@ -93,4 +93,4 @@ def unpack_edit(label: str, by: str, at: str, body: bytes) -> Edit:
         return {key: None if row is None else unpack_cell(row) for key, row in rows.items()}
 
     finished = {key: (bool(old), bool(new)) for key, (old, new) in data["finished"].items()}
-    return Edit(label, side(data["before"]), side(data["after"]), finished, by, at)
+    return Edit(label, side(data["before"]), side(data["after"]), finished, by, at, run)

@@ -48,7 +48,10 @@ CREATE INDEX edits_undone ON edits(undone, seq);
 CREATE TABLE models (model_id TEXT PRIMARY KEY, card TEXT NOT NULL) STRICT;
 """
 
-MIGRATIONS: dict[int, str] = {1: SCHEMA_1}
+# Portions of one run, written one by one, undone together.
+SCHEMA_2 = "ALTER TABLE edits ADD COLUMN run TEXT NOT NULL DEFAULT '';"
+
+MIGRATIONS: dict[int, str] = {1: SCHEMA_1, 2: SCHEMA_2}
 """SQL that leads from the version before to each version; 1 makes the first tables."""
 
 

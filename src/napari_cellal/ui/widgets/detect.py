@@ -266,15 +266,14 @@ class DetectDock(Dock):
         if not handle.items:
             self._result.setText(f"{prefix}Nothing was changed.")
             return
-        try:
-            run = detecting.apply_detections(project, handle.items, view)
-        except CellalError as error:
-            self._result.setText(str(error))
-            return
-        lines = run.lines()
-        self._result.setText(prefix + "\n".join(lines[:4]))
-        if not self.isVisible() and handle.title != "Detecting":
-            self.session.tell(prefix + lines[0])
+
+        def tell(run: detecting.DetectionRun) -> None:
+            lines = run.lines()
+            self._result.setText(prefix + "\n".join(lines[:4]))
+            if not self.isVisible() and handle.title != "Detecting":
+                self.session.tell(prefix + lines[0])
+
+        self.session.work_off(detecting.detection_steps(project, handle.items, view), tell)
 
     def _on_failed(self, failed: Failed, handle: JobHandle, project: Project, view: Any) -> None:
         self.session.tell(failed.message, error=True)

@@ -331,14 +331,12 @@ class LearnDock(Dock):
         if self.session.project is not project:
             return
         sure = self._sure.value() / 100
-        try:
-            n = learning.apply_classes(project, predicted, sure)
-        except CellalError as error:
-            self.session.tell(str(error), error=True)
-            return
-        self.session.tell(
-            f"Classed {n:,} of {len(predicted):,} cells, those at least {sure:.0%} sure. "
-            "Ctrl+Z takes it back."
+        self.session.work_off(
+            learning.class_steps(project, predicted, sure),
+            lambda n: self.session.tell(
+                f"Classed {n:,} of {len(predicted):,} cells, those at least {sure:.0%} sure. "
+                "Ctrl+Z takes it back."
+            ),
         )
 
     def _on_failed(self, failed: Failed) -> None:

@@ -313,14 +313,10 @@ class ProjectDock(Dock):
     def _on_read(self, project: Project | None, found: Any, confirm: bool) -> None:
         if project is None or self._is_gone(project):
             return
-        try:
-            done = annotating.import_annotations(
-                project, *found, confirm=confirm, finished=self._complete.isChecked()
-            )
-        except CellalError as error:
-            self.session.tell(str(error), error=True)
-            return
-        self._say(done.lines())
+        steps = annotating.import_steps(
+            project, *found, confirm=confirm, finished=self._complete.isChecked()
+        )
+        self.session.work_off(steps, lambda done: self._say(done.lines()))
 
     def export_voc(self) -> None:
         """Ask for a folder and write VOC files."""

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import pytest
+
+from napari_cellal.core.history import PORTION, edit_of, finish
+from napari_cellal.core.records import Cell
+from napari_cellal.io.store import Project
+from napari_cellal.ui.session import Session
+
+
+def grid_cells(n):
+    return [
+        Cell(
+            f"c{k}", "one", (k // 40 * 20.0, k % 40 * 20.0, k // 40 * 20 + 12.0, k % 40 * 20 + 15.0)
+        )
+        for k in range(n)
+    ]
+
+
+class Loop:
+    """A window's loop that turns when told."""
+
+    def __init__(self):
+        self.waiting = []
+
+    def later(self, do):
+        self.waiting.append(do)
+
+    def turn(self):
+        due, self.waiting = self.waiting, []
+        for do in due:
+            do()
+
+
+def run_steps(session, n=3 * PORTION):
+    edits = (edit_of("", [(None, c)]) for c in grid_cells(n))
+    return session.project.history.do_run("many", edits)
+
+
+@pytest.fixture
+def loop(monkeypatch):
+    monkeypatch.setattr("napari_cellal.ui.session.TURN_S", 0)  # one portion a turn
+    return Loop()
+
+
+@pytest.fixture
+def awake(project, loop):
+    session = Session(later=loop.later)
+    session.open_project(project)
+    return session
+
+
+def test_a_long_edit_comes_in_portions_and_all_of_it_in_the_end(awake, loop):
+    heard = []
+    awake.work_off(run_steps(awake), heard.append)
+    assert len(awake.cells()) == PORTION
+    loop.turn()
+    assert len(awake.cells()) == 2 * PORTION
+    assert heard == []
+    while loop.waiting:
+        loop.turn()
+    assert heard == [3 * PORTION]
+    assert len(awake.cells()) == 3 * PORTION
+
+
+def test_undo_waits_for_the_rest_and_takes_back_all_of_it(awake, loop):
+    awake.work_off(run_steps(awake), lambda _n: None)
+    awake.undo()
+    while loop.waiting:
+        loop.turn()
+    assert awake.cells() == []
+
+
+def test_a_gesture_during_an_undo_comes_after_it(awake, loop):
+    finish(run_steps(awake))
+    awake.undo()
+    assert awake.cells() != []
+    awake.draw([(0.0, 0.0, 9.0, 9.0)])
+    (drawn,) = awake.cells()
+    assert drawn.box == (0.0, 0.0, 9.0, 9.0)
+    while loop.waiting:
+        loop.turn()
+    assert awake.cells() == [drawn]
+    awake.undo()
+    assert awake.cells() == []
+
+
+def test_closing_the_project_writes_the_rest(awake, loop):
+    folder = awake.project.folder
+    awake.work_off(run_steps(awake), lambda _n: None)
+    awake.close_project()
+    with Project.open(folder) as again:
+        assert len(again.cells.of_image("one")) == 3 * PORTION
+
+
+def test_a_long_edit_that_cannot_be_written_is_told(awake, loop):
+    told = []
+    awake.told.connect(lambda text, error: told.append(error))
+    cells = grid_cells(PORTION + 1)
+    missing = edit_of("", [(cells[-1], None)])
+    edits = [edit_of("", [(None, c) for c in cells[:-1]]), missing]
+    awake.work_off(awake.project.history.do_run("many", edits), lambda _n: pytest.fail("heard"))
+    while loop.waiting:
+        loop.turn()
+    assert told == [True]
+    assert len(awake.cells()) == PORTION
