@@ -16,6 +16,7 @@ from qtpy.QtWidgets import QApplication
 
 from napari_cellal.core.records import Status
 from napari_cellal.ui.boxes import UNCLASSED
+from napari_cellal.ui.camera import camera_of
 from napari_cellal.ui.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ class Person:
 
     def pixel(self, y: float, x: float) -> QPoint:
         """Return where an image point is on the canvas."""
-        camera = self.viewer.camera
+        camera = camera_of(self.viewer)
         at_y, at_x = camera.center[-2:]
         return QPoint(
             round((x - at_x) * camera.zoom + self.canvas.width() / 2),
@@ -143,7 +144,7 @@ class Person:
 
     def move_to(self, y: float, x: float) -> None:
         """Move the mouse to an image point; with a button down this drags."""
-        slack = 1.0 / self.viewer.camera.zoom  # positions are whole px of the canvas
+        slack = 1.0 / camera_of(self.viewer).zoom  # positions are whole px of the canvas
         where = self.pixel(y, x)
         assert self.canvas.rect().contains(where), "outside the canvas, where no mouse can go"
 

@@ -31,6 +31,7 @@ from qtpy.QtWidgets import (
 from superqt import QElidingLabel
 
 from napari_cellal.core.records import Status
+from napari_cellal.ui.camera import camera_of
 from napari_cellal.ui.controls import Dock
 from napari_cellal.ui.plots import ProbabilityBars
 from napari_cellal.ui.workspace import DOCKS, Workspace
@@ -592,7 +593,7 @@ def test_images_are_removed_by_a_second_click(sit_down, detected):
 def test_detect_in_this_view_only(sit_down, folder):
     person = sit_down(folder, "Detect")
     dock = show(person, "Detect")
-    camera = person.viewer.camera
+    camera = camera_of(person.viewer)
     camera.center, camera.zoom = (60, 80), 6.0
     y0, x0, y1, x1 = person.workspace.current_view()
     person.push(dock._scopes.button(0))

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtGui import QKeyEvent
-from qtpy.QtWidgets import QApplication, QLabel
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication, QLabel, QLineEdit
 
 
 def first_cell(person):
@@ -194,4 +195,39 @@ def test_without_the_boxes_layer_nothing_is_lost_and_w_brings_it_back(sit_down, 
     assert person.cell(cell.cell_id).class_id == 1
     person.press("Escape", "W", "Escape")
     assert person.layer in person.viewer.layers
+    person.agree()
+
+
+@pytest.mark.parametrize("last", ["Enter", "Escape"])
+@pytest.mark.parametrize("field", ["new classes", "a name", "a number"])
+def test_enter_or_escape_in_a_field_gives_the_keys_back(sit_down, detected, field, last):
+    name = "Review" if field == "a number" else "Project"
+    person = sit_down(detected, name)
+    project, dock = person.session.project, person.workspace.dock(name)
+    person.wait(dock.isVisible)
+    if field == "a number":
+        widget = dock._threshold
+    elif field == "new classes":
+        widget = dock.classes.names
+    else:
+        widget = next(w for w in dock.classes.findChildren(QLineEdit) if w.text() == "RBC")
+    before = [c.name for c in project.active_classes]
+    widget.setFocus()
+    person.wait(widget.hasFocus)
+    if isinstance(widget, QLineEdit):
+        widget.selectAll()
+    QTest.keyClicks(QApplication.focusWidget(), "2" if field == "a number" else "Blast")
+    rows = person.rows()
+    person.press(last)
+    person.wait(person.canvas.hasFocus)
+    assert person.rows() == rows  # the key went to the field alone
+    names = [c.name for c in project.active_classes]
+    if last == "Escape" or field == "a number":
+        assert names == before
+    else:
+        assert "Blast" in names
+        assert ("RBC" in names) == (field == "new classes")
+    cell = first_cell(person)
+    person.press("2")
+    assert person.cell(cell.cell_id).class_id == 2
     person.agree()

@@ -8,6 +8,7 @@ import pytest
 from napari_cellal.core.errors import ProjectError
 from napari_cellal.core.records import Review, Status
 from napari_cellal.io.store import Project
+from napari_cellal.ui.camera import camera_of
 
 
 def middle(cell):
@@ -26,7 +27,7 @@ def detect_all(person):
 
 def test_detect_correct_and_undo_all_of_it(sit_down, folder):
     person = sit_down(folder, "Detect")
-    session, camera = person.session, person.viewer.camera
+    session, camera = person.session, camera_of(person.viewer)
     person.agree()
     before = [person.state()]
 

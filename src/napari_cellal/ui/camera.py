@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 
 CELL_SHARE = 0.22
 """Share of the canvas that a centred cell fills, so that its neighbours are seen too."""
+
+
+def camera_of(viewer: napari.Viewer) -> Any:
+    """Return a viewer's camera, which napari keeps in ``viewer.scene`` since 0.9."""
+    return getattr(viewer, "scene", viewer).camera
 
 
 class Camera:
@@ -37,7 +42,7 @@ class Camera:
 
     def center(self, cell: Cell, zoom: bool = True) -> None:
         """Bring a cell to the middle of the canvas, in a size to judge it by."""
-        camera = self.viewer.camera
+        camera = camera_of(self.viewer)
         if self._before is None:
             self._before = (tuple(camera.center), camera.zoom)
         y0, x0, y1, x1 = cell.box
@@ -49,5 +54,6 @@ class Camera:
     def back(self) -> None:
         """Return to the view before the first centring."""
         if self._before is not None:
-            self.viewer.camera.center, self.viewer.camera.zoom = self._before
+            camera = camera_of(self.viewer)
+            camera.center, camera.zoom = self._before
             self._before = None

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QSize, Qt, QTimer
 from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap
 from qtpy.QtWidgets import (
+    QApplication,
     QComboBox,
     QDoubleSpinBox,
     QFrame,
     QHBoxLayout,
     QLabel,
     QLayout,
+    QLineEdit,
     QProgressBar,
     QPushButton,
     QScrollArea,
@@ -25,13 +27,14 @@ from qtpy.QtWidgets import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from qtpy.QtGui import QShowEvent, QWheelEvent
+    from qtpy.QtGui import QKeyEvent, QShowEvent, QWheelEvent
 
     from napari_cellal.core.progress import Progress
 
     from .jobs import JobHandle
 
 DOCK_WIDTH = 340
+_DONE_TYPING = (Qt.Key.Key_Return, Qt.Key.Key_Enter, Qt.Key.Key_Escape)
 QUIET_S = 0.5
 """A job shorter than this shows no progress bar."""
 
@@ -269,6 +272,21 @@ class Dock(QScrollArea):
         unseen, self._unseen = self._unseen, {}
         for show in unseen.values():
             show()
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Give the keys back to the image after Enter or Escape in one of the fields.
+
+        They come here because no field uses them up. Escape takes back what was typed.
+        """
+        if event.key() not in _DONE_TYPING or self.focusProxy() is None:
+            super().keyPressEvent(event)
+            return
+        field = QApplication.focusWidget()
+        if event.key() == Qt.Key.Key_Escape and isinstance(field, QLineEdit):
+            while field.isUndoAvailable():
+                field.undo()
+        self.setFocus()
+        event.accept()
 
     def sizeHint(self) -> QSize:
         """Return a size that leaves most of a 1280 px window to the image."""

@@ -1,4 +1,4 @@
-"""Background jobs of the window: two child processes, each driven by a thread of its own."""
+"""Background jobs of the window: child processes, each driven by a thread of its own."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from qtpy.compat import isalive
 from qtpy.QtCore import QObject, Signal
 
 from napari_cellal.core.progress import Progress
@@ -27,6 +28,8 @@ CANCEL_PATIENCE_S = 3.0
 class JobHandle(QObject):
     """One job, waiting or running. Signals arrive in the main thread.
 
+    What comes after its parent, and so the window, has gone is told to nobody.
+
     Attributes
     ----------
     title : str
@@ -43,8 +46,14 @@ class JobHandle(QObject):
 
     _message = Signal(object)
 
-    def __init__(self, title: str, call: Callable[..., Job[Any]], args: tuple[Any, ...]) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        title: str,
+        call: Callable[..., Job[Any]],
+        args: tuple[Any, ...],
+        parent: QObject | None = None,
+    ) -> None:
+        super().__init__(parent)
         self.title = title
         self.call = call
         self.args = args
@@ -68,7 +77,7 @@ class JobHandle(QObject):
 
     def _deliver(self, message: object) -> None:
         """Hand a message from the driving thread to the main thread's listeners."""
-        if self.done:
+        if self.done or not isalive(self):
             return
         if isinstance(message, Progress):
             self.last = message
@@ -150,12 +159,10 @@ class Lane:
 
 
 class Jobs(QObject):
-    """The window's jobs: a heavy lane (detect, train) and a quick one (suggest, measure, read).
+    """The window's jobs, each lane with its child process.
 
-    ``started`` tells of every heavy job, so that each dock can show it.
+    ``heavy`` is for torch, ``classical`` for that detector, ``quick`` for the rest.
     """
-
-    started = Signal(object)
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -166,15 +173,17 @@ class Jobs(QObject):
         self, title: str, call: Callable[..., Job[Any]], *args: Any, lane: str = "heavy"
     ) -> JobHandle:
         """Queue ``call(*args)`` in a child process and return its handle."""
-        handle = JobHandle(title, call, args)
+        handle = JobHandle(title, call, args, self)
         self.running.append(handle)
-        handle.ended.connect(lambda: self.running.remove(handle))
+        handle.ended.connect(lambda: self._let_go(handle))
         if lane not in self._lanes:
             self._lanes[lane] = Lane(lane)
         self._lanes[lane].submit(handle)
-        if lane == "heavy":
-            self.started.emit(handle)
         return handle
+
+    def _let_go(self, handle: JobHandle) -> None:
+        self.running.remove(handle)
+        handle.setParent(None)
 
     def worker_pid(self, lane: str) -> int | None:
         """Return the process id of a lane's child, None while it is down."""

@@ -78,17 +78,12 @@ class KeyFilter(QObject):
 
     def __init__(self, canvas: QWidget, is_active: Callable[[], bool]) -> None:
         super().__init__(canvas)
-        self._canvas = canvas
         self._is_active = is_active
         self._pressed: dict[str, Callable[[], object]] = {}
         self._released: dict[str, Callable[[], object]] = {}
         self._held: set[str] = set()
         self.commands: list[KeyCommand] = []
         canvas.installEventFilter(self)
-
-    def remove(self) -> None:
-        """Give the keys back to napari."""
-        self._canvas.removeEventFilter(self)
 
     def bind(
         self,

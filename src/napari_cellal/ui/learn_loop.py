@@ -98,7 +98,7 @@ class LearnLoop:
         self._again = False
         self._next_is_due = False
         self.active = False
-        """True from Start until the project changes or the person stops."""
+        """True from Start until the project changes, or a job fails or is cancelled."""
         session.project_changed.connect(self._on_project)
         session.edited.connect(self._on_edit)
         session.images_changed.connect(self._on_images)
@@ -153,12 +153,6 @@ class LearnLoop:
         self.job_started.emit(self._pending)
         self.upcoming.emit(tuple(r.image_id for r in requests))
         self.state_changed.emit("Measuring the cells…")
-
-    def stop(self) -> None:
-        """Ask no further; the keys mean Review again."""
-        self.active = False
-        self._set_question(None)
-        self.state_changed.emit("")
 
     def _on_measured(self, measured: learning.Measured) -> None:
         self._pending = None

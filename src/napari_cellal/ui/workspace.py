@@ -17,7 +17,7 @@ from napari_cellal.io.store import Project
 from napari_cellal.workflows.detecting import CLASSICAL
 
 from .boxes import BoxLayer
-from .camera import Camera
+from .camera import Camera, camera_of
 from .images import ImageView
 from .jobs import Jobs
 from .keys import KeyFilter
@@ -260,7 +260,7 @@ class Workspace(QObject):
 
     def current_view(self) -> tuple[float, float, float, float]:
         """Return the part of the image that is on screen, (y0, x0, y1, x1) px."""
-        camera = self.viewer.camera
+        camera = camera_of(self.viewer)
         height, width = self.viewer.window._qt_viewer.canvas.size
         y, x = camera.center[-2:]
         half_y, half_x = height / camera.zoom / 2, width / camera.zoom / 2

@@ -1,0 +1,82 @@
+"""Jobs of a window: messages reach the main thread, and nobody once the window has gone."""
+
+from __future__ import annotations
+
+import threading
+
+from qtpy.compat import isalive
+from qtpy.QtCore import QCoreApplication, QEvent, QObject
+from qtpy.QtWidgets import QLabel
+
+from napari_cellal.core.progress import Progress
+from napari_cellal.ui.jobs import JobHandle, Jobs, Lane
+from napari_cellal.workflows.worker import Cancelled, Finished
+
+
+def count(n):
+    """A job for the worker process."""
+    for k in range(n):
+        yield Progress(k, n)
+    return n
+
+
+def endless():
+    """A job that only a cancel ends."""
+    while True:
+        yield Progress(0, 0)
+
+
+def delete(parent):
+    parent.deleteLater()
+    QCoreApplication.sendPostedEvents(parent, QEvent.Type.DeferredDelete)
+
+
+def test_late_messages_reach_no_widget_that_has_gone(qtbot):
+    window = QObject()
+    handle = JobHandle("x", count, (), window)
+    label, heard = QLabel(), []
+    for signal in (handle.progressed, handle.finished, handle.cancelled):
+        signal.connect(lambda *value: (heard.append(value), label.setText("here")))
+    handle._deliver(Progress(1, 2))
+    assert len(heard) == 1
+    sender = threading.Thread(target=lambda: Lane._send(handle, Finished(1)))
+    sender.start()
+    sender.join()  # the message waits in the main thread's queue
+    delete(label)
+    delete(window)
+    QCoreApplication.processEvents()
+    for message in (Progress(2, 2), Finished(2), Cancelled()):
+        handle._deliver(message)
+        Lane._send(handle, message)
+    QCoreApplication.processEvents()
+    assert len(heard) == 1
+    assert not handle.done
+
+
+def test_a_job_outlives_its_window_in_silence(qtbot):
+    window, heard = QObject(), []
+    jobs = Jobs(window)
+    handle = jobs.run("endless", endless, lane="quick")
+    with qtbot.waitSignal(handle.progressed, timeout=60_000):
+        pass
+    handle.progressed.connect(heard.append)
+    handle.cancelled.connect(lambda: heard.append("cancelled"))
+    heard.clear()
+    delete(window)
+    assert not isalive(handle)
+    jobs.close()
+    QCoreApplication.processEvents()
+    assert heard == []
+
+
+def test_a_finished_job_is_let_go(qtbot):
+    jobs = Jobs()
+    try:
+        handle = jobs.run("counting", count, 3, lane="quick")
+        with qtbot.waitSignal(handle.ended, timeout=60_000):
+            pass
+        assert handle.done
+        assert jobs.running == []
+        assert handle.parent() is None
+    finally:
+        jobs.close()
