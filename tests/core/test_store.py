@@ -10,7 +10,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from napari_cellal.core.errors import ProjectError, StaleEditError
-from napari_cellal.core.history import Edit, edit_of
+from napari_cellal.core.history import Edit, edit_of, finish
 from napari_cellal.core.records import (
     Cell,
     ImageRecord,
@@ -305,6 +305,19 @@ def test_undo_and_redo_go_on_with_the_images_that_stay(project: Project) -> None
         assert project.history.redo() is not None
     assert project.history.redo() is None
     assert project.cells.get("a") == replace(both[0], box=(0, 0, 9, 9))
+
+
+def test_a_long_run_is_still_one_step_after_an_image_of_it_has_gone(project: Project) -> None:
+    cells = [in_image(f"{key}-{k}", key) for key in IMAGES for k in range(300)]
+    draw(project, in_image("before", "i0"))
+    finish(project.history.do_run("drew", [edit_of("drew", [(None, c)]) for c in cells]))
+    project.remove_images(["i1"])
+    full = everything(project)
+    assert {key: len(rows) for key, rows in full.items()} == {"i0": 301, "i2": 300}
+    project.history.undo()
+    assert everything(project) == {"i0": {"before": in_image("before", "i0")}, "i2": {}}
+    project.history.redo()
+    assert everything(project) == full
 
 
 def test_an_edit_that_comes_after_its_image_has_gone_is_refused(project: Project) -> None:

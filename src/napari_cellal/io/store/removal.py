@@ -42,12 +42,12 @@ def _forget(database: sqlite3.Connection, image_ids: Collection[str]) -> None:
     gone = {json.dumps(image_id).encode() for image_id in image_ids}
     steps = [seq for (seq,) in database.execute("SELECT seq FROM edits").fetchall()]
     for seq in steps:  # one at a time: a step of 100,000 cells is many megabytes
-        label, by, at, body = database.execute(
-            "SELECT label, by, at, body FROM edits WHERE seq = ?", (seq,)
+        label, by, at, run, body = database.execute(
+            "SELECT label, by, at, run, body FROM edits WHERE seq = ?", (seq,)
         ).fetchone()
         if gone.isdisjoint(_STRING.findall(zlib.decompress(body))):
             continue  # told many times as quickly as by reading the step
-        rest = _without(unpack_edit(label, by, at, body), image_ids)
+        rest = _without(unpack_edit(label, by, at, run, body), image_ids)
         if rest:
             database.execute("UPDATE edits SET body = ? WHERE seq = ?", (pack_edit(rest), seq))
         else:
