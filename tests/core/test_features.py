@@ -5,6 +5,7 @@ import pytest
 
 from napari_cellal.core.errors import ImageError, ProjectError
 from napari_cellal.core.progress import Progress, run_job
+from napari_cellal.core.records import Plane
 from napari_cellal.features import cache
 from napari_cellal.features.crops import crop, resample
 from napari_cellal.features.measure import FEATURE_SETS, measure_cells, measurement_names
@@ -220,7 +221,7 @@ def request_of(monkeypatch):
 
     def make(cells, fingerprint="f", image_id="image1", path="smear.png"):
         return MeasureRequest(
-            image_id, path, 0, 0, 0, True, RGB, fingerprint,
+            image_id, path, Plane(), True, RGB, fingerprint,
             tuple(cells), tuple(cells.values()),
         )  # fmt: skip
 
@@ -305,7 +306,7 @@ def test_images_with_other_channels_share_a_table(tmp_path, monkeypatch):
         cache, "read_pixels", lambda r: np.random.default_rng(0).random((1, 50, 50))
     )
     requests = [
-        MeasureRequest(name, name, 0, 0, 0, False, (name,), "", (name,), ((5, 5, 20, 20),))
+        MeasureRequest(name, name, Plane(), False, (name,), "", (name,), ((5, 5, 20, 20),))
         for name in ("dapi", "gfp")
     ]
     table = run_job(cache.measure_images(requests, tmp_path))

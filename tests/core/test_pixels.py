@@ -13,9 +13,10 @@ import tifffile
 from PIL import Image
 
 from napari_cellal.core.errors import ImageError
-from napari_cellal.core.records import ImageRecord
+from napari_cellal.core.records import ImageRecord, Plane
 from napari_cellal.io.image_files import image_files
-from napari_cellal.io.pixels import check_matches, open_pixels, probe_image, read_pixels
+from napari_cellal.io.pixels import check_matches, probe_image, read_pixels, read_region
+from napari_cellal.io.planes import open_levels
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,7 +36,7 @@ def planes() -> np.ndarray:
 def agree(path: Path, **where: int) -> np.ndarray:
     """Return the pixels after checking that probe, read and open say the same."""
     info, pixels = probe_image(path), read_pixels(path, **where)
-    lazy = open_pixels(path, **where)
+    lazy = open_levels(path, Plane(**where))[0]
     assert pixels.shape == info.shape == lazy.shape
     assert pixels.dtype.name == info.dtype == lazy.dtype.name
     assert len(info.channels) == len(set(info.channels)) == info.shape[0]
@@ -179,15 +180,47 @@ def test_color_by_planes_tiles_and_alpha(tmp_path: Path, color: np.ndarray) -> N
     np.testing.assert_array_equal(agree(path), want)
 
 
-def test_tiles_stay_lazy(tmp_path: Path) -> None:
-    pytest.importorskip("zarr")
+@pytest.mark.parametrize("layout", [{"tile": (64, 64)}, {"rowsperstrip": 64}])
+@pytest.mark.parametrize("compression", ["zlib", None])
+def test_a_region_is_read_without_the_rest(
+    tmp_path: Path, layout: dict[str, object], compression: str | None
+) -> None:
     stack = np.random.default_rng(3).integers(0, 999, (3, 200, 300)).astype(np.uint16)
-    tifffile.imwrite(
-        tmp_path / "a.ome.tif", stack, tile=(64, 64), compression="zlib", metadata={"axes": "CYX"}
-    )
-    lazy = open_pixels(tmp_path / "a.ome.tif")
-    assert lazy.chunksize[1:] == (64, 64)
-    np.testing.assert_array_equal(lazy[1, 60:130, 250:].compute(), stack[1, 60:130, 250:])
+    path = tmp_path / "a.ome.tif"
+    tifffile.imwrite(path, stack, compression=compression, metadata={"axes": "CYX"}, **layout)
+    with tifffile.TiffFile(path) as tif:
+        page = tif.pages[1]
+        last, size = page.dataoffsets[-1], page.databytecounts[-1]
+    with path.open("r+b") as file:  # what lies at the bottom right of channel 1 is spoilt
+        file.seek(last)
+        file.write(b"\xff" * size)
+    lazy = open_levels(path, Plane())[0]
+    np.testing.assert_array_equal(lazy[1, 60:130, 200:].compute(), stack[1, 60:130, 200:])
+    part = read_region(path, (120, 7, 150, 250), channels=slice(1, 3))
+    np.testing.assert_array_equal(part, stack[1:, 120:150, 7:250])
+    np.testing.assert_array_equal(read_region(path, (-5, 290, 9, 999)), stack[:, :9, 290:])
+    corner = (190, 290, 200, 300)
+    if compression:
+        with pytest.raises(ImageError, match=r"a\.ome\.tif"):
+            read_region(path, corner)
+    with pytest.raises(ImageError, match=r"a\.ome\.tif"):
+        read_region(path, (200, 0, 300, 10))
+
+
+def test_levels_of_a_pyramid(tmp_path: Path) -> None:
+    full = np.random.default_rng(4).integers(0, 255, (2, 512, 768)).astype(np.uint8)
+    path = tmp_path / "p.ome.tif"
+    with tifffile.TiffWriter(path) as tif:
+        kept = {"tile": (128, 128), "compression": "zlib", "photometric": "minisblack"}
+        tif.write(full, subifds=2, metadata={"axes": "CYX"}, **kept)
+        tif.write(full[:, ::2, ::2], subfiletype=1, **kept)
+        tif.write(full[:, ::4, ::4], subfiletype=1, **kept)
+    assert probe_image(path).levels == ((512, 768), (256, 384), (128, 192))
+    lazy = open_levels(path, Plane())
+    for level, want in zip(lazy, (full, full[:, ::2, ::2], full[:, ::4, ::4]), strict=True):
+        np.testing.assert_array_equal(level.compute(), want)
+    part = read_region(path, (10, 20, 90, 60), level=2)
+    np.testing.assert_array_equal(part, full[:, 40:360:4, 80:240:4])
 
 
 def test_big_endian_comes_back_native(tmp_path: Path, planes: np.ndarray) -> None:
@@ -219,7 +252,7 @@ def test_what_is_not_there_is_an_error(
     tmp_path: Path, planes: np.ndarray, where: dict[str, int]
 ) -> None:
     tifffile.imwrite(tmp_path / "a.ome.tif", planes, metadata={"axes": "TZCYX"})
-    for read in (read_pixels, open_pixels):
+    for read in (read_pixels, lambda path, **where: open_levels(path, Plane(**where))):
         with pytest.raises(ImageError, match=r"a\.ome\.tif"):
             read(tmp_path / "a.ome.tif", **where)
 
@@ -242,7 +275,7 @@ def png(pixels: np.ndarray, color_type: int, width: int = 0, height: int = 0) ->
 
 def refused(path: Path) -> None:
     """Check that all three ways refuse the file in one sentence that names it."""
-    for read in (probe_image, read_pixels, open_pixels):
+    for read in (probe_image, read_pixels, lambda path: open_levels(path, Plane())):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             with pytest.raises(ImageError) as caught:

@@ -12,11 +12,13 @@ import pytest
 
 from napari_cellal.core.errors import ProjectError
 from napari_cellal.core.history import edit_of
-from napari_cellal.core.records import Cell, ImageRecord
+from napari_cellal.core.records import Cell, ImageRecord, Plane
 from napari_cellal.io.store import Project, schema
 
 DATABASE = "project.sqlite"
 CELLS = [Cell(f"c{k}", "i0", (k, 1, k + 5, 9), note=f"note {k}" * 20) for k in range(200)]
+
+NEWEST = schema.newest_version()
 
 
 def cells(tag: str, n: int = 300) -> list[Cell]:
@@ -423,3 +425,27 @@ def test_no_half_made_project_on_a_full_disk(small_disk: Path) -> None:
     (small_disk / "ballast").unlink()
     with Project.create(small_disk / "blood", ["RBC"]) as project:
         assert project.classes[1].name == "RBC"
+
+
+def test_a_project_of_the_first_version_still_opens(tmp_path: Path) -> None:
+    """As napari-cellal wrote it before images could be several files."""
+    folder = tmp_path / "old.cellal"
+    folder.mkdir()
+    record = (
+        '{"image_id":"i0","path":"images/a.tif","shape":[2,30,40],"dtype":"uint16",'
+        '"channels":["DNA","ER"],"rgb":false,"scene":0,"t":1,"z":2,"pixel_size_um":0.65,'
+        '"fingerprint":"ab","group":"","split":"val","finished":false}'
+    )
+    run_sql(folder / DATABASE, f"PRAGMA application_id = {schema.APPLICATION_ID}")
+    with contextlib.closing(sqlite3.connect(folder / DATABASE)) as connection:
+        connection.executescript(schema.SCHEMA_1)
+        connection.execute("INSERT INTO images VALUES (1, 'i0', 'images/a.tif', 1, ?)", (record,))
+        connection.execute("PRAGMA user_version = 1")
+        connection.commit()
+    with Project.open(folder) as project:
+        image = project.images["i0"]
+        assert (image.shape, image.t, image.z, image.finished) == ((2, 30, 40), 1, 2, True)
+        assert (image.name, image.files, image.place) == ("a.tif", (), {})
+        assert project.plane("i0") == Plane(0, 1, 2)
+    assert version(folder / DATABASE) == NEWEST
+    assert version(folder / f"project.before-v{NEWEST}.sqlite") == 1

@@ -11,9 +11,13 @@ import pytest
 import tifffile
 
 from napari_cellal.core.progress import run_job
+from napari_cellal.core.records import Plane
 from napari_cellal.io.exchange.report import ExportBox, ExportImage
 from napari_cellal.io.exchange.voc import read_voc, write_voc
-from napari_cellal.io.pixels import image_files, open_pixels, probe_image, read_pixels
+from napari_cellal.io.groups import group_files
+from napari_cellal.io.image_files import image_files
+from napari_cellal.io.pixels import probe_image, read_pixels
+from napari_cellal.io.planes import open_levels, probe_plane, read_plane
 from napari_cellal.io.samples.bccd import DIGEST, digest_of, find_bccd
 from napari_cellal.io.samples.layout import SampleLayout, load_layout
 
@@ -150,7 +154,7 @@ def test_multichannel_axes(
     for t in {0, n_t - 1}:
         want = whole[:, t] if n_t > 1 else whole
         np.testing.assert_array_equal(read_pixels(path, t=t), want)
-        np.testing.assert_array_equal(open_pixels(path, t=t).compute(), want)
+        np.testing.assert_array_equal(open_levels(path, Plane(t=t))[0].compute(), want)
 
 
 def test_loose_channels_are_one_grey_plane_each() -> None:
@@ -160,3 +164,22 @@ def test_loose_channels_are_one_grey_plane_each() -> None:
     for path in files:
         assert probe_image(path).shape == (1, 512, 512)
         np.testing.assert_array_equal(read_pixels(path)[0], tifffile.imread(path))
+
+
+def test_cell_painting_opens_alike_as_stacks_and_as_loose_channels() -> None:
+    folder = data("cellpainting_bbbc022")
+    stacks = image_files(folder / "stacks")
+    grouping = group_files(image_files(folder / "channels"), "plate")
+    assert len(grouping.complete) == len(grouping.groups) == len(stacks) == 6
+    assert not grouping.unmatched
+    for group in grouping.complete:
+        (stack,) = (s for s in stacks if s.name.startswith(Path(group.name).stem + "."))
+        plane = Plane(files=tuple(map(str, group.files)))
+        info, other = probe_plane(group.files[0], plane), probe_image(stack)
+        assert (info.shape, info.dtype) == (other.shape, other.dtype) == ((5, 520, 696), "uint16")
+        np.testing.assert_array_equal(read_plane(group.files[0], plane), read_pixels(stack))
+        assert set(group.place) == {"plate", "well", "site"}
+    preview = group_files(image_files(data("multichannel_extras")), "plate")
+    (human,) = preview.groups
+    assert (len(human.files), human.place["well"]) == (3, "D03")
+    assert len(preview.unmatched) == 3

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from napari_cellal import __version__
 from napari_cellal.core.records import Split
 
 from . import commands
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def _count(text: str) -> int:
@@ -34,6 +37,16 @@ def _score(text: str) -> float:
     if not 0 <= float(text) <= 1:
         raise argparse.ArgumentTypeError("must lie between 0 and 1")
     return float(text)
+
+
+_PLANE_HELP = "N|each|max|mean"
+
+
+def _plane(*words: str) -> Callable[[str], int | str]:
+    def plane(text: str) -> int | str:
+        return text if text in words else _count(text)
+
+    return plane
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -71,6 +84,15 @@ def make_parser() -> argparse.ArgumentParser:
 
     p = command("add", commands.add, "add images")
     p.add_argument("paths", nargs="+", help="image files and folders")
+    p.add_argument(
+        "--pattern",
+        default="",
+        help="one file a channel: plate, hpa, rxrx1, or e.g. '{plate}_{well}_s{site}_w{channel}'",
+    )
+    p.add_argument("--dry-run", action="store_true", help="only show the grouping")
+    p.add_argument("--channels", default="", help="names for the channels, A,B,C")
+    p.add_argument("--z", type=_plane("max", "mean", "focus", "each"), help=_PLANE_HELP + "|focus")
+    p.add_argument("--t", type=_plane("max", "mean", "each"), help=_PLANE_HELP)
     p.add_argument(
         "--split", action="extend", nargs="+", default=[], help="train=FILE val=FILE test=FILE"
     )

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
+    from napari_cellal.io.groups import Grouping
+
 T = TypeVar("T")
 Result = dict[str, Any]
 
@@ -74,15 +76,40 @@ def add(a: argparse.Namespace) -> Result:
     if any(not path for _, _, path in pairs):
         raise CellalError("--split takes NAME=FILE, e.g. train=train.txt.")
     splits = splitting.read_splits({name: path for name, _, path in pairs})
+    if a.dry_run:
+        if not a.pattern:
+            raise CellalError("--dry-run shows what --pattern would do; name one.")
+        return _preview(adding.find_groups(a.paths, a.pattern))
+    names = tuple(a.channels.split(",")) if a.channels else ()
+    options = adding.LookOptions(a.pattern, names, a.z, a.t)
     with Project.open(a.project) as project:
-        looked = _run(adding.look_at_images(a.paths))
+        looked = _run(adding.look_at_images(a.paths, options))
         if not looked.images:
-            raise CellalError(looked.problems[0])
+            problem = next(iter(looked.problems), f"No image fits the pattern {a.pattern}.")
+            raise CellalError(problem)
         added = adding.add_looked(project, looked, splits)
     return {
         "added": len(added.records),
         "known": added.known,
         "problems": list(added.problems),
+        "notes": list(added.notes),
+    }
+
+
+def _preview(grouping: Grouping) -> Result:
+    return {
+        "channels": list(grouping.channels),
+        "images": [
+            {
+                "name": group.name,
+                "place": dict(group.place),
+                "files": [str(file) for file in group.files],
+                "missing": list(group.missing),
+            }
+            for group in grouping.groups
+        ],
+        "unmatched": [str(file) for file in grouping.unmatched],
+        "problems": list(grouping.problems),
     }
 
 

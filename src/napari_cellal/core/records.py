@@ -115,9 +115,31 @@ class Cell:
         return self.review is Review.CONFIRMED and self.class_id is not None
 
 
+class Projection(StrEnum):
+    """What several planes become one by, pixel by pixel."""
+
+    MAX = "max"
+    MEAN = "mean"
+
+
+@dataclass(frozen=True, slots=True)
+class Plane:
+    """Which part of a file is the image. With the file's path it says where pixels are."""
+
+    scene: int = 0
+    t: int | Projection = 0
+    z: int | Projection = 0
+    files: tuple[str, ...] = ()
+    """The channels' files, where each has its own; the path is then the first of them."""
+
+
+WHOLE = Plane()
+"""The first plane of a file, which is all of it for most."""
+
+
 @dataclass(frozen=True, slots=True)
 class ImageRecord:
-    """One plane of one image file, as it was when it was added."""
+    """One plane of one image file, or of one file a channel, as it was when it was added."""
 
     image_id: str
     path: str
@@ -129,20 +151,28 @@ class ImageRecord:
     rgb: bool = False
     """True where the three channels are the red, green and blue of one colour picture."""
     scene: int = 0
-    t: int = 0
-    z: int = 0
+    t: int | Projection = 0
+    z: int | Projection = 0
     pixel_size_um: float | None = None
     fingerprint: str = ""
     group: str = ""
-    """Plate, well or slide, where it is known."""
+    """What must not be torn apart by a split: batch, plate and well, where they are known."""
     split: Split = Split.TRAIN
     finished: bool = False
     """True once a person said that every cell has its box: background may be learned."""
+    files: tuple[str, ...] = ()
+    """As `path`, one a channel, where each channel has a file of its own."""
+    title: str = ""
+    """The name where the file's own would not do: of one file a channel, of many scenes."""
+    place: Mapping[str, str] = field(default_factory=dict)
+    """``batch``, ``plate``, ``well``, ``site``, ``field`` and the like, as far as known."""
+    colors: tuple[str, ...] = ()
+    """The channels' colours (#RRGGBB) where the file gives them."""
 
     @property
     def name(self) -> str:
-        """The file's name without its folders."""
-        return self.path.replace("\\", "/").rsplit("/", 1)[-1]
+        """What a person calls the image: the file's name without folders, or its title."""
+        return self.title or self.path.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
 
 
 # Okabe and Ito's palette (https://jfly.uni-koeln.de/color/), safe for the colour-blind;

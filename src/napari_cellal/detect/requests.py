@@ -9,15 +9,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from numpy.typing import NDArray
 
 from napari_cellal.core.errors import CellalError, ImageError
-from napari_cellal.core.records import ModelRecord, new_id
+from napari_cellal.core.records import WHOLE, ModelRecord, Plane, new_id
 
 from .settings import TrainSettings
 
 if TYPE_CHECKING:
     from napari_cellal.core.geometry import Box
-
-Plane: TypeAlias = tuple[int, int, int]
-"""(scene, t, z)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +24,7 @@ class ImageRequest:
     image_id: str
     path: str
     rgb: bool = False
-    plane: Plane = (0, 0, 0)
+    plane: Plane = WHOLE
 
 
 Reader: TypeAlias = Callable[[str, Plane], NDArray[Any]]
@@ -36,10 +33,9 @@ Reader: TypeAlias = Callable[[str, Plane], NDArray[Any]]
 
 def read_plane(path: str, plane: Plane) -> NDArray[Any]:
     """Return the pixels of one plane, [C, Y, X], in the file's own type."""
-    from napari_cellal.io.pixels import read_pixels
+    from napari_cellal.io.planes import read_plane
 
-    scene, t, z = plane
-    return read_pixels(path, scene=scene, t=t, z=z)
+    return read_plane(path, plane)
 
 
 def read_or_fail(reader: Reader, path: str, plane: Plane) -> NDArray[Any]:
@@ -89,7 +85,7 @@ class TrainImage:
     complete: bool = True
     rejected: tuple[Box, ...] = ()
     rgb: bool = False
-    plane: Plane = (0, 0, 0)
+    plane: Plane = WHOLE
 
 
 @dataclass(frozen=True, slots=True)

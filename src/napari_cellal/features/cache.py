@@ -118,9 +118,9 @@ def cached_rows(request: MeasureRequest, cache_folder: Path) -> dict[bytes, NDAr
 def read_pixels(request: MeasureRequest) -> NDArray[Any]:
     """Return the plane of a request, [C, Y, X]."""
     # here, not above: the readers are slow to import, and a warm cache needs none of them
-    from napari_cellal.io import pixels
+    from napari_cellal.io.planes import read_plane
 
-    return pixels.read_pixels(request.path, scene=request.scene, t=request.t, z=request.z)
+    return read_plane(request.path, request.plane)
 
 
 def _cache_path(request: MeasureRequest, cache_folder: Path) -> Path:
@@ -136,9 +136,9 @@ def _cache_key(request: MeasureRequest) -> str:
         [
             MEASUREMENT_VERSION,
             request.fingerprint,
-            request.scene,
-            request.t,
-            request.z,
+            request.plane.scene,
+            request.plane.t,
+            request.plane.z,
             request.rgb,
             request.channels,
         ]

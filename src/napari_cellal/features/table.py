@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_cellal.core.geometry import Box
+    from napari_cellal.core.records import Plane
 
 _UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 
@@ -34,9 +35,7 @@ class MeasureRequest:
 
     image_id: str
     path: str
-    scene: int
-    t: int
-    z: int
+    plane: Plane
     rgb: bool
     channels: tuple[str, ...]
     fingerprint: str

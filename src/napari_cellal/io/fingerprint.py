@@ -1,4 +1,4 @@
-"""Telling whether a file is still the one that was added."""
+"""Telling whether an image is still the one that was added."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
 WHOLE_HASH_BYTES = 64 * 2**20
@@ -13,7 +14,7 @@ HASH_SAMPLE_BYTES = 4 * 2**20
 
 
 def fingerprint_of(path: Path) -> str:
-    """Return 128 bits of BLAKE2 over size and content, hexadecimal.
+    """Return 128 bits of BLAKE2 over a file's size and content, hexadecimal.
 
     Of files above 64 MiB only head, middle and tail are read, 4 MiB each.
     """
@@ -28,3 +29,23 @@ def fingerprint_of(path: Path) -> str:
                 file.seek(start)
                 digest.update(file.read(HASH_SAMPLE_BYTES))
     return digest.hexdigest()
+
+
+def fingerprint_of_files(folder: Path, files: Sequence[Path]) -> str:
+    """Return 128 bits over a folder's files: all names and sizes, and up to 64 MiB of content."""
+    sizes = [(file.relative_to(folder).as_posix(), file.stat().st_size) for file in files]
+    digest = hashlib.blake2b(repr(sizes).encode(), digest_size=16)
+    left = WHOLE_HASH_BYTES
+    for file in files:
+        with file.open("rb") as opened:
+            block = opened.read(left)
+        digest.update(block)
+        left -= len(block)
+        if left <= 0:
+            break
+    return digest.hexdigest()
+
+
+def joined_fingerprint(parts: Iterable[str]) -> str:
+    """Return the fingerprint of an image whose channels have files of their own."""
+    return hashlib.blake2b("/".join(parts).encode(), digest_size=16).hexdigest()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import struct
+import zlib
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -28,16 +30,16 @@ def cut_short(path: Path) -> ImageError:
 
 
 @contextmanager
-def clear_errors(path: Path) -> Iterator[None]:
-    """Turn what can go wrong with a file into one sentence that names it."""
+def clear_errors(path: Path, *, folder: bool = False) -> Iterator[None]:
+    """Turn what can go wrong with a file, or an image that is a folder, into one sentence."""
     try:
-        if path.is_dir():
+        if path.is_dir() and not folder:
             raise ImageError(f"{path.name} is a folder, not an image: name the files in it.")
         if not path.exists():
             raise ImageError(
                 f"{path.name} was not found in {path.parent}: it was moved, renamed or deleted."
             )
-        if path.stat().st_size == 0:
+        if path.is_file() and path.stat().st_size == 0:
             raise ImageError(
                 f"{path.name} is empty (0 bytes): copy it again from the computer that made it."
             )
@@ -48,9 +50,15 @@ def clear_errors(path: Path) -> Iterator[None]:
         ) from error
     except MemoryError as error:
         raise ImageError(f"{path.name} does not fit into this computer's memory.") from error
+    except OSError as error:
+        if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+            raise ImageError(
+                f"{path.name[:60]} cannot be opened: its name is too long for this computer, or "
+                "it is a link that leads back to itself."
+            ) from error
+        raise damaged(path) from error
     # What tifffile, Pillow and zlib are known to raise on damaged data.
     except (
-        OSError,
         tifffile.TiffFileError,
         ValueError,
         TypeError,
@@ -63,5 +71,6 @@ def clear_errors(path: Path) -> Iterator[None]:
         EOFError,
         SyntaxError,
         struct.error,
+        zlib.error,
     ) as error:
         raise damaged(path) from error

@@ -9,18 +9,23 @@ from typing import TYPE_CHECKING
 
 from napari_cellal.core.errors import ImageError
 
+from .image_errors import clear_errors
+from .vendor_image import READERS
+from .zarr_metadata import image_folders, is_zarr
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"} | set(READERS))
 
 
 def image_files(paths: Iterable[str | Path] | str | Path) -> list[Path]:
     """Return the images that files and folders stand for, each once.
 
-    Folders are searched with all below them, in natural order (``s2`` before ``s10``).
-    Hidden files, other suffixes, other projects (``*.cellal``) and folders met before
-    through a link are passed over; a file named itself is taken whatever it is.
+    Folders are searched with all below them, in natural order (``s2`` before ``s10``). An
+    OME-Zarr folder is an image, or a plate's images. Hidden files, other suffixes, other
+    projects (``*.cellal``) and folders met before through a link are passed over; a file
+    named itself is taken whatever it is.
 
     Raises
     ------
@@ -31,12 +36,17 @@ def image_files(paths: Iterable[str | Path] | str | Path) -> list[Path]:
         paths = [paths]
     found: dict[Path, Path] = {}
     for path in map(Path, paths):
-        if path.is_dir():
-            files = _below(path, set())
-        elif path.exists():
-            files = [path]
-        else:
-            raise ImageError(f"{path.name} was not found in {path.parent}: check its name.")
+        try:
+            if is_zarr(path):
+                files = _images_of(path)
+            elif path.is_dir():
+                files = _below(path, set())
+            elif path.exists():
+                files = [path]
+            else:
+                raise ImageError(f"{path.name} was not found in {path.parent}: check its name.")
+        except (OSError, ValueError) as error:  # a name that is too long, a loop of links
+            raise ImageError(f"'{str(path)[:80]}' is no name of a file: check it.") from error
         for file in files:
             found.setdefault(file.resolve(), file)
     return list(found.values())
@@ -63,7 +73,9 @@ def _below(folder: Path, seen: set[Path]) -> list[Path]:
         path = folder / name
         if name.startswith("."):
             continue
-        if path.is_dir():
+        if is_zarr(path):
+            files += _images_of(path)
+        elif path.is_dir():
             if not name.endswith(".cellal"):
                 folders.append(path)
         elif path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
@@ -71,3 +83,8 @@ def _below(folder: Path, seen: set[Path]) -> list[Path]:
     for sub in folders:
         files += _below(sub, seen)
     return files
+
+
+def _images_of(folder: Path) -> list[Path]:
+    with clear_errors(folder, folder=True):
+        return image_folders(folder)

@@ -11,12 +11,18 @@ from PIL import BmpImagePlugin, ImageFile, JpegImagePlugin, PngImagePlugin
 
 from napari_cellal.core.errors import ImageError
 
+from .axes import Layout
+from .fingerprint import fingerprint_of
+from .gray import MAX_LOOK_PIXELS, merge_gray
 from .image_errors import cut_short, damaged
+from .opened import Description
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from .axes import Window
 
 # These formats are decoded whole; what is larger belongs into a tiled TIFF.
 MAX_PIXELS = 1_000_000_000
@@ -145,3 +151,50 @@ def _decode_wide(path: Path, picture: ImageFile.ImageFile) -> NDArray[Any]:
         load(path, again)
         low = np.asarray(again)[..., :3]
     return np.ascontiguousarray(np.moveaxis(high << 8 | low, 2, 0))
+
+
+class PictureImage:
+    """One picture; see `opened.Opened`. A part costs as much as the whole."""
+
+    n_scenes = 1
+    block: tuple[int, int] | None = None
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with open_picture(path) as picture:
+            n_channels, self.dtype = stored_form(picture)
+            height, width = picture.height, picture.width
+        self._plane: NDArray[Any] | None = None
+        self._look = height * width <= MAX_LOOK_PIXELS
+        if self._look:
+            n_channels = len(self._decoded())
+        self.layout = Layout("CYX", (n_channels, height, width), rgb=n_channels == 3)
+        self.levels: tuple[tuple[int, int], ...] = ((height, width),)
+
+    def _decoded(self) -> NDArray[Any]:
+        if self._plane is None:
+            plane = decode_picture(self._path)
+            self._plane = merge_gray(plane) if self._look else plane
+        return self._plane
+
+    def describe(self) -> Description:
+        """Return nothing: resolutions in pictures are those of printers."""
+        return Description()
+
+    def check(self) -> None:
+        """Do nothing: pictures up to 100 megapixels are decoded when they are opened."""
+
+    def fingerprint(self) -> str:
+        """Return what changes when the content does."""
+        return fingerprint_of(self._path)
+
+    def read(self, t: int, z: int) -> NDArray[Any]:
+        """Return the picture, [C, Y, X]."""
+        return self._decoded()
+
+    def read_part(
+        self, t: int, z: int, window: Window, channels: slice, level: int
+    ) -> NDArray[Any]:
+        """Return a part of the picture, which is decoded whole."""
+        y0, x0, y1, x1 = window
+        return self._decoded()[channels, y0:y1, x0:x1]

@@ -1,4 +1,4 @@
-"""Every image file goes through here: PNG, JPEG, BMP, TIFF, OME-TIFF as [C, Y, X] planes.
+"""Every image file goes through here: pictures, TIFF, OME-Zarr and makers' formats as [C, Y, X].
 
 One rule for colour: alpha is dropped, and a colour picture whose red, green and blue are
 equal everywhere is read as the one grey channel that it is (DSB2018's PNGs, many cameras).
@@ -7,45 +7,32 @@ A picture of one colour throughout says nothing about that and stays as it is st
 
 from __future__ import annotations
 
-import importlib.util
-import weakref
-from contextlib import contextmanager
+import re
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tifffile
 
 from napari_cellal.core.errors import ImageError
 
-from . import pictures, tiff
-from .fingerprint import fingerprint_of
+from . import pictures, tiff_image, vendor_image, zarr_image, zarr_metadata
 from .image_errors import clear_errors
-from .image_files import image_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import dask.array as da
     from numpy.typing import NDArray
 
     from napari_cellal.core.records import ImageRecord
 
-__all__ = [
-    "ImageInfo",
-    "check_matches",
-    "fingerprint_of",
-    "image_files",
-    "open_pixels",
-    "probe_image",
-    "read_pixels",
-]
+    from .axes import Window
+    from .opened import Opened
 
-# Above this a picture is not decoded just to look at it: 100 megapixels take a second.
-MAX_LOOK_PIXELS = 100_000_000
-MAX_READ_PIXELS = 10_000_000_000
-TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+MAX_READ_BYTES = 20_000_000_000
+MAX_CHANNELS = 1000
+ALL = slice(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +52,15 @@ class ImageInfo:
     pixel_size_um : float or None
         Width of a pixel, µm.
     n_scenes, n_t, n_z : int
-        Pictures in the file (TIFF series), and time points and z-planes of the first.
+        Pictures in the file (TIFF series), and time points and z-planes of this one.
     fingerprint : str
         32 hexadecimal digits that change when the file's content does.
+    colors : tuple of str
+        #RRGGBB, one a channel; empty where the file gives none.
+    levels : tuple of (Y, X)
+        Sizes of a pyramid's levels, full size first.
+    block : (Y, X) or None
+        What can be read without the rest; None where a part costs as much as the whole.
     """
 
     shape: tuple[int, int, int]
@@ -79,6 +72,36 @@ class ImageInfo:
     n_t: int
     n_z: int
     fingerprint: str
+    colors: tuple[str, ...] = ()
+    levels: tuple[tuple[int, int], ...] = ()
+    block: tuple[int, int] | None = None
+
+
+@contextmanager
+def open_image(path: str | Path, *, scene: int = 0) -> Iterator[Opened]:
+    """Open an image file for reading, whatever its format.
+
+    Raises
+    ------
+    ImageError
+        If it is no image, damaged, without pixels, of numbers that are no brightness, or
+        has no such scene.
+    """
+    path = Path(path)
+    is_zarr = zarr_metadata.is_zarr(path)
+    with clear_errors(path, folder=is_zarr):
+        opened: AbstractContextManager[Opened]
+        if is_zarr:
+            opened = nullcontext(zarr_image.ZarrImage(path))
+        elif vendor_image.is_vendor(path):
+            opened = nullcontext(vendor_image.open_vendor(path, scene))
+        elif tiff_image.is_tiff(path):
+            opened = tiff_image.open_tiff(path, scene)
+        else:
+            opened = nullcontext(pictures.PictureImage(path))
+        with opened as image:
+            _check(path, image, scene)
+            yield image
 
 
 def probe_image(path: str | Path, *, scene: int = 0) -> ImageInfo:
@@ -93,40 +116,24 @@ def probe_image(path: str | Path, *, scene: int = 0) -> ImageInfo:
         If the file is missing, empty, cut short, damaged, or not an image.
     """
     path = Path(path)
-    with clear_errors(path):
-        names: list[str] = []
-        size_um: float | None = None
-        n_scenes = n_t = n_z = 1
-        if _is_tiff(path):
-            with _open_tiff(path, scene) as (tif, series, n_scenes):
-                layout = tiff.layout_of(series)
-                tiff.check_complete(series, path)
-                shape, rgb = layout.plane_shape, layout.rgb
-                dtype = np.dtype(series.dtype)
-                n_t, n_z = layout.size("T"), layout.size("Z")
-                if rgb and _is_grey_tiff(path, tif, series):
-                    shape, rgb = (1, *shape[1:]), False
-                names, size_um = tiff.describe(tif, scene, layout)
-        else:
-            _check_index(path, "scene", scene, 1)
-            with pictures.open_picture(path) as picture:
-                n_channels, dtype = pictures.stored_form(picture)
-                shape = (n_channels, picture.height, picture.width)
-            if shape[1] * shape[2] <= MAX_LOOK_PIXELS:
-                shape = _merge_grey(pictures.decode_picture(path)).shape
-            rgb = shape[0] == 3
-        _check_kind(path, dtype, shape)
-        dtype = np.dtype("uint8") if dtype.kind == "b" else dtype
+    with open_image(path, scene=scene) as image:
+        image.check()
+        layout, said = image.layout, image.describe()
+        names = said.names or _default_names(layout.plane_shape[0], layout.rgb)
+        hexadecimal = all(re.fullmatch("#[0-9A-F]{6}", c) for c in said.colors)
         return ImageInfo(
-            shape=shape,
-            dtype=dtype.name,
-            channels=_unique(names or _default_names(shape[0], rgb)),
-            rgb=rgb,
-            pixel_size_um=size_um,
-            n_scenes=n_scenes,
-            n_t=n_t,
-            n_z=n_z,
-            fingerprint=fingerprint_of(path),
+            shape=layout.plane_shape,
+            dtype=_read_type(image.dtype).name,
+            channels=_unique(names),
+            rgb=layout.rgb,
+            pixel_size_um=said.pixel_size_um,
+            n_scenes=image.n_scenes,
+            n_t=layout.size("T"),
+            n_z=layout.size("Z"),
+            fingerprint=image.fingerprint(),
+            colors=said.colors if hexadecimal else (),
+            levels=image.levels,
+            block=image.block,
         )
 
 
@@ -139,64 +146,51 @@ def read_pixels(path: str | Path, *, scene: int = 0, t: int = 0, z: int = 0) -> 
         If the file cannot be read, or has no such scene, time point or z-plane.
     """
     path = Path(path)
-    with clear_errors(path):
-        if not _is_tiff(path):
-            for word, index in (("scene", scene), ("time point", t), ("z-plane", z)):
-                _check_index(path, word, index, 1)
-            plane = pictures.decode_picture(path)
-            if plane[0].size <= MAX_LOOK_PIXELS:
-                plane = _merge_grey(plane)
-            return plane
-        with _open_tiff(path, scene) as (tif, series, _):
-            layout = tiff.layout_of(series)
-            _check_plane(path, layout, series, t, z)
-            if np.prod(layout.plane_shape, dtype=float) > MAX_READ_PIXELS:
-                raise ImageError(f"{path.name} is too large to be read at once: use a part of it.")
-            tiff.check_complete(series, path)
-            plane = tiff.read_plane(path, tif, series, t, z)
-            # Decided on the first plane, so that a series does not change its channels.
-            first = plane if t == z == 0 else None
-            if layout.rgb and _is_grey_tiff(path, tif, series, first):
-                plane = plane[:1]
-        dtype = np.dtype("uint8") if plane.dtype.kind == "b" else plane.dtype.newbyteorder("=")
-        return np.ascontiguousarray(plane, dtype=dtype)
+    with open_image(path, scene=scene) as image:
+        _check_plane(path, image, t, z)
+        n_bytes = np.prod(image.layout.plane_shape, dtype=float) * image.dtype.itemsize
+        if n_bytes > MAX_READ_BYTES:
+            raise ImageError(f"{path.name} is too large to be read at once: use a part of it.")
+        return _native(image.read(t, z))
 
 
-def open_pixels(path: str | Path, *, scene: int = 0, t: int = 0, z: int = 0) -> da.Array:
-    """Return a lazy [C, Y, X]: tile by tile for a tiled TIFF, else in one piece.
+def read_region(
+    path: str | Path,
+    window: Window,
+    *,
+    level: int = 0,
+    scene: int = 0,
+    t: int = 0,
+    z: int = 0,
+    channels: slice = ALL,
+) -> NDArray[Any]:
+    """Return [c, y, x] of a part of one plane, reading only what holds it.
 
-    Nothing but the header is read before a part is computed; the tiles come through
-    tifffile's zarr store, which needs the package zarr.
+    Tiled or stripped TIFFs and OME-Zarr decode the tiles that the window touches;
+    uncompressed TIFFs are mapped; PNG, JPEG and BMP are decoded whole.
+
+    Parameters
+    ----------
+    window : (y0, x0, y1, x1), px of that level, half-open
+        Cut to the picture.
+    level : int
+        0 is the full size; see `ImageInfo.levels`.
 
     Raises
     ------
     ImageError
-        If the file cannot be read, or has no such scene, time point or z-plane.
+        If the file cannot be read, or has no such level, plane or window.
     """
-    import dask
-    import dask.array as da
-
     path = Path(path)
-    with clear_errors(path):
-        if _is_tiff(path):
-            with _open_tiff(path, scene) as (tif, series, _):
-                layout = tiff.layout_of(series)
-                _check_plane(path, layout, series, t, z)
-                tiff.check_complete(series, path)
-                _check_kind(path, np.dtype(series.dtype), layout.plane_shape)
-                page = series.keyframe
-                tiled = page.is_tiled and tiff.can_decode(page)
-                if tiled and importlib.util.find_spec("zarr") is not None:
-                    n_channels = layout.plane_shape[0]
-                    if layout.rgb and _is_grey_tiff(path, tif, series):
-                        n_channels = 1
-                    lazy = _open_tiles(path, scene)
-                    return tiff.pick(lazy, layout, t, z)[:n_channels]
-    info = probe_image(path, scene=scene)
-    _check_index(path, "time point", t, info.n_t)
-    _check_index(path, "z-plane", z, info.n_z)
-    later = dask.delayed(read_pixels, pure=True)(str(path), scene=scene, t=t, z=z)
-    return da.from_delayed(later, info.shape, info.dtype)
+    with open_image(path, scene=scene) as image:
+        _check_plane(path, image, t, z)
+        check_index(path, "level", level, len(image.levels))
+        height, width = image.levels[level]
+        y0, x0, y1, x1 = window
+        y0, x0, y1, x1 = max(y0, 0), max(x0, 0), min(y1, height), min(x1, width)
+        if y0 >= y1 or x0 >= x1:
+            raise ImageError(f"{path.name} is {width} x {height} px; there is nothing at {window}.")
+        return _native(image.read_part(t, z, (y0, x0, y1, x1), channels, level))
 
 
 def check_matches(info: ImageInfo, record: ImageRecord) -> None:
@@ -216,80 +210,49 @@ def check_matches(info: ImageInfo, record: ImageRecord) -> None:
     )
 
 
-@contextmanager
-def _open_tiff(path: Path, scene: int) -> Iterator[tuple[Any, Any, int]]:
-    tiff.check_chain(path)
-    with tiff.quiet(), tifffile.TiffFile(path) as tif:
-        series = tiff.image_series(tif, path.name)
-        _check_index(path, "scene", scene, len(series))
-        yield tif, series[scene], len(series)
+def _read_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    return np.dtype("uint8") if dtype.kind == "b" else dtype.newbyteorder("=")
 
 
-def _open_tiles(path: Path, scene: int) -> Any:
-    """Return a lazy array of a whole series; it keeps the file open while it lives."""
-    import dask.array as da
-    import zarr
-
-    with tiff.quiet():
-        tif = tifffile.TiffFile(path)
-        store = tiff.image_series(tif, path.name)[scene].aszarr(level=0)
-        array = zarr.open(store, mode="r")
-        weakref.finalize(array, tif.close)
-        return da.from_zarr(array)
+def _native(plane: NDArray[Any]) -> NDArray[Any]:
+    return np.ascontiguousarray(plane, dtype=_read_type(plane.dtype))
 
 
-def _is_tiff(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(4) in TIFF_MAGIC
+def _check(path: Path, image: Opened, scene: int) -> None:
+    check_index(path, "scene", scene, image.n_scenes)
+    shape = image.layout.plane_shape
+    if min(shape) < 1 or min(image.layout.shape) < 1:
+        raise ImageError(f"{path.name} holds a picture without pixels: export it again.")
+    if image.dtype.kind not in "buif":
+        raise ImageError(
+            f"{path.name} holds {image.dtype.name} numbers, which are no brightness: "
+            "save it with 8, 16 or 32 bits."
+        )
+    if shape[0] > MAX_CHANNELS:
+        raise ImageError(
+            f"{path.name} says that it has {shape[0]:,} channels: its axes are probably named "
+            "in the wrong order; save it as OME-TIFF with the right ones."
+        )
 
 
-def _is_grey_tiff(path: Path, tif: Any, series: Any, first: NDArray[Any] | None = None) -> bool:
-    layout = tiff.layout_of(series)
-    if np.prod(layout.plane_shape[1:], dtype=float) > MAX_LOOK_PIXELS:
-        return False
-    if first is None:
-        first = tiff.read_plane(path, tif, series, 0, 0)
-    return len(_merge_grey(first)) == 1
+def _check_plane(path: Path, image: Opened, t: int, z: int) -> None:
+    check_index(path, "time point", t, image.layout.size("T"))
+    check_index(path, "z-plane", z, image.layout.size("Z"))
 
 
-def _merge_grey(plane: NDArray[Any]) -> NDArray[Any]:
-    """Return [1, Y, X] where red, green and blue are the same picture, else the plane."""
-    if len(plane) != 3 or plane.min() == plane.max():
-        return plane
-    for rows in (slice(None, None, 16), slice(None)):  # a sixteenth settles most
-        if any((plane[k, rows] != plane[0, rows]).any() for k in (1, 2)):
-            return plane
-    return np.ascontiguousarray(plane[:1])
-
-
-def _check_plane(path: Path, layout: tiff.Layout, series: Any, t: int, z: int) -> None:
-    _check_kind(path, np.dtype(series.dtype), layout.plane_shape)
-    _check_index(path, "time point", t, layout.size("T"))
-    _check_index(path, "z-plane", z, layout.size("Z"))
-
-
-def _check_index(path: Path, word: str, index: int, n: int) -> None:
+def check_index(path: Path, word: str, index: int, n: int) -> None:
+    """Raise `ImageError` where a file has no such plane, level or scene."""
     if not 0 <= index < n:
         raise ImageError(f"{path.name} has no {word} {index}: they go from 0 to {n - 1}.")
 
 
-def _check_kind(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
-    if min(shape) < 1:
-        raise ImageError(f"{path.name} holds a picture without pixels: export it again.")
-    if dtype.kind not in "buif":
-        raise ImageError(
-            f"{path.name} holds {dtype.name} numbers, which are no brightness: "
-            "save it with 8, 16 or 32 bits."
-        )
-
-
-def _default_names(n_channels: int, rgb: bool) -> list[str]:
+def _default_names(n_channels: int, rgb: bool) -> tuple[str, ...]:
     if rgb:
-        return ["red", "green", "blue"]
-    return ["gray"] if n_channels == 1 else [f"Ch{k}" for k in range(1, n_channels + 1)]
+        return ("red", "green", "blue")
+    return ("gray",) if n_channels == 1 else tuple(f"Ch{k}" for k in range(1, n_channels + 1))
 
 
-def _unique(names: list[str]) -> tuple[str, ...]:
+def _unique(names: tuple[str, ...]) -> tuple[str, ...]:
     """Return the names, a number behind those that came before: channels are told by name."""
     out: list[str] = []
     for name in names:

@@ -6,7 +6,6 @@ import logging
 import math
 import threading
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,9 +14,9 @@ from PIL import Image, TiffImagePlugin
 
 from napari_cellal.core.errors import ImageError
 
+from .axes import Layout, pick, places, roles_of
 from .image_errors import cut_short
 from .tiff_chain import missing_from
-from .tiff_metadata import channel_names, pixel_size_um
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,38 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-# A leading axis that the file does not name is channels up to this length, planes of a
-# z-stack above: 5- to 8-channel plates are common, stacks of so few planes are not.
-MAX_UNNAMED_CHANNELS = 8
 PHOTOMETRIC_RGB = (2, 6)  # RGB, YCbCr
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """How one series of a TIFF maps to t, z and [C, Y, X].
-
-    Attributes
-    ----------
-    roles : str
-        One of T, Z, C, Y, X, S for every axis of ``shape``. Axes of one role are read as
-        one, the first slowest.
-    samples : int
-        Samples of a pixel that are kept; alpha is not counted.
-    """
-
-    roles: str
-    shape: tuple[int, ...]
-    samples: int
-    rgb: bool
-
-    def size(self, role: str) -> int:
-        """Return the number of planes along a role, 1 where no axis has it."""
-        return math.prod(n for r, n in zip(self.roles, self.shape, strict=True) if r == role)
-
-    @property
-    def plane_shape(self) -> tuple[int, int, int]:
-        """(C, Y, X)."""
-        return (self.size("C") * self.samples, self.size("Y"), self.size("X"))
 
 
 @contextmanager
@@ -77,14 +45,10 @@ def quiet() -> Iterator[None]:
         logger.removeFilter(mine)
 
 
-def layout_of(series: Any) -> Layout:
-    """Return how the axes of a tifffile series are read."""
-    axes, shape, page = str(series.axes), tuple(series.shape), series.keyframe
-    roles = "".join(r if r in "TZCYXS" else "?" for r in axes)
-    while "?" in roles:
-        k = roles.index("?")
-        few = shape[k] <= MAX_UNNAMED_CHANNELS and "C" not in roles and "S" not in roles
-        roles = roles[:k] + ("C" if few else "Z") + roles[k + 1 :]
+def layout_of(series: Any, name: str) -> Layout:
+    """Return how the axes of a tifffile series of the file ``name`` are read."""
+    shape, page = tuple(series.shape), series.keyframe
+    roles = roles_of(str(series.axes), shape, name)
     samples = math.prod(n for r, n in zip(roles, shape, strict=True) if r == "S")
     photometric = int(page.photometric) if page.photometric is not None else 1
     rgb = samples in (3, 4) and photometric in PHOTOMETRIC_RGB
@@ -94,22 +58,6 @@ def layout_of(series: Any) -> Layout:
         samples = 1  # grey with alpha
     one = all(n == 1 for r, n in zip(roles, shape, strict=True) if r == "C")
     return Layout(roles, shape, samples, rgb and one)
-
-
-def pick(stack: Any, layout: Layout, t: int, z: int) -> Any:
-    """Return [C, Y, X] of a whole series, numpy or dask, as a view where possible."""
-    for role, index in (("T", t), ("Z", z)):
-        axes = [k for k, r in enumerate(layout.roles) if r == role]
-        at = np.unravel_index(index, [layout.shape[k] for k in axes]) if axes else ()
-        for k, i in zip(axes, at, strict=True):
-            stack = stack[(slice(None),) * k + (slice(int(i), int(i) + 1),)]
-    order = [k for role in "TZCSYX" for k, r in enumerate(layout.roles) if r == role]
-    stack = stack.transpose(order)
-    n_samples = math.prod(n for r, n in zip(layout.roles, layout.shape, strict=True) if r == "S")
-    _, height, width = layout.plane_shape
-    stack = stack.reshape((layout.size("C"), n_samples, height, width))
-    stack = stack[:, : layout.samples]
-    return stack.reshape(layout.plane_shape)
 
 
 def check_chain(path: Path) -> None:
@@ -148,21 +96,11 @@ def check_complete(series: Any, path: Path) -> None:
         raise cut_short(path)
 
 
-def describe(tif: tifffile.TiffFile, scene: int, layout: Layout) -> tuple[list[str], float | None]:
-    """Return the channels' names, empty where the file has none, and the pixel size in µm."""
-    n_channels = layout.plane_shape[0]
-    names = [] if layout.rgb else channel_names(tif, scene, n_channels)
-    return names, pixel_size_um(tif, scene)
-
-
 def read_plane(path: Path, tif: Any, series: Any, t: int, z: int) -> NDArray[Any]:
     """Return [C, Y, X] of one t and z, reading no other plane than it must."""
-    layout = layout_of(series)
+    layout = layout_of(series, path.name)
     if series.dataoffset is not None:
-        # Also the only way into ImageJ stacks above 4 GB, which list their first page alone.
-        code = f"{tif.byteorder}{series.dtype.char}"
-        stack = np.memmap(path, code, "r", series.dataoffset, tuple(series.shape))
-        return np.array(pick(stack, layout, t, z))
+        return np.array(pick(map_series(path, tif, series), layout, t, z))
     page_shape = tuple(series.keyframe.shape)
     n_lead = len(series.shape) - len(page_shape)
     lead = tuple(series.shape[:n_lead])
@@ -179,6 +117,15 @@ def read_plane(path: Path, tif: Any, series: Any, t: int, z: int) -> NDArray[Any
     return np.array(pick(part, taken, t_in, z_in))
 
 
+def map_series(path: Path, tif: Any, series: Any) -> NDArray[Any]:
+    """Return a series that lies in one piece as a memory map.
+
+    Also the only way into ImageJ stacks above 4 GB, which list their first page alone.
+    """
+    code = f"{tif.byteorder}{series.dtype.char}"
+    return np.memmap(path, code, "r", series.dataoffset, tuple(series.shape))
+
+
 def pick_lead(
     numbers: NDArray[np.intp], layout: Layout, n_lead: int, t: int, z: int
 ) -> NDArray[np.intp]:
@@ -187,9 +134,8 @@ def pick_lead(
         axes = [k for k, r in enumerate(layout.roles) if r == role]
         if not axes or max(axes) >= n_lead:
             continue
-        at = np.unravel_index(index, [layout.shape[k] for k in axes])
-        for k, i in zip(axes, at, strict=True):
-            numbers = numbers.take([int(i)], axis=k)
+        for k, i in places(layout, role, index).items():
+            numbers = numbers.take([i], axis=k)
     return numbers
 
 

@@ -18,6 +18,11 @@ MICROMETERS = {
     "micron": 1.0,
     "microns": 1.0,
     "micrometer": 1.0,
+    "nanometer": 1e-3,
+    "millimeter": 1e3,
+    "centimeter": 1e4,
+    "meter": 1e6,
+    "angstrom": 1e-4,
     "nm": 1e-3,
     "pm": 1e-6,
     "å": 1e-4,
@@ -44,27 +49,48 @@ def channel_names(tif: Any, scene: int, n_channels: int) -> list[str]:
     return [name or f"Ch{k}" for k, name in enumerate(names, 1)]
 
 
-def pixel_size_um(tif: Any, scene: int) -> float | None:
-    """Return the width of a pixel in µm, or None where the file does not say."""
+def channel_colors(tif: Any, scene: int, n_channels: int) -> list[str]:
+    """Return #RRGGBB for every channel, or an empty list where the file does not say.
+
+    OME writes them as one signed number (RGBA), ImageJ as look-up tables of which the last
+    entry is the colour of the brightest pixel.
+    """
     if (pixels := _ome_pixels(tif, scene)) is not None:
-        return _positive(pixels.get("PhysicalSizeX"), pixels.get("PhysicalSizeXUnit", "µm"))
-    if tif.is_imagej:
-        unit = str((tif.imagej_metadata or {}).get("unit", ""))
-        tag = tif.pages[0].tags.get("XResolution")
-        if tag is not None and isinstance(tag.value, tuple) and tag.value[0]:
-            return _positive(tag.value[1] / tag.value[0], unit)
-    # A plain TIFF's resolution is the printer's (72 or 96 dpi) far more often than the
-    # microscope's: not believed.
-    return None
+        try:
+            numbers = [int(c.get("Color") or "") for c in pixels.findall("{*}Channel")]
+        except ValueError:
+            return []
+        colors = [f"#{(n >> 8) & 0xFFFFFF:06X}" for n in numbers]
+    elif tif.is_imagej:
+        tables = (tif.imagej_metadata or {}).get("LUTs") or []
+        colors = ["#" + "".join(f"{int(v):02X}" for v in table[:, -1]) for table in tables]
+    else:
+        return []
+    return colors if len(colors) == n_channels else []
 
 
-def _positive(value: object, unit: str) -> float | None:
+def micrometers(value: object, unit: str) -> float | None:
+    """Return a length in µm, or None where number or unit make no sense."""
     scale = MICROMETERS.get(unit.strip().lower())
     try:
         size = float(str(value)) * (scale or math.nan)
     except ValueError:
         return None
     return size if math.isfinite(size) and size > 0 else None
+
+
+def pixel_size_um(tif: Any, scene: int) -> float | None:
+    """Return the width of a pixel in µm, or None where the file does not say."""
+    if (pixels := _ome_pixels(tif, scene)) is not None:
+        return micrometers(pixels.get("PhysicalSizeX"), pixels.get("PhysicalSizeXUnit", "µm"))
+    if tif.is_imagej:
+        unit = str((tif.imagej_metadata or {}).get("unit", ""))
+        tag = tif.pages[0].tags.get("XResolution")
+        if tag is not None and isinstance(tag.value, tuple) and tag.value[0]:
+            return micrometers(tag.value[1] / tag.value[0], unit)
+    # A plain TIFF's resolution is the printer's (72 or 96 dpi) far more often than the
+    # microscope's: not believed.
+    return None
 
 
 def _ome_pixels(tif: Any, scene: int) -> Element | None:

@@ -11,7 +11,7 @@ from napari.layers import Image
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_cellal.core.errors import CellalError, ImageError
-from napari_cellal.io.pixels import read_pixels
+from napari_cellal.io.planes import read_plane
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import napari
     from numpy.typing import NDArray
 
-    from napari_cellal.core.records import ImageRecord
+    from napari_cellal.core.records import ImageRecord, Plane
 
     from .session import Session
 
@@ -33,8 +33,8 @@ COLORMAPS = ("blue", "green", "red", "yellow", "magenta", "cyan", "gray")
 _SAMPLE = 200_000  # px looked at for the contrast limits
 
 
-def _read(path: Path, record: ImageRecord) -> NDArray[np.generic]:
-    pixels = read_pixels(path, scene=record.scene, t=record.t, z=record.z)
+def _read(path: Path, plane: Plane, record: ImageRecord) -> NDArray[np.generic]:
+    pixels = read_plane(path, plane)
     if pixels.shape != tuple(record.shape):
         raise ImageError(
             f"{record.name} is {pixels.shape[1]} x {pixels.shape[2]} px with {pixels.shape[0]} "
@@ -148,10 +148,11 @@ class ImageView(QObject):
         if image_id in self._reading or project is None or image_id not in project.images:
             return
         path, record = project.image_path(image_id), project.images[image_id]
+        plane = project.plane(image_id)
 
         def read() -> None:
             try:
-                result: object = _read(path, record)
+                result: object = _read(path, plane, record)
             except CellalError as error:
                 result = error
             try:

@@ -111,8 +111,8 @@ def request_detection(
     if record is not None:
         _check_channels(project, record, ids)
     images = tuple(
-        ImageRequest(r.image_id, str(project.image_path(r.image_id)), r.rgb, (r.scene, r.t, r.z))
-        for r in (project.images[key] for key in ids)
+        ImageRequest(key, str(project.image_path(key)), project.images[key].rgb, project.plane(key))
+        for key in ids
     )
     folder = CLASSICAL if record is None else str(project.model_folder(model_id))
     return DetectRequest(images, folder, model_id, device, view)

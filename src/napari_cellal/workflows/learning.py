@@ -64,9 +64,7 @@ def measure_requests(
                 MeasureRequest(
                     r.image_id,
                     str(project.image_path(key)),
-                    r.scene,
-                    r.t,
-                    r.z,
+                    project.plane(key),
                     r.rgb,
                     r.channels,
                     r.fingerprint,

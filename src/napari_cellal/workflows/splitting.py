@@ -50,10 +50,7 @@ def choose_splits(
     of_group = {group_of(r): r.split for r in old}
     lists = given or {}
     named = {
-        r.image_id: lists[key]
-        for r in fresh
-        for key in (Path(r.path).stem, Path(r.path).name)
-        if key in lists
+        r.image_id: lists[key] for r in fresh for key in (Path(r.name).stem, r.name) if key in lists
     }
     for r in fresh:
         if r.image_id in named:

@@ -54,7 +54,7 @@ def _train_image(project: Project, record: ImageRecord, cells: list[Cell]) -> Tr
         record.finished and not doubtful,
         rejected,
         record.rgb,
-        (record.scene, record.t, record.z),
+        project.plane(record.image_id),
     )
 
 

@@ -19,6 +19,7 @@ from napari_cellal.core.records import (
     CellClass,
     ImageRecord,
     ModelRecord,
+    Plane,
     Split,
 )
 from napari_cellal.core.settings import ProjectSettings
@@ -268,7 +269,15 @@ class Project:
 
     def image_path(self, image_id: str) -> Path:
         """Return where the image's file should be, absolute."""
-        path = Path(self._images[image_id].path)
+        return self._absolute(self._images[image_id].path)
+
+    def plane(self, image_id: str) -> Plane:
+        """Return which part of its file, or files, an image is."""
+        r = self._images[image_id]
+        return Plane(r.scene, r.t, r.z, tuple(str(self._absolute(f)) for f in r.files))
+
+    def _absolute(self, stored: str) -> Path:
+        path = Path(stored)
         return path if path.is_absolute() else self.folder.parent / path
 
     def stored_path(self, path: Path) -> str:

@@ -51,7 +51,9 @@ CREATE TABLE models (model_id TEXT PRIMARY KEY, card TEXT NOT NULL) STRICT;
 # Portions of one run, written one by one, undone together.
 SCHEMA_2 = "ALTER TABLE edits ADD COLUMN run TEXT NOT NULL DEFAULT '';"
 
-MIGRATIONS: dict[int, str] = {1: SCHEMA_1, 2: SCHEMA_2}
+# 3: images may be one file a channel, or a projection. The tables are the same, but a program
+# that does not know would read one channel of five without a word.
+MIGRATIONS: dict[int, str] = {1: SCHEMA_1, 2: SCHEMA_2, 3: ""}
 """SQL that leads from the version before to each version; 1 makes the first tables."""
 
 
