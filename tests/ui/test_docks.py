@@ -33,6 +33,7 @@ from superqt import QElidingLabel
 from napari_cellal.core.records import Status
 from napari_cellal.ui.camera import camera_of
 from napari_cellal.ui.controls import Dock
+from napari_cellal.ui.neighbours import NeighbourStrip
 from napari_cellal.ui.plots import ProbabilityBars
 from napari_cellal.ui.workspace import DOCKS, Workspace
 
@@ -220,6 +221,8 @@ def text_room(widget):
         return metrics.horizontalAdvance(text), widget.width() - 4
     if isinstance(widget, QElidingLabel):
         return 0, 0
+    if isinstance(widget, NeighbourStrip):
+        return widget.sizeHint().width(), widget.width()
     if isinstance(widget, QLabel):
         if widget.wordWrap():
             return widget.minimumSizeHint().width(), widget.width()
@@ -231,7 +234,9 @@ def clipped(dock):
     """Return the widgets on screen whose text or body is cut off sideways, in words."""
     view = dock.viewport()
     faults = []
-    for widget in dock.body.findChildren((*CONTROLS, QLabel, ProbabilityBars, QTableView)):
+    for widget in dock.body.findChildren(
+        (*CONTROLS, QLabel, ProbabilityBars, NeighbourStrip, QTableView)
+    ):
         if not widget.isVisible() or widget.objectName().startswith("qt_"):
             continue
         if isinstance(widget, QScrollBar) or isinstance(widget.parentWidget(), QTableView):
@@ -332,7 +337,7 @@ def class_names(person):
     lists.append([w.text() for w in fields if isinstance(w, QLineEdit)])
     review = show(person, "Review")._class_grid
     lists.append([w.text() for w in widgets(review) if isinstance(w, QPushButton)])
-    learn = show(person, "Learn")._answer_grid
+    learn = show(person, "Learn").question.answers
     lists.append([w.text() for w in widgets(learn)])
     return lists
 

@@ -62,15 +62,31 @@ def crop_pixmaps(
     side : int
         px of the composite; the channels get half of it.
     """
-    rows, columns = window_around(box, pixels.shape[1:])
-    piece = pixels[:, rows, columns]
     if rgb:
-        top = 255.0 if pixels.dtype == np.uint8 else contrast_limits(pixels[0])[1]
-        return [pixmap_of(np.moveaxis(scaled(piece, (0.0, top)), 0, -1), side)]
-    total = np.zeros((*piece.shape[1:], 3))
-    singles = []
-    for plane, whole, color in zip(piece, pixels, colors, strict=True):
-        values = scaled(plane, contrast_limits(whole))
+        return [pixmap_of(composite(pixels, box, rgb=True, colors=colors), side)]
+    planes = _scaled_planes(pixels, box)
+    singles = [pixmap_of(np.repeat(p[..., None], 3, axis=2), side // 2) for p in planes]
+    return [pixmap_of(_added(planes, colors), side), *(singles if len(singles) > 1 else [])]
+
+
+def composite(
+    pixels: NDArray[np.generic], box: Box, *, rgb: bool, colors: list[str]
+) -> NDArray[np.float64]:
+    """Return float[Y, X, 3] in 0..1, the surroundings of a box; see `crop_pixmaps`. Knows no Qt."""
+    if not rgb:
+        return _added(_scaled_planes(pixels, box), colors)
+    rows, columns = window_around(box, pixels.shape[1:])
+    top = 255.0 if pixels.dtype == np.uint8 else contrast_limits(pixels[0])[1]
+    return np.moveaxis(scaled(pixels[:, rows, columns], (0.0, top)), 0, -1)
+
+
+def _scaled_planes(pixels: NDArray[np.generic], box: Box) -> list[NDArray[np.float64]]:
+    rows, columns = window_around(box, pixels.shape[1:])
+    return [scaled(plane[rows, columns], contrast_limits(plane)) for plane in pixels]
+
+
+def _added(planes: list[NDArray[np.float64]], colors: list[str]) -> NDArray[np.float64]:
+    total = np.zeros((*planes[0].shape, 3))
+    for values, color in zip(planes, colors, strict=True):
         total += ensure_colormap(color).map(values.ravel())[:, :3].reshape(*values.shape, 3)
-        singles.append(pixmap_of(np.repeat(values[..., None], 3, axis=2), side // 2))
-    return [pixmap_of(np.clip(total, 0, 1), side), *(singles if len(singles) > 1 else [])]
+    return np.clip(total, 0, 1)

@@ -1,0 +1,172 @@
+"""The question in the Learn dock: the cell, what the model thinks, its like, and the answers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+
+from napari_cellal.ui.controls import button, empty, note, row, swatch
+from napari_cellal.ui.crops import crop_pixmaps
+from napari_cellal.ui.images import channel_color
+from napari_cellal.ui.neighbours import CellPictures, NeighbourStrip
+from napari_cellal.ui.plots import ProbabilityBars
+
+if TYPE_CHECKING:
+    from napari_cellal.ui.learn_loop import Question
+    from napari_cellal.ui.workspace import Workspace
+
+CROP_PX = 112
+
+
+class QuestionPanel(QWidget):
+    """Shows the loop's question; a class key or one of its buttons answers it."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        super().__init__()
+        self.session = workspace.session
+        self.loop = workspace.learn
+        self._images = workspace.images
+        self._pictures = CellPictures(workspace.session, workspace.images)
+        self._pictures.arrived.connect(self._show_neighbours)
+        self._class_rows: list[Any] = []
+        self._build()
+
+    def _build(self) -> None:
+        loop = self.loop
+        self._crop = QLabel()
+        self._crop.setFixedSize(CROP_PX + 2, CROP_PX + 2)  # themes give labels 1 px of padding
+        self._crop.setToolTip("The cell that is asked about")
+        self._channels = QWidget()
+        self._channel_grid = QGridLayout(self._channels)
+        self._channel_grid.setContentsMargins(0, 0, 0, 0)
+        self._channel_grid.setSpacing(2)
+        self._bars = ProbabilityBars()
+        pictures = QWidget()
+        line = QHBoxLayout(pictures)
+        line.setContentsMargins(0, 0, 0, 0)
+        line.addWidget(self._crop)
+        line.addWidget(self._channels)
+        line.addWidget(self._bars, 1)
+        self._why = note()
+        self._why.setToolTip("Why this cell was chosen")
+        alike = note("Most like it of those you confirmed:")
+        alike.setFixedWidth(104)
+        self.neighbours = NeighbourStrip()
+        self._alike = row(alike, self.neighbours)
+        self.answers = QGridLayout()
+        self.answers.setSpacing(3)
+        self.answers.setContentsMargins(0, 0, 0, 0)
+        answers = QWidget()
+        answers.setLayout(self.answers)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(5)
+        for widget in (
+            pictures,
+            self._why,
+            self._alike,
+            answers,
+            row(
+                button("0  Unsure", "Set aside; ask no more (0)", loop.mark_unsure),
+                button("No cell", "The box holds no cell: reject it (Delete)", loop.reject),
+            ),
+            row(
+                button("‹ Back", "See the last cell again (B)", loop.back),
+                button("Skip ›", "Another cell; this one comes again later (N)", loop.skip),
+            ),
+        ):
+            column.addWidget(widget)
+
+    def close_pictures(self) -> None:
+        """Make no more pictures, before the window closes."""
+        self._pictures.close()
+
+    def forget(self) -> None:
+        """Let go of what belongs to the project before."""
+        self._pictures.forget()
+
+    def fill_answers(self) -> None:
+        """Show a button a class."""
+        project = self.session.project
+        if project is None:
+            return
+        wanted = [(c.class_id, c.name, c.color, c.shortcut) for c in project.active_classes]
+        if wanted == self._class_rows:
+            return
+        self._class_rows = wanted
+        empty(self.answers)
+        for place, c in enumerate(project.active_classes):
+            key = f"{c.shortcut}  " if c.shortcut else ""
+            press = button(
+                f"{key}{c.name}",
+                f"It is {c.name}; go to the next" + (f" ({c.shortcut})" if c.shortcut else ""),
+                lambda class_id=c.class_id: self.loop.answer(class_id),
+            )
+            press.setIcon(swatch(c.color))
+            self.answers.addWidget(press, place // 2, place % 2)
+
+    def show_question(self, question: Question | None) -> None:
+        """Show another question, or nothing."""
+        self.setVisible(question is not None)
+        if question is None:
+            return
+        self._why.setText(f"<b>Why this one:</b> {question.reason}")
+        self._show_probabilities(question)
+        self.show_crop()
+        self._show_neighbours()
+
+    def _show_probabilities(self, question: Question) -> None:
+        project = self.session.project
+        assert project is not None
+        said = dict(question.probabilities)
+        text = "Answered without the model's help." if question.is_check else "No guess yet."
+        rows = [
+            (c.name, c.color, said[c.class_id])
+            for c in project.active_classes
+            if c.class_id in said
+        ]
+        self._bars.show_rows(rows, text)
+
+    def show_crop(self) -> None:
+        """Show the cell, if its image has been read."""
+        question, project = self.loop.question, self.session.project
+        if question is None or project is None:
+            return
+        cell = project.cells.get(question.cell_id)
+        pixels = None if cell is None else self._images.pixels(cell.image_id)
+        empty(self._channel_grid)
+        if cell is None or pixels is None:
+            self._crop.clear()
+            return
+        record = project.images[cell.image_id]
+        n = pixels.shape[0]
+        pictures = crop_pixmaps(
+            pixels,
+            cell.box,
+            rgb=record.rgb,
+            colors=[channel_color(i, n) for i in range(n)],
+            side=CROP_PX,
+        )
+        self._crop.setPixmap(pictures[0])
+        self._pictures.keep(cell, pictures[0])  # once confirmed it will be a neighbour of others
+        for place, picture in enumerate(pictures[1:]):
+            label = QLabel()
+            label.setPixmap(picture)
+            label.setToolTip(record.channels[place])
+            self._channel_grid.addWidget(label, place % 2, place // 2)
+
+    def _show_neighbours(self) -> None:
+        question, project = self.loop.question, self.session.project
+        if question is None or project is None:
+            return
+        rows = project.cells.rows(question.neighbours)
+        cells = [c for c in rows.values() if c is not None and c.is_label]
+        self._alike.setVisible(bool(cells))
+        classes = [project.classes[c.class_id] for c in cells]
+        self.neighbours.show_cells(
+            [
+                (picture, c.name, c.color)
+                for picture, c in zip(self._pictures.of(cells), classes, strict=True)
+            ]
+        )
