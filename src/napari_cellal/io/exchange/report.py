@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from napari_cellal.core.geometry import Box
@@ -26,6 +27,13 @@ class ImportedBox:
         VOC's marks: hard to tell; cut off by the edge of the image.
     note : str
         Whatever else the file says about the box.
+    score : float or None
+        A model's, 0..1.
+    probabilities : tuple of (class name, probability)
+    model : str
+        Whose score it is; empty where the file does not say.
+    status : str
+        `napari_cellal.core.records.Status`, in files that this program wrote; else empty.
     """
 
     box: Box
@@ -33,6 +41,12 @@ class ImportedBox:
     difficult: bool = False
     truncated: bool = False
     note: str = ""
+    score: float | None = None
+    probabilities: tuple[tuple[str, float], ...] = ()
+    model: str = ""
+    status: str = ""
+    reviewed_by: str | None = None
+    reviewed_at: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +63,15 @@ class ImportedImage:
         px, None where the file does not say.
     verified : bool
         True where a person said that the image is done.
+    parents : tuple of str
+        The folders that the file names before the image's name. Only compared with those of
+        the project's images, never opened.
+    other_names : tuple of str
+        What the image may be called if the project has none of its name.
+    relative : bool
+        True where boxes are shares of the image's height and width, 0..1, and not px.
+    reviews : bool
+        True where the file says of each box what a person said about it.
     """
 
     file: Path
@@ -56,6 +79,10 @@ class ImportedImage:
     size: tuple[int, int] | None
     boxes: tuple[ImportedBox, ...]
     verified: bool = False
+    parents: tuple[str, ...] = ()
+    other_names: tuple[str, ...] = ()
+    relative: bool = False
+    reviews: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,17 +107,60 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """What a person can say about how files are to be read.
+
+    Attributes
+    ----------
+    columns : {what is meant: heading}
+        Of a table, instead of the guess; the keys are those of `table.ROLES`.
+    from_one : bool
+        Whether a table counts pixels from 1 and its last pixel belongs to the box, as VOC.
+    split_parts : bool
+        Whether parts of a label that do not touch are cells of their own.
+    """
+
+    columns: Mapping[str, str] = field(default_factory=dict)
+    from_one: bool = False
+    split_parts: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ImportReport:
-    """How an import went: files looked at, images and boxes taken, and every problem."""
+    """How an import went: files looked at, images and boxes taken, and every problem.
+
+    Attributes
+    ----------
+    colors : {class name: "#rrggbb"}
+        Where the files give classes colours.
+    columns : {what is meant: heading}
+        Which columns of a table were taken for what.
+    headings : tuple of str
+        All columns of the table.
+    """
 
     files: int
     images: int
     boxes: int
     problems: tuple[Problem, ...] = ()
+    colors: Mapping[str, str] = field(default_factory=dict)
+    columns: Mapping[str, str] = field(default_factory=dict)
+    headings: tuple[str, ...] = ()
 
     def of_kind(self, kind: str) -> tuple[Problem, ...]:
         """Return the problems of one kind."""
         return tuple(p for p in self.problems if p.kind == kind)
+
+    def __add__(self, other: ImportReport) -> ImportReport:
+        return ImportReport(
+            self.files + other.files,
+            self.images + other.images,
+            self.boxes + other.boxes,
+            self.problems + other.problems,
+            {**self.colors, **other.colors},
+            {**self.columns, **other.columns},
+            tuple(dict.fromkeys(self.headings + other.headings)),
+        )
 
     def counts(self) -> dict[str, int]:
         """Return {kind: number of problems}."""
@@ -133,6 +203,15 @@ class ExportBox:
     note: str = ""
     difficult: bool = False
     truncated: bool = False
+    model: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ExportClass:
+    """A class of the project on its way out; ``color`` is ``#rrggbb``."""
+
+    name: str
+    color: str
 
 
 @dataclass(frozen=True, slots=True)

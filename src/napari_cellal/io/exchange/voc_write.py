@@ -12,21 +12,24 @@ from napari_cellal.core.errors import AnnotationError
 from napari_cellal.core.progress import Progress
 from napari_cellal.io.atomic import write_atomic
 
+from .losses import UNCLASSED, Losses
+from .names import Outlets
 from .report import ExportReport, Problem, counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from napari_cellal.core.progress import Job
 
-    from .report import ExportBox, ExportImage
+    from .report import ExportBox, ExportClass, ExportImage
 
 # What XML 1.0 cannot hold, lone surrogates of undecodable file names among it.
 NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-UNCLASSED = "cell"
 
 
-def write_voc(folder: str | Path, images: Iterable[ExportImage]) -> Job[ExportReport]:
+def write_voc(
+    folder: str | Path, images: Iterable[ExportImage], _classes: Sequence[ExportClass] = ()
+) -> Job[ExportReport]:
     """Return a report of the XML files written into ``folder``, one an image.
 
     Sides are rounded to whole pixels, as LabelImg's are; a box that `read_voc` brought in
@@ -58,8 +61,9 @@ class _Writer:
         self.folder = folder
         self.files: list[Path] = []
         self.problems: list[Problem] = []
-        self.boxes = self.rounded = self.unclassed = self.scores = self.reviews = self.notes = 0
-        self._taken: set[str] = set()
+        self.boxes = 0
+        self.losses = Losses("VOC", ("finished",))
+        self._outlets = Outlets(".xml")
 
     def write(self, image: ExportImage) -> None:
         name = image.name.replace("\\", "/").rsplit("/", 1)[-1]
@@ -86,32 +90,21 @@ class _Writer:
         self.files.append(file)
 
     def report(self) -> ExportReport:
-        reasons = (
-            (self.rounded, "{} rounded to whole pixels."),
-            (self.unclassed, f"{{}} without a class written as '{UNCLASSED}'."),
-            (self.scores, "Scores and probabilities of {} left out: VOC has no place for them."),
-            (self.reviews, "Review state and origin of {} left out: VOC has no place for them."),
-            (self.notes, "Notes on {} left out: VOC has no place for them."),
-        )
-        lost = tuple(text.format(counted(n, "box", "boxes")) for n, text in reasons if n)
         return ExportReport(
-            tuple(self.files), len(self.files), self.boxes, lost, tuple(self.problems)
+            tuple(self.files),
+            len(self.files),
+            self.boxes,
+            self.losses.lines(),
+            tuple(self.problems),
         )
 
     def _file_name(self, image_name: str) -> str:
-        stem = Path(image_name).stem or "image"
-        choices = [f"{stem}.xml", f"{image_name}.xml"]
-        # Case is no difference on Windows and macOS.
-        free = [c for c in choices if c.casefold() not in self._taken]
-        k = 2
-        while not free:
-            free = [c for c in (f"{stem}_{k}.xml",) if c.casefold() not in self._taken]
-            k += 1
-        self._taken.add(free[0].casefold())
-        if free[0] != choices[0]:
-            what = f"{image_name} is described here, because {choices[0]} is another image's."
-            self.problems.append(Problem(free[0], f"{free[0]}: {what}", "renamed"))
-        return free[0]
+        name = self._outlets.of(image_name)
+        wanted = f"{Path(image_name).stem}.xml"
+        if name != wanted:
+            what = f"{image_name} is described here, because {wanted} is another image's."
+            self.problems.append(Problem(name, f"{name}: {what}", "renamed"))
+        return name
 
     def _add_box(self, root: ElementTree.Element, cell: ExportBox, height: int, width: int) -> bool:
         y0, x0, y1, x1 = (round(v) for v in cell.box)
@@ -120,11 +113,8 @@ class _Writer:
         if high[0] <= low[0] or high[1] <= low[1]:
             return False
         self.boxes += 1
-        self.rounded += (y0, x0, y1, x1) != tuple(cell.box)
-        self.unclassed += not cell.class_name
-        self.scores += cell.score is not None or bool(cell.probabilities)
-        self.reviews += bool(cell.status or cell.reviewed_by)
-        self.notes += bool(cell.note)
+        self.losses.add(cell)
+        self.losses.counts["rounded"] += (y0, x0, y1, x1) != tuple(cell.box)
         item = _add(root, "object")
         _add(item, "name", cell.class_name or UNCLASSED)
         _add(item, "pose", "Unspecified")
