@@ -52,6 +52,26 @@ DETECTION = {
 }
 
 
+IMPORT = {
+    "dry_run": bool,
+    "files": int,
+    "matched": int,
+    "images": int,
+    "boxes": int,
+    "repeated": int,
+    "confirmed": int,
+    "kept": int,
+    "finished": int,
+    "clipped": int,
+    "outside": int,
+    "classes": list,
+    "classes_added": list,
+    "unmatched": list,
+    "problem_counts": dict,
+    "problems": list,
+}
+
+
 def check(result: dict[str, Any], keys: dict[str, Any]) -> dict[str, Any]:
     """Return the result, which has exactly these keys, of these types."""
     assert set(result) == set(keys)
@@ -180,18 +200,7 @@ def test_the_whole_path(run: Run, smears: Path, tmp_path: Path) -> None:
     assert check(run("add", p, smears, "--split", *lists), adding)["added"] == 6
     assert run("add", p, smears)["known"] == 6
 
-    importing = {
-        "files": int,
-        "images": int,
-        "boxes": int,
-        "repeated": int,
-        "confirmed": int,
-        "kept": int,
-        "classes_added": list,
-        "unmatched": list,
-        "problems": list,
-    }
-    imported = check(run("import", p, smears, "--confirm", "--finished"), importing)
+    imported = check(run("import", p, smears, "--confirm", "--finished"), IMPORT)
     assert imported["classes_added"] == ["Platelets"]
     boxes = imported["boxes"]
     assert run("import", p, smears, "--confirm")["repeated"] == boxes

@@ -36,6 +36,7 @@ from napari_cellal.workflows import (
     annotating,
     detecting,
     evaluating,
+    exporting,
     learning,
     sampling,
     simulating,
@@ -545,7 +546,7 @@ def test_unknown_formats_are_errors(blank: Project, tmp_path: Path) -> None:
     with pytest.raises(CellalError, match="voc"):
         annotating.read_annotations([tmp_path], "dicom")
     with pytest.raises(CellalError, match="voc"):
-        annotating.write_annotations(blank, tmp_path, "dicom")
+        exporting.write_annotations(blank, tmp_path, "dicom")
 
 
 def test_what_is_exported_comes_back_the_same(
@@ -553,7 +554,7 @@ def test_what_is_exported_comes_back_the_same(
 ) -> None:
     add(project, [smears], splits_of(smears))
     import_voc(project, smears, confirm=True)
-    report = run_job(annotating.write_annotations(project, tmp_path / "out", "voc"))
+    report = run_job(exporting.write_annotations(project, tmp_path / "out", "voc"))
     assert report.images == len(report.files) == 6
     with Project.create(tmp_path / "other") as other:
         add(other, [smears], splits_of(smears))
@@ -573,7 +574,7 @@ def test_exports_leave_out_rejected_and_on_request_open_cells(blank: Project) ->
     )
 
     def tops(**options: bool) -> list[float]:
-        images = annotating.export_images(blank, **options)
+        images = exporting.export_images(blank, **options)
         assert [i.name for i in images] == ["a.png", "b.png", "c.png"]
         return [b.box[0] for b in images[0].boxes]
 
@@ -585,7 +586,7 @@ def test_exports_that_cannot_be_written_are_errors(blank: Project, tmp_path: Pat
     (tmp_path / "file").touch()
     for place in (tmp_path / "file", tmp_path / "file" / "sub"):
         with pytest.raises(AnnotationError):
-            run_job(annotating.write_annotations(blank, place, "voc"))
+            run_job(exporting.write_annotations(blank, place, "voc"))
 
 
 # -- detecting --------------------------------------------------------------------------------

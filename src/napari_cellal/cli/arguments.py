@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from napari_cellal import __version__
 from napari_cellal.core.records import Split
 
-from . import commands
+from . import commands, exchange
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,15 +107,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--with-reviewed", action="store_true", help="also images with cells that a person reviewed"
     )
 
-    p = command("import", commands.import_, "bring annotations in")
-    p.add_argument("path", help="a file or folder")
-    p.add_argument("--format", default="voc", choices=["voc"])
-    p.add_argument("--confirm", action="store_true", help="count the boxes as a person's labels")
-    p.add_argument(
-        "--finished",
-        action="store_true",
-        help="with --confirm: the files box every cell, so their images are finished",
-    )
+    exchange.add_import(command("import", exchange.import_, "bring annotations in"))
 
     command("info", commands.info, "what a project holds")
 
@@ -126,8 +118,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--images", default="*", help="only these images: a name or a pattern, e.g. 'A1_*'"
     )
 
-    p = command("measure", commands.measure, "write the table of measurements")
-    p.add_argument("-o", "--output", help="CSV file; default: measurements.csv in the project")
+    exchange.add_measure(command("measure", exchange.measure, "write the table of measurements"))
 
     p = command("suggest", commands.suggest, "the next cells to label")
     p.add_argument("-n", type=_count, default=10)
@@ -165,8 +156,5 @@ def make_parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--classes", default="", help="only these classes, A,B")
 
-    p = command("export", commands.export, "write boxes")
-    p.add_argument("out", help="a folder")
-    p.add_argument("--format", default="voc", choices=["voc"])
-    p.add_argument("--reviewed-only", action="store_true", help="leave out open proposals")
+    exchange.add_export(command("export", exchange.export, "write boxes"))
     return parser

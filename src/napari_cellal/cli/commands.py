@@ -146,28 +146,6 @@ def remove(a: argparse.Namespace) -> Result:
     }
 
 
-def import_(a: argparse.Namespace) -> Result:
-    """Bring annotations in."""
-    from napari_cellal.workflows import annotating
-
-    with Project.open(a.project) as project:
-        images, report = _run(annotating.read_annotations([a.path], a.format))
-        done = annotating.import_annotations(
-            project, images, report, confirm=a.confirm, finished=a.finished
-        )
-    return {
-        "files": report.files,
-        "images": done.images,
-        "boxes": done.boxes,
-        "repeated": done.repeated,
-        "confirmed": done.confirmed,
-        "kept": done.kept,
-        "classes_added": list(done.classes_added),
-        "unmatched": list(done.unmatched),
-        "problems": list(done.problems),
-    }
-
-
 def info(a: argparse.Namespace) -> Result:
     """Return what a project holds."""
     with Project.open(a.project) as project:
@@ -248,28 +226,6 @@ def _device_of(name: str) -> str:
     from napari_cellal.detect.devices import choose_device
 
     return choose_device(name).type
-
-
-def measure(a: argparse.Namespace) -> Result:
-    """Write the table of measurements."""
-    from napari_cellal.workflows import learning
-
-    with Project.open(a.project) as project:
-        requests = learning.measure_requests(project)
-        if not requests:
-            raise CellalError("The project has no cells to measure. Detect or import some first.")
-        table = _run(learning.measure_table(requests, project.cache_folder))
-        out = Path(a.output) if a.output else project.folder / "measurements.csv"
-    try:
-        table.to_csv(out)
-    except OSError as error:
-        raise CellalError(f"{out} cannot be written ({error.strerror}).") from error
-    return {
-        "cells": len(table),
-        "features": len(table.names),
-        "file": str(out),
-        "failures": [reason for _, reason in table.failures],
-    }
 
 
 def suggest(a: argparse.Namespace) -> Result:
@@ -422,24 +378,6 @@ def simulate(a: argparse.Namespace) -> Result:
             seed=_seed(a, project),
         )
         return _run(simulating.simulate(request))
-
-
-def export(a: argparse.Namespace) -> Result:
-    """Write boxes."""
-    from napari_cellal.workflows import annotating
-
-    with Project.open(a.project) as project:
-        report = _run(
-            annotating.write_annotations(project, a.out, a.format, reviewed_only=a.reviewed_only)
-        )
-    return {
-        "files": len(report.files),
-        "images": report.images,
-        "boxes": report.boxes,
-        "folder": str(a.out),
-        "lost": list(report.lost),
-        "problems": [p.sentence for p in report.problems],
-    }
 
 
 def _show_window(project: str, screenshot: str | None, *, stay: bool) -> None:

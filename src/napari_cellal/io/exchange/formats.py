@@ -52,6 +52,8 @@ class Format:
     ----------
     title : str
         Its name for people.
+    suffixes : tuple of str
+        Of its files, in lower case.
     files : callable
         Returns the files of the format that files and folders stand for.
     one_file : str
@@ -59,6 +61,7 @@ class Format:
     """
 
     title: str
+    suffixes: tuple[str, ...]
     files: Callable[[Iterable[str | Path]], list[Path]]
     read: Reader
     write: Writer
@@ -67,8 +70,12 @@ class Format:
 
 FORMATS = MappingProxyType(
     {
-        "voc": Format("Pascal VOC (XML)", voc.voc_files, voc.read_voc_files, voc.write_voc),
-        "coco": Format("COCO (JSON)", coco.coco_files, coco.read_coco, coco.write_coco, ".json"),
+        "voc": Format(
+            "Pascal VOC (XML)", (".xml",), voc.voc_files, voc.read_voc_files, voc.write_voc
+        ),
+        "coco": Format(
+            "COCO (JSON)", (".json",), coco.coco_files, coco.read_coco, coco.write_coco, ".json"
+        ),
     }
 )
 """By the name that the command line takes, those first whose files cannot be mistaken."""
@@ -99,9 +106,8 @@ def guess_format(paths: Iterable[str | Path]) -> str:
     """
     places = [Path(path) for path in paths]
     for name, known in FORMATS.items():
-        for file in known.files(places):
-            # A file that is named itself is in the list of every format.
-            if file not in places or known.files([file.parent]).count(file):
+        for place in places:
+            if known.files([place]) if place.is_dir() else place.suffix.lower() in known.suffixes:
                 return name
     where = ", ".join(place.name or str(place) for place in places[:3])
     raise AnnotationError(

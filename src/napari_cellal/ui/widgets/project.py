@@ -12,7 +12,7 @@ from superqt import QElidingLabel
 from napari_cellal.core.errors import CellalError
 from napari_cellal.io.store import Project
 from napari_cellal.ui.controls import Dock, JobBar, button, heading, note, row
-from napari_cellal.workflows import adding, annotating
+from napari_cellal.workflows import adding, annotating, exporting
 from napari_cellal.workflows.sampling import make_samples
 
 from .class_list import ClassList
@@ -331,9 +331,9 @@ class ProjectDock(Dock):
         project = self.session.project
         if project is None:
             return
-        images = annotating.export_images(project)
+        request = ("voc", folder, exporting.export_images(project))
         handle = self.workspace.jobs.run(
-            "Writing annotations", annotating.WRITERS["voc"], folder, images, lane="quick"
+            "Writing annotations", exporting.write_images, *request, lane="quick"
         )
         self.bar.follow(handle)
         handle.finished.connect(lambda report: self._say(report.lines()))

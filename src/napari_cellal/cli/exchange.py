@@ -1,0 +1,145 @@
+"""The commands that bring annotations in and write boxes, crops and measurements out."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_cellal.core.errors import CellalError
+from napari_cellal.core.progress import run_job
+from napari_cellal.io.store import Project
+
+from .commands import Teller
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+Result = dict[str, Any]
+
+
+def add_import(p: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``import``."""
+    from napari_cellal.io.exchange.formats import AUTO, FORMATS
+
+    p.add_argument("path", help="a file or folder")
+    p.add_argument("--format", default=AUTO, choices=[AUTO, *FORMATS])
+    p.add_argument("--confirm", action="store_true", help="count the boxes as a person's labels")
+    p.add_argument(
+        "--finished",
+        action="store_true",
+        help="with --confirm: the files box every cell, so their images are finished",
+    )
+    p.add_argument(
+        "--map",
+        action="append",
+        default=[],
+        metavar="OLD=NEW",
+        help="a class by another name; 'OLD=' leaves it out, '=NEW' is for boxes without a class",
+    )
+    p.add_argument("--dry-run", action="store_true", help="only tell what would come in")
+
+
+def import_(a: argparse.Namespace) -> Result:
+    """Bring annotations in."""
+    from napari_cellal.io.exchange.report import ReadOptions
+    from napari_cellal.workflows import annotating
+
+    options = ReadOptions()
+    classes = _pairs("--map", a.map)
+    with Project.open(a.project) as project:
+        images, report = run_job(annotating.read_annotations([a.path], a.format, options), Teller())
+        done = annotating.import_annotations(
+            project,
+            images,
+            report,
+            classes=classes,
+            confirm=a.confirm,
+            finished=a.finished,
+            dry_run=a.dry_run,
+        )
+    return {
+        "dry_run": a.dry_run,
+        "files": report.files,
+        "matched": done.matched,
+        "images": done.images,
+        "boxes": done.boxes,
+        "repeated": done.repeated,
+        "confirmed": done.confirmed,
+        "kept": done.kept,
+        "finished": done.finished,
+        "clipped": done.clipped,
+        "outside": done.outside,
+        "classes": [asdict(link) for link in done.classes],
+        "classes_added": list(done.classes_added),
+        "unmatched": list(done.unmatched),
+        "problem_counts": report.counts(),
+        "problems": list(done.problems),
+    }
+
+
+def _pairs(option: str, items: Sequence[str]) -> dict[str, str]:
+    """Return {old: new} of ``OLD=NEW``; the last = divides, for a class may hold one."""
+    pairs: dict[str, str] = {}
+    for item in items:
+        old, sign, new = item.rpartition("=")
+        if not sign:
+            raise CellalError(f"{option} takes OLD=NEW, but '{item}' has no =.")
+        pairs[old.strip()] = new.strip()
+    return pairs
+
+
+def add_measure(p: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``measure``."""
+    p.add_argument("-o", "--output", help="CSV file; default: measurements.csv in the project")
+
+
+def measure(a: argparse.Namespace) -> Result:
+    """Write the table of measurements."""
+    from napari_cellal.workflows import learning
+
+    with Project.open(a.project) as project:
+        requests = learning.measure_requests(project)
+        if not requests:
+            raise CellalError("The project has no cells to measure. Detect or import some first.")
+        table = run_job(learning.measure_table(requests, project.cache_folder), Teller())
+        out = Path(a.output) if a.output else project.folder / "measurements.csv"
+    try:
+        table.to_csv(out)
+    except OSError as error:
+        raise CellalError(f"{out} cannot be written ({error.strerror}).") from error
+    return {
+        "cells": len(table),
+        "features": len(table.names),
+        "file": str(out),
+        "failures": [reason for _, reason in table.failures],
+    }
+
+
+def add_export(p: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``export``."""
+    from napari_cellal.io.exchange.formats import FORMATS
+
+    p.add_argument("out", help="a folder, or a file for formats that are one file")
+    p.add_argument("--format", default="voc", choices=[*FORMATS])
+    p.add_argument("--reviewed-only", action="store_true", help="leave out open proposals")
+
+
+def export(a: argparse.Namespace) -> Result:
+    """Write boxes."""
+    from napari_cellal.workflows import exporting
+
+    with Project.open(a.project) as project:
+        report = run_job(
+            exporting.write_annotations(project, a.out, a.format, reviewed_only=a.reviewed_only),
+            Teller(),
+        )
+    return {
+        "files": len(report.files),
+        "images": report.images,
+        "boxes": report.boxes,
+        "folder": str(a.out),
+        "lost": list(report.lost),
+        "problems": [p.sentence for p in report.problems],
+    }
