@@ -48,6 +48,7 @@ DETECTION = {
     "seconds": (int, float),
     "device": str,
     "model": str,
+    "warnings": list,
     "failures": list,
 }
 
@@ -451,6 +452,7 @@ def test_training_registers_a_model_that_can_be_run(run: Run, confirmed: Path) -
             "model": str,
             "start": str,
             "seconds": (int, float),
+            "composite": str,
             "in_use": bool,
             "old": (dict, type(None)),
             "new": (dict, type(None)),

@@ -39,6 +39,12 @@ def _score(text: str) -> float:
     return float(text)
 
 
+def _shrink(text: str) -> float:
+    if not 1 <= float(text) <= 16:
+        raise argparse.ArgumentTypeError("must lie between 1 and 16")
+    return float(text)
+
+
 _PLANE_HELP = "N|each|max|mean"
 
 
@@ -140,6 +146,20 @@ def make_parser() -> argparse.ArgumentParser:
     p.add_argument("--start", default="auto", help="auto, coco, imagenet, scratch, a model, a file")
     p.add_argument("--steps", type=_positive)
     p.add_argument("--minutes", type=_minutes, help="0 sets no limit")
+
+    p.add_argument(
+        "--composite",
+        choices=["none", "pca", "colors"],
+        default="none",
+        help="what the network sees: all channels, or three made of them",
+    )
+    p.add_argument("--shrink", type=_shrink, default=1.0, help="smaller pictures, quicker")
+
+    p = command("composite", commands.composite, "map channels to colour, for all images alike")
+    p.add_argument("--kind", choices=["colors", "pca"], default="colors")
+    p.add_argument("--preset", default="", help="hpa, cellpainting5, cellpainting6")
+    p.add_argument("--colors", default="", help="CHANNEL=COLOUR,...; #RRGGBB, a name, or none")
+    p.add_argument("-o", "--output", help="write every image as a PNG into this folder")
 
     p = command("evaluate", commands.evaluate, "measure a model against confirmed cells")
     p.add_argument("--model", default="auto")

@@ -196,6 +196,8 @@ def detect(a: argparse.Namespace) -> Result:
                 "Every image of the project is finished. Name those to search with --images."
             )
         request = detecting.request_detection(project, ids, model=a.model, device=a.device)
+        for warning in request.warnings:
+            say(warning)
         items: list[Any] = []
 
         def collect(step: Progress) -> None:
@@ -218,6 +220,7 @@ def detect(a: argparse.Namespace) -> Result:
         "seconds": round(time.perf_counter() - begun, 2),
         "device": _device_of(a.device) if request.model != detecting.CLASSICAL else "cpu",
         "model": request.model_id,
+        "warnings": list(request.warnings),
         "failures": list(run.failures),
     }
 
@@ -311,16 +314,22 @@ def review(a: argparse.Namespace) -> Result:
 def train(a: argparse.Namespace) -> Result:
     """Train a detector and compare it with the one in use."""
     from napari_cellal.detect.settings import TrainSettings
-    from napari_cellal.workflows import detecting, evaluating, training
+    from napari_cellal.workflows import compositing, detecting, evaluating, training
 
     steps = a.steps or (1_000_000 if a.minutes else None)
     begun = time.perf_counter()
     with Project.open(a.project) as project:
-        settings = TrainSettings(seed=_seed(a, project), minutes=a.minutes or None)
+        settings = TrainSettings(seed=_seed(a, project), minutes=a.minutes or None, shrink=a.shrink)
         if steps:
             settings = settings.model_copy(update={"steps": steps})
+        composite = _run(compositing.composite_for(project, a.composite))
         request = training.request_training(
-            project, preset=a.preset, start=a.start, device=a.device, settings=settings
+            project,
+            preset=a.preset,
+            start=a.start,
+            device=a.device,
+            settings=settings,
+            composite=composite,
         )
         say(training.training_set(project).line())
         old_id = detecting.choose_model(project)
@@ -344,10 +353,40 @@ def train(a: argparse.Namespace) -> Result:
     return {
         "model": trained.record.model_id,
         "start": trained.record.start,
+        "composite": request.composite.kind if request.composite else "none",
         "seconds": round(time.perf_counter() - begun, 1),
         "in_use": better,
         "old": old,
         "new": new,
+    }
+
+
+def composite(a: argparse.Namespace) -> Result:
+    """Fit the map from channels to colour, store it, and write pictures."""
+    from napari_cellal.workflows import compositing
+
+    pairs = [item.partition("=") for item in a.colors.split(",") if item]
+    if any(not color for _, _, color in pairs):
+        raise CellalError("--colors takes CHANNEL=COLOUR,..., e.g. DNA=blue,ER=#00FF00.")
+    with Project.open(a.project) as project:
+        request = compositing.request_composite(
+            project,
+            a.kind,
+            preset=a.preset,
+            colors={channel.strip(): color.strip() for channel, _, color in pairs},
+        )
+        made = _run(compositing.fit_composite(request))
+        project.set_composite(made)
+        problems: list[str] = []
+        if a.output:
+            problems = _run(compositing.export_composites(project, made, a.output))
+    return {
+        "kind": made.kind,
+        "channels": list(made.channels),
+        "colors": list(request.colors),
+        "explained": [round(share, 4) for share in made.explained],
+        "weights": [list(row) for row in made.weights],
+        "problems": problems,
     }
 
 
@@ -359,6 +398,8 @@ def evaluate(a: argparse.Namespace) -> Result:
         request = evaluating.request_evaluation(
             project, model=a.model, split=a.split, score=a.score, device=a.device
         )
+        for warning in request.run.warnings:
+            say(warning)
         return _run(evaluating.evaluate(request))
 
 

@@ -39,7 +39,7 @@ def fit_network(
     every = np.concatenate([np.asarray(b, float).reshape(-1, 4) for b in boxes])
     sides = every[:, 2:] - every[:, :2]
     sizes = np.sqrt(sides.prod(axis=1))
-    scale = settings.scale or fit_scale(architecture, sizes, shapes)
+    scale = (settings.scale or fit_scale(architecture, sizes, shapes)) / settings.shrink
     tile = settings.crop_px + 128
     densest = max(
         len(b) * min(1.0, (tile / scale) ** 2 / (h * w))

@@ -16,7 +16,7 @@ from napari_cellal.core.records import Detections, ModelRecord
 from .normalization import Normalization
 from .settings import PredictSettings
 from .tiles import Found, Tile, cut_boxes, merge_tiles, tiles_of
-from .weights import network_settings
+from .weights import composite_of, network_settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,6 +71,7 @@ class TorchDetector:
         self.notes: list[str] = []
         self._shape = network_settings(record)
         self._normalization = Normalization.from_dict(record.normalization)
+        self._composite = composite_of(record)
         self._network = network.to(device).eval()
         self._tile_px = self._shape.tile_px
         self._batch = self.settings.tile_batch
@@ -84,6 +85,8 @@ class TorchDetector:
             If the image does not fit the model, or not even one small tile fits the memory.
         """
         self.notes = []
+        if self._composite is not None:
+            pixels = self._composite.apply(pixels)
         unit = self._normalization.to_unit(pixels)
         if str(pixels.dtype) != self._normalization.dtype:
             self.notes.append(

@@ -15,6 +15,7 @@ from .settings import TrainSettings
 
 if TYPE_CHECKING:
     from napari_cellal.core.geometry import Box
+    from napari_cellal.io.composites import Composite
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,8 @@ class TrainRequest:
     start : str
         ``auto``, ``coco``, ``imagenet``, ``scratch``, a .safetensors file, or the folder of
         a model to go on from.
+    composite : Composite or None
+        How the channels become the three that the network sees; None shows it all of them.
     """
 
     images: tuple[TrainImage, ...]
@@ -112,6 +115,7 @@ class TrainRequest:
     device: str = "auto"
     settings: TrainSettings = field(default_factory=TrainSettings)
     pixel_size_um: float | None = None
+    composite: Composite | None = None
     model_id: str = field(default_factory=new_id)
 
 

@@ -78,3 +78,5 @@ class TrainSettings(BaseModel):
     """Memory for decoded training images; the rest are read anew each time."""
     scale: float | None = Field(None, gt=0)
     """Network pixels per image pixel; fitted to the boxes unless set."""
+    shrink: float = Field(1.0, ge=1, le=16)
+    """The scale is divided by this: a first training is quicker, and sees less detail."""

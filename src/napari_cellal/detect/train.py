@@ -24,9 +24,11 @@ from .network import build_detector
 from .normalization import Normalization
 from .requests import Reader, TrainedModel, TrainRequest, read_plane
 from .start import Start, find_start, put_in
-from .weights import network_settings, save_model
+from .weights import composite_of, network_settings, save_model
 
 if TYPE_CHECKING:
+    from napari_cellal.io.composites import Composite
+
     from .settings import NetworkSettings
 
 
@@ -56,8 +58,10 @@ def train_detector(
     arch = architecture(request.architecture)
     if Path(request.models_folder, request.model_id).exists():
         raise ModelError(f"There is already a model '{request.model_id}'.")
-    seen = yield from survey(request, reader)
+    shown = _as_shown(reader, request.composite)
+    seen = yield from survey(request, shown)
     start = yield from find_start(request.start, arch)
+    _check_start(request, start)
     shape, normalization = _shape_of(request, seen, start)
     torch.manual_seed(request.settings.seed)
     network = build_detector(
@@ -73,7 +77,7 @@ def train_detector(
     network.to(device)
     held_out = yield from validation_images(request, reader)
     validation = Validation(held_out, record, network, device, reader, metric)
-    pictures = Pictures(seen.images, normalization, shape.scale, reader, request.settings.cache_mb)
+    pictures = Pictures(seen.images, normalization, shape.scale, shown, request.settings.cache_mb)
     outcome = yield from Course(network, device, pictures, validation, request.settings).run()
     done = Progress(outcome.steps, outcome.steps, "Measuring the new model")
     yield done
@@ -93,6 +97,29 @@ def train_detector(
     record = save_model(record, outcome.state, folder)
     yield Progress(outcome.steps, outcome.steps, outcome.stopped or "The model is trained")
     return TrainedModel(record, str(folder))
+
+
+def _as_shown(reader: Reader, composite: Composite | None) -> Reader:
+    """Return a reader of what the network sees."""
+    if composite is None:
+        return reader
+    return lambda path, plane: composite.apply(reader(path, plane))
+
+
+def _check_start(request: TrainRequest, start: Start) -> None:
+    """Raise `ModelError` where a model cannot be trained further as the request wants."""
+    if start.parent is None:
+        return
+    if composite_of(start.parent) != request.composite:
+        raise ModelError(
+            f"Model '{start.parent.model_id}' sees the channels in another way (composite). "
+            "Train it further in its own way, or start from other weights."
+        )
+    if request.settings.shrink != 1:
+        raise ModelError(
+            f"Model '{start.parent.model_id}' keeps its own scale: shrink only works with a "
+            "fresh start."
+        )
 
 
 def _metrics(by_class: dict[int, float], request: TrainRequest, n_images: int) -> dict[str, Any]:
@@ -163,6 +190,7 @@ def _card(
         settings={
             "network": shape.model_dump(mode="json"),
             "train": request.settings.model_dump(mode="json"),
+            **({"composite": request.composite.as_dict()} if request.composite else {}),
         },
         trained_on={
             "images": len(seen.images),

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from napari_cellal.core.errors import ModelError
 from napari_cellal.core.records import ModelRecord
+from napari_cellal.io.composites import Composite
 
 from .network import build_detector
 from .normalization import Normalization
@@ -130,6 +131,12 @@ def network_settings(record: ModelRecord) -> NetworkSettings:
         return NetworkSettings.model_validate(record.settings["network"])
     except (KeyError, ValidationError) as error:
         raise ModelError(f"Model '{record.model_id}' is not a detector of this program.") from error
+
+
+def composite_of(record: ModelRecord) -> Composite | None:
+    """Return how a model turns channels into colour, None where it sees them as they are."""
+    values = record.settings.get("composite")
+    return None if values is None else Composite.from_dict(values)
 
 
 def load_model(folder: Path) -> tuple[ModelRecord, GeneralizedRCNN]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -19,10 +20,11 @@ if TYPE_CHECKING:
     from napari_cellal.core.geometry import Box
     from napari_cellal.core.history import Edit, Steps
     from napari_cellal.core.progress import Job
-    from napari_cellal.core.records import ModelRecord
+    from napari_cellal.core.records import ImageRecord, ModelRecord
     from napari_cellal.io.store import Project
 
 CLASSICAL = "classical"
+_NAMELESS = re.compile(r"gr[ae]y|Ch\d+", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,8 @@ class DetectRequest:
         ``classical`` or a model's folder.
     view : (y0, x0, y1, x1) or None
         Only cells whose middle lies here are proposed or replaced.
+    warnings : tuple of str
+        What a person should read before the run.
     """
 
     images: tuple[ImageRequest, ...]
@@ -42,6 +46,7 @@ class DetectRequest:
     model_id: str
     device: str = "auto"
     view: Box | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,14 +113,16 @@ def request_detection(
     model_id = choose_model(project, model)
     ids = list(image_ids)
     record = next((m for m in project.models if m.model_id == model_id), None)
+    warnings: tuple[str, ...] = ()
     if record is not None:
         _check_channels(project, record, ids)
+        warnings = channel_warnings(record, (project.images[key] for key in ids))
     images = tuple(
         ImageRequest(key, str(project.image_path(key)), project.images[key].rgb, project.plane(key))
         for key in ids
     )
     folder = CLASSICAL if record is None else str(project.model_folder(model_id))
-    return DetectRequest(images, folder, model_id, device, view)
+    return DetectRequest(images, folder, model_id, device, view, warnings)
 
 
 def _check_channels(project: Project, record: ModelRecord, image_ids: Sequence[str]) -> None:
@@ -127,6 +134,29 @@ def _check_channels(project: Project, record: ModelRecord, image_ids: Sequence[s
                 f"({', '.join(record.channels)}), but {image.name} has {len(image.channels)}. "
                 "Choose another model for it."
             )
+
+
+def channel_warnings(record: ModelRecord, images: Iterable[ImageRecord]) -> tuple[str, ...]:
+    """Return a sentence for each set of channels that differs from the model's in more than number.
+
+    Names that say nothing (``gray``, ``Ch1``) are not compared.
+    """
+    said = []
+    seen: dict[tuple[str, ...], list[str]] = {}
+    for image in images:
+        seen.setdefault(image.channels, []).append(image.name)
+    for channels, names in seen.items():
+        pairs = list(zip(channels, record.channels, strict=False))
+        if all(a == b or _NAMELESS.fullmatch(a) or _NAMELESS.fullmatch(b) for a, b in pairs):
+            continue
+        same = sorted(channels) == sorted(record.channels)
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        said.append(
+            f"{names[0]}{more}: the model was trained on {', '.join(record.channels)}, "
+            + ("here they stand in another order: " if same else "here the channels are ")
+            + f"{', '.join(channels)}. Its boxes may be wrong."
+        )
+    return tuple(said)
 
 
 def detect(request: DetectRequest) -> Job[None]:

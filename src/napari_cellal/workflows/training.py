@@ -9,6 +9,7 @@ from napari_cellal.core.errors import ModelError
 from napari_cellal.core.records import Cell, ImageRecord, Review, Split
 from napari_cellal.detect.requests import TrainedModel, TrainImage, TrainRequest
 from napari_cellal.detect.settings import TrainSettings
+from napari_cellal.io.composites import Composite
 
 if TYPE_CHECKING:
     from napari_cellal.core.progress import Job
@@ -96,6 +97,7 @@ def request_training(
     start: str = "auto",
     device: str = "auto",
     settings: TrainSettings | None = None,
+    composite: Composite | None = None,
 ) -> TrainRequest:
     """Return the training of a detector on the images whose split is ``train``.
 
@@ -105,6 +107,9 @@ def request_training(
         An architecture of `detect.architectures`: ``fast`` or ``accurate``.
     start : str
         ``auto``, ``coco``, ``imagenet``, ``scratch``, a model's id, or a .safetensors file.
+    composite : Composite or None
+        How the channels become the three that the network sees; see `compositing`. A model
+        that is trained further keeps its own.
 
     Raises
     ------
@@ -124,8 +129,12 @@ def request_training(
         raise ModelError(
             "The project's images differ in their number of channels. Train on images of one kind."
         )
-    if start in {m.model_id for m in project.models}:
+    parent = next((m for m in project.models if m.model_id == start), None)
+    if parent is not None:
         start = str(project.model_folder(start))
+        kept = parent.settings.get("composite")
+        if composite is None and kept is not None:
+            composite = Composite.from_dict(kept)
     models = project.folder / "models"
     models.mkdir(exist_ok=True)
     sizes = {r.pixel_size_um for r in project.images.values()}
@@ -141,6 +150,7 @@ def request_training(
         device,
         settings or TrainSettings(seed=project.settings.seed),
         sizes.pop() if len(sizes) == 1 else None,
+        composite,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import json
 import shutil
 import uuid
 from dataclasses import replace
@@ -23,6 +24,7 @@ from napari_cellal.core.records import (
     Split,
 )
 from napari_cellal.core.settings import ProjectSettings
+from napari_cellal.io.composites import Composite
 
 from .cells import CellTable
 from .lock import ProjectLock
@@ -220,6 +222,22 @@ class Project:
         with readable_errors(self.folder.name), transaction(self._db):
             self._db.execute(
                 "INSERT OR REPLACE INTO meta VALUES ('settings', ?)", (value.model_dump_json(),)
+            )
+
+    def composite(self, kind: str) -> Composite | None:
+        """Return the stored map from channels to colour, ``colors`` or ``pca``, if there is one."""
+        with readable_errors(self.folder.name):
+            row = self._db.execute(
+                "SELECT value FROM meta WHERE key = ?", (f"composite:{kind}",)
+            ).fetchone()
+            return None if row is None else Composite.from_dict(json.loads(row[0]))
+
+    def set_composite(self, composite: Composite) -> None:
+        """Store a map from channels to colour in place of the one of its kind."""
+        with readable_errors(self.folder.name), transaction(self._db):
+            self._db.execute(
+                "INSERT OR REPLACE INTO meta VALUES (?, ?)",
+                (f"composite:{composite.kind}", json.dumps(composite.as_dict())),
             )
 
     # -- images ---------------------------------------------------------------------------
