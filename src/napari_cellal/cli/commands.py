@@ -385,7 +385,7 @@ def composite(a: argparse.Namespace) -> Result:
         "channels": list(made.channels),
         "colors": list(request.colors),
         "explained": [round(share, 4) for share in made.explained],
-        "weights": [list(row) for row in made.weights],
+        "weights": [[round(w, 4) for w in row] for row in made.weights],
         "problems": problems,
     }
 
