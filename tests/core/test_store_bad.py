@@ -446,6 +446,6 @@ def test_a_project_of_the_first_version_still_opens(tmp_path: Path) -> None:
         image = project.images["i0"]
         assert (image.shape, image.t, image.z, image.finished) == ((2, 30, 40), 1, 2, True)
         assert (image.name, image.files, image.place) == ("a.tif", (), {})
-        assert project.plane("i0") == Plane(0, 1, 2)
+        assert project.plane("i0") == Plane(0, 1, 2, fingerprint="ab")
     assert version(folder / DATABASE) == NEWEST
     assert version(folder / f"project.before-v{NEWEST}.sqlite") == 1

@@ -170,6 +170,35 @@ def test_images_are_removed_by_name_and_pattern(
     assert {p: p.read_bytes() for p in smears.rglob("*.*")} == files
 
 
+def test_a_replaced_image_is_left_alone_until_it_is_accepted(
+    run: Run, fails: Run, smears: Path, tmp_path: Path
+) -> None:
+    here = shutil.copytree(smears, tmp_path / "here")
+    p = tmp_path / "p.cellal"
+    run("new", p, "--classes", "RBC,WBC,Platelets")
+    run("add", p, here)
+    run("import", p, here, "--confirm", "--finished")
+    keys = {"images": int, "changed": list, "accepted": int, "problems": list}
+    assert check(run("refresh", p), keys)["changed"] == []
+    one, other = here / "smear_001.png", here / "smear_002.png"
+    shutil.copyfile(other, one)  # of the same size and kind
+    (here / "smear_003.png").unlink()
+    found = run("refresh", p)
+    assert (found["images"], found["changed"], found["accepted"]) == (6, [one.name], 0)
+    assert len(found["problems"]) == 1
+
+    def failed(command: str, *options: str) -> list[str]:
+        return [s for s in run(command, p, *options)["failures"] if one.name in s]
+
+    assert len(failed("detect", "--images", "*_00[12]*")) == 1
+    assert len(failed("measure")) == 1
+    assert len(failed("evaluate", "--model", "classical", "--split", "train")) == 1
+    assert run("refresh", p, "--accept")["accepted"] == 1
+    assert failed("detect", "--images", one.name) == []
+    assert failed("measure") == []
+    assert run("refresh", p)["changed"] == []
+
+
 def test_images_are_given_another_split(run: Run, fails: Run, project: Path) -> None:
     keys = {"changed": int, "with_group": int, "by_split": dict}
     before = run("info", project)["by_split"]

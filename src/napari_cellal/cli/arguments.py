@@ -107,6 +107,9 @@ def make_parser() -> argparse.ArgumentParser:
     p.add_argument("split", choices=[s.value for s in Split])
     p.add_argument("images", nargs="+", help="names of images, or patterns, e.g. 'A1_*'")
 
+    p = command("refresh", commands.refresh, "look for image files that have changed")
+    p.add_argument("--accept", action="store_true", help="take changed files as they are now")
+
     p = command("remove", commands.remove, "take images and their boxes out; no file is touched")
     p.add_argument("images", nargs="+", help="names of images, or patterns, e.g. 'A1_*'")
     p.add_argument(

@@ -130,6 +130,22 @@ def split(a: argparse.Namespace) -> Result:
         }
 
 
+def refresh(a: argparse.Namespace) -> Result:
+    """Look at the image files again."""
+    from napari_cellal.workflows import refreshing
+
+    with Project.open(a.project) as project:
+        found = _run(refreshing.refresh(refreshing.files_to_check(project)))
+        names = [project.images[key].name for key in found.changed]
+        accepted = refreshing.accept_changes(project, found) if a.accept else 0
+    return {
+        "images": found.images,
+        "changed": names,
+        "accepted": accepted,
+        "problems": list(found.problems),
+    }
+
+
 def remove(a: argparse.Namespace) -> Result:
     """Take images and their boxes out of the project."""
     from napari_cellal.workflows import finding, removing

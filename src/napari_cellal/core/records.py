@@ -131,6 +131,10 @@ class Plane:
     z: int | Projection = 0
     files: tuple[str, ...] = ()
     """The channels' files, where each has its own; the path is then the first of them."""
+    fingerprint: str = ""
+    """What the content was when the image was added; empty where anything may be read."""
+    stamp: str = ""
+    """Size and time of change of the files then, so that the content need not be read again."""
 
 
 WHOLE = Plane()
@@ -168,6 +172,8 @@ class ImageRecord:
     """``batch``, ``plate``, ``well``, ``site``, ``field`` and the like, as far as known."""
     colors: tuple[str, ...] = ()
     """The channels' colours (#RRGGBB) where the file gives them."""
+    stamp: str = ""
+    """Size and time of change of the file or files, as `fingerprint` was taken."""
 
     @property
     def name(self) -> str:

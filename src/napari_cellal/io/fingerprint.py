@@ -13,6 +13,20 @@ WHOLE_HASH_BYTES = 64 * 2**20
 HASH_SAMPLE_BYTES = 4 * 2**20
 
 
+def stamp_of(path: Path) -> str:
+    """Return size and time of last change: what differs after nearly every change, for nothing.
+
+    Of a folder (OME-Zarr) those of its metadata files are taken.
+
+    Raises
+    ------
+    OSError
+        If there is no such file.
+    """
+    files = sorted(f for f in path.iterdir() if f.is_file()) if path.is_dir() else [path]
+    return ",".join(f"{s.st_size}:{s.st_mtime_ns}" for s in (f.stat() for f in files))
+
+
 def fingerprint_of(path: Path) -> str:
     """Return 128 bits of BLAKE2 over a file's size and content, hexadecimal.
 

@@ -18,6 +18,7 @@ import numpy as np
 from napari_cellal.core.errors import ImageError
 
 from . import pictures, tiff_image, vendor_image, zarr_image, zarr_metadata
+from .fingerprint import stamp_of
 from .image_errors import clear_errors
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ class ImageInfo:
         Pictures in the file (TIFF series), and time points and z-planes of this one.
     fingerprint : str
         32 hexadecimal digits that change when the file's content does.
+    stamp : str
+        Size and time of change of the file, see `fingerprint.stamp_of`.
     colors : tuple of str
         #RRGGBB, one a channel; empty where the file gives none.
     levels : tuple of (Y, X)
@@ -75,6 +78,7 @@ class ImageInfo:
     colors: tuple[str, ...] = ()
     levels: tuple[tuple[int, int], ...] = ()
     block: tuple[int, int] | None = None
+    stamp: str = ""
 
 
 @contextmanager
@@ -117,6 +121,7 @@ def probe_image(path: str | Path, *, scene: int = 0) -> ImageInfo:
     """
     path = Path(path)
     with open_image(path, scene=scene) as image:
+        stamp = stamp_of(path)  # first: what changes while it is read will be noticed
         image.check()
         layout, said = image.layout, image.describe()
         names = said.names or _default_names(layout.plane_shape[0], layout.rgb)
@@ -134,6 +139,7 @@ def probe_image(path: str | Path, *, scene: int = 0) -> ImageInfo:
             colors=said.colors if hexadecimal else (),
             levels=image.levels,
             block=image.block,
+            stamp=stamp,
         )
 
 

@@ -16,6 +16,7 @@ from napari_cellal.core.errors import ImageError
 from napari_cellal.core.records import Plane, Projection
 
 from .fingerprint import joined_fingerprint
+from .freshness import check_unchanged
 from .pixels import ALL, ImageInfo, check_index, open_image, probe_image, read_pixels, read_region
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def probe_plane(path: str | Path, plane: Plane, names: Sequence[str] = ()) -> Im
         channels=tuple(names) or tuple(f"Ch{k}" for k in range(1, len(infos) + 1)),
         rgb=False,
         fingerprint=joined_fingerprint(info.fingerprint for info in infos),
+        stamp="/".join(info.stamp for info in infos),
         colors=(),
         levels=first.levels[: min(len(info.levels) for info in infos)],
         block=first.block if all(info.block for info in infos) else None,
@@ -78,8 +80,9 @@ def read_plane(path: str | Path, plane: Plane) -> NDArray[Any]:
     Raises
     ------
     ImageError
-        If a file cannot be read.
+        If a file cannot be read, or has changed since it was added.
     """
+    check_unchanged(path, plane)
 
     def read(file: str | Path, t: int, z: int) -> NDArray[Any]:
         return read_pixels(file, scene=plane.scene, t=t, z=z)
@@ -108,10 +111,11 @@ def open_levels(path: str | Path, plane: Plane) -> list[da.Array]:
     Raises
     ------
     ImageError
-        If a file cannot be read.
+        If a file cannot be read, or has changed since it was added.
     """
     import dask.array as da
 
+    check_unchanged(path, plane)
     files = plane.files or (str(path),)
     with open_image(files[0], scene=plane.scene) as image:
         image.check()

@@ -12,9 +12,9 @@ from qtpy.QtGui import QColor, QPainter, QPalette, QPixmap
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
 from napari_cellal.core.errors import CellalError
-from napari_cellal.io.pixels import read_pixels
+from napari_cellal.io.planes import read_plane, read_plane_region
 
-from .crops import composite, pixmap_of
+from .crops import composite, pixmap_of, window_around
 from .images import channel_color
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ FRAME_PX = 2
 KEPT = 1000
 """Pictures in memory, 11 kB each."""
 LARGEST_BYTES = 64 * 2**20
-"""A larger image is not read for a picture: half a second, and the next question waits."""
+"""Of a larger image only the part around the cell is read, with a contrast of its own."""
 
 _Key = tuple[str, "Box"]
 
@@ -90,22 +90,28 @@ class CellPictures(QObject):
         if project is None:
             return
         key = (cell.cell_id, cell.box)
-        record = project.images[cell.image_id]
-        path = project.image_path(cell.image_id)
-        there = self._images.pixels(cell.image_id)
-        size = np.dtype(record.dtype).itemsize * float(np.prod(record.shape))
-        if there is None and size > LARGEST_BYTES:
-            return
-        colors = [channel_color(k, record.shape[0]) for k in range(record.shape[0])]
+        record, path = project.images[cell.image_id], project.image_path(cell.image_id)
+        plane, there = project.plane(cell.image_id), self._images.pixels(cell.image_id)
+        n = record.shape[0]
+        colors = [channel_color(k, n) for k in range(n)]
+
+        def read() -> tuple[NDArray[np.generic], Box]:
+            if there is not None:
+                return there, cell.box
+            if np.dtype(record.dtype).itemsize * np.prod(record.shape, dtype=float) < LARGEST_BYTES:
+                return read_plane(path, plane), cell.box
+            rows, columns = window_around(cell.box, record.shape[1:])
+            y, x = rows.start, columns.start
+            y0, x0, y1, x1 = cell.box
+            part = read_plane_region(path, plane, (y, x, rows.stop, columns.stop))
+            return part, (y0 - y, x0 - x, y1 - y, x1 - x)
 
         def make() -> None:
             picture: NDArray[np.float64] | None = None
             if key in self._wanted:  # else the question has been answered meanwhile
                 try:
-                    pixels = there
-                    if pixels is None:
-                        pixels = read_pixels(path, scene=record.scene, t=record.t, z=record.z)
-                    picture = composite(pixels, cell.box, rgb=record.rgb, colors=colors)
+                    pixels, box = read()
+                    picture = composite(pixels, box, rgb=record.rgb, colors=colors)
                 except (CellalError, ValueError):  # its file is gone or another one
                     picture = None
             try:

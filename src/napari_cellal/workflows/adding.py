@@ -279,4 +279,5 @@ def _record(project: Project, item: Looked) -> ImageRecord:
         title=item.title,
         place=dict(place),
         colors=info.colors,
+        stamp=info.stamp,
     )

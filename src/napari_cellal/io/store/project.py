@@ -276,7 +276,10 @@ class Project:
 
     def set_split(self, image_ids: Iterable[str], split: Split) -> None:
         """Say what images are for. Meant for official splits, before anything was learned."""
-        changed = [replace(self._images[key], split=split) for key in image_ids]
+        self.replace_images([replace(self._images[key], split=split) for key in image_ids])
+
+    def replace_images(self, changed: Sequence[ImageRecord]) -> None:
+        """Write anew what is known of images that are there, all or none."""
         with readable_errors(self.folder.name), transaction(self._db):
             self._db.executemany(
                 "UPDATE images SET record = ? WHERE image_id = ?",
@@ -292,7 +295,8 @@ class Project:
     def plane(self, image_id: str) -> Plane:
         """Return which part of its file, or files, an image is."""
         r = self._images[image_id]
-        return Plane(r.scene, r.t, r.z, tuple(str(self._absolute(f)) for f in r.files))
+        files = tuple(str(self._absolute(f)) for f in r.files)
+        return Plane(r.scene, r.t, r.z, files, r.fingerprint, r.stamp)
 
     def _absolute(self, stored: str) -> Path:
         path = Path(stored)
