@@ -1,3 +1,4 @@
+import time
 from dataclasses import FrozenInstanceError, replace
 from datetime import datetime, timedelta
 
@@ -12,6 +13,7 @@ from napari_cellal.core.records import (
     Proposal,
     Review,
     Status,
+    local_time,
     new_id,
     now,
 )
@@ -109,3 +111,18 @@ def test_colors_differ() -> None:
 def test_detections_count_their_boxes() -> None:
     assert len(Detections("i", (), (), (), "m")) == 0
     assert len(Detections("i", (BOX, BOX), (0.9, 0.8), (1, None), "m")) == 2
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="the zone cannot be set here")
+@pytest.mark.parametrize(
+    ("zone", "shown"), [("UTC0", "2026-03-01 23:30"), ("XYZ-2", "2026-03-02 01:30")]
+)
+def test_times_are_shown_where_the_person_is(
+    monkeypatch: pytest.MonkeyPatch, zone: str, shown: str
+) -> None:
+    with monkeypatch.context() as here:
+        here.setenv("TZ", zone)
+        time.tzset()
+        assert local_time("2026-03-01T23:30:59.123+00:00") == shown
+    time.tzset()
+    assert local_time("") == ""

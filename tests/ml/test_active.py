@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from sklearn.metrics import f1_score
 
 from napari_cellal.active import learner as learners
 from napari_cellal.active.matrix import Matrix, load_matrix
 from napari_cellal.active.requests import SuggestRequest
-from napari_cellal.active.simulate import simulate
+from napari_cellal.active.simulate import METRICS, simulate
 from napari_cellal.active.strategies import STRATEGIES, Context
 from napari_cellal.active.suggest import PoolView, predict_all, run_suggest, suggest
 from napari_cellal.core.errors import ModelError, ProjectError
@@ -353,6 +354,29 @@ def test_a_simulation_from_cold_starts_low_and_ends_high(metric):
     assert line[0]["labels"] == 0
     assert line[-1]["mean"] > 0.97 > line[0]["mean"]
     assert all(0 <= p["low"] <= p["mean"] <= p["high"] <= 1 for p in line)
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "macro_f1", "average_precision"])
+def test_the_order_of_the_classes_does_not_matter(metric):
+    values, labels = blobs((150, 50))
+    curves = [
+        run_job(simulate(values, ids, seeds=1, steps=8, metric=metric, strategies=("random",)))
+        for ids in (labels, 1 - labels)
+    ]
+    first, swapped = (c.curves["random"] for c in curves)
+    assert first[0]["mean"] == pytest.approx(swapped[0]["mean"])
+    if metric == "accuracy":
+        assert first[0]["mean"] == pytest.approx(0.5)  # chance
+
+
+def test_metrics_equal_sklearns_where_nothing_is_tied():
+    rng = np.random.default_rng(0)
+    p, truth = rng.random((200, 4)), rng.integers(1, 4, 200)  # one class never occurs
+    guess = p.argmax(axis=1)
+    assert METRICS["accuracy"](truth, p, range(4)) == pytest.approx((guess == truth).mean())
+    assert METRICS["macro_f1"](truth, p, range(4)) == pytest.approx(
+        f1_score(truth, guess, labels=range(4), average="macro", zero_division=0)
+    )
 
 
 def test_average_precision_without_a_model_is_the_share_of_the_rarer_class():

@@ -988,6 +988,28 @@ def test_figures_against_truth_made_by_hand(blank: Project) -> None:
     assert result["confusion"]["counts"] == [[1, 1, 0, 0], [0, 0, 0, 1], [0, 0, 0, 0], [1, 0, 0, 0]]
 
 
+def test_the_interval_follows_the_seed(tmp_path: Path) -> None:
+    with Project.create(tmp_path / "many", ["RBC"]) as project:
+        record = ImageRecord("", "", (1, 100, 100), "uint8", ("gray",), split=Split.TEST)
+        ids = [f"i{k}" for k in range(12)]
+        project.add_images(
+            [replace(record, image_id=k, path=f"{k}.png", finished=True) for k in ids]
+        )
+        box = (10.0, 10.0, 30.0, 30.0)
+        truth = {k: ([box, (50.0, 50.0, 70.0, 70.0)], [1, 1]) for k in ids}
+        found = [
+            Detections(k, (box,) * (n % 3), (0.5,) * (n % 3), (1,) * (n % 3), "m")
+            for n, k in enumerate(ids)
+        ]
+
+        def interval(seed: int) -> Any:
+            request = evaluating.request_evaluation(project, truth=truth, seed=seed)
+            return evaluating.figures(request, found)["interval"]
+
+        assert interval(1) == interval(1)
+        assert len({tuple(interval(seed)) for seed in range(5)}) > 1
+
+
 def test_a_perfect_detector_scores_one(blank: Project) -> None:
     put(blank, confirmed(ONE, 1), confirmed(TWO, 2))
     result = figures(blank, [found(ONE, TWO, image_id="c", classes=(1, 2))])

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score, f1_score
+from sklearn.metrics import average_precision_score
 from sklearn.model_selection import train_test_split
 
 from napari_cellal.core.progress import Job, Progress
@@ -58,14 +58,30 @@ class Simulation:
 
 
 def accuracy(truth: NDArray[np.int64], p: NDArray[np.float64], classes: Sequence[int]) -> float:
-    """Return the share of cells whose most probable class is the true one."""
-    return float((np.asarray(classes)[p.argmax(axis=1)] == truth).mean())
+    """Return the share of cells whose most probable class is the true one.
+
+    Where several classes are equally probable, each counts its share: without a model that
+    is chance, whatever order the classes come in.
+    """
+    table = _confusion(truth, p, classes)
+    return float(np.trace(table) / table.sum())
 
 
 def macro_f1(truth: NDArray[np.int64], p: NDArray[np.float64], classes: Sequence[int]) -> float:
-    """Return F1 averaged over the classes."""
-    guess = np.asarray(classes)[p.argmax(axis=1)]
-    return float(f1_score(truth, guess, labels=list(classes), average="macro", zero_division=0))
+    """Return F1 averaged over the classes; equally probable ones count as in `accuracy`."""
+    table = _confusion(truth, p, classes)
+    total = table.sum(axis=0) + table.sum(axis=1)
+    return float(np.mean(2 * np.diag(table) / np.where(total > 0, total, 1)))
+
+
+def _confusion(
+    truth: NDArray[np.int64], p: NDArray[np.float64], classes: Sequence[int]
+) -> NDArray[np.float64]:
+    """Return float[K, K]: cells by true class and most probable class, ties shared out."""
+    best = p == p.max(axis=1, keepdims=True)
+    share = best / best.sum(axis=1, keepdims=True)
+    is_class = truth[:, None] == np.asarray(classes)[None]
+    return np.asarray(is_class.T.astype(float) @ share)
 
 
 def average_precision(
@@ -77,7 +93,8 @@ def average_precision(
     """
     present = [k for k, c in enumerate(classes) if (truth == c).any()]
     if len(classes) == 2 and len(present) == 2:
-        present = [min(present, key=lambda k: int((truth == classes[k]).sum()))]
+        counts = [int((truth == classes[k]).sum()) for k in present]
+        present = [k for k, n in zip(present, counts, strict=True) if n == min(counts)]
     scores = [average_precision_score(truth == classes[k], p[:, k]) for k in present]
     return float(np.mean(scores)) if scores else 0.0
 

@@ -357,7 +357,7 @@ def train(a: argparse.Namespace) -> Result:
                 _run(
                     evaluating.evaluate(
                         evaluating.request_evaluation(
-                            project, model=m, split="val", device=a.device
+                            project, model=m, split="val", device=a.device, seed=_seed(a, project)
                         )
                     )
                 )
@@ -412,7 +412,12 @@ def evaluate(a: argparse.Namespace) -> Result:
 
     with Project.open(a.project) as project:
         request = evaluating.request_evaluation(
-            project, model=a.model, split=a.split, score=a.score, device=a.device
+            project,
+            model=a.model,
+            split=a.split,
+            score=a.score,
+            device=a.device,
+            seed=_seed(a, project),
         )
         for warning in request.run.warnings:
             say(warning)
@@ -471,6 +476,8 @@ def demo(a: argparse.Namespace) -> Result:
     if not a.headless:
         demo.train_minutes = min(demo.train_minutes, a.train_minutes if a.project else 0)
     report = _run(run_demo(demo))
+    if not a.project:
+        say(f"The project is in a temporary folder, {folder}; --project keeps it where you say.")
     if a.screenshot or not a.headless:
         _show_window(report["project"], a.screenshot, stay=not a.headless)
         report["screenshot"] = a.screenshot

@@ -59,6 +59,14 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
+def local_time(text: str) -> str:
+    """Return a stored time for a person: where they are, to the minute, e.g. 2026-03-01 14:05."""
+    try:
+        return datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M")
+    except ValueError:
+        return text
+
+
 @dataclass(frozen=True, slots=True)
 class Proposal:
     """What a model said about a cell. Never edited."""

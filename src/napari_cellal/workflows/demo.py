@@ -291,6 +291,7 @@ def _evaluate_learner(
             str(project.cache_folder),
             demo.seed,
         ),
+        seed=demo.seed,
     )
     demo.report["test_classical_and_learner"] = yield from evaluating.evaluate(request)
 
@@ -354,6 +355,7 @@ def _train(demo: Demo, project: Project, truth: _Truth) -> Job[None]:
         model=trained.record.model_id,
         truth=_test_truth(project, truth),
         device=demo.device,
+        seed=demo.seed,
     )
     new = yield from evaluating.evaluate(evaluation)
     old = demo.report["test_classical_and_learner"]

@@ -36,6 +36,8 @@ class EvaluateRequest:
     class_names: dict[int, str]
     score: float = 0.5
     learner: LearnerRequest | None = None
+    seed: int = 0
+    """Of the bootstrap that gives the interval."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,7 @@ def request_evaluation(
     device: str = "auto",
     truth: Truth | None = None,
     learner: LearnerRequest | None = None,
+    seed: int = 0,
 ) -> EvaluateRequest:
     """Return the measurement of a model on a split.
 
@@ -98,7 +101,7 @@ def request_evaluation(
         )
     run = detecting.request_detection(project, known, model=model, device=device)
     names = {c.class_id: c.name for c in project.active_classes}
-    return EvaluateRequest(run, known, names, score, learner)
+    return EvaluateRequest(run, known, names, score, learner, seed)
 
 
 def evaluate(request: EvaluateRequest) -> Job[dict[str, Any]]:
@@ -121,7 +124,7 @@ def figures(request: EvaluateRequest, found: Sequence[Detections]) -> dict[str, 
     from napari_cellal.evaluate.metrics import evaluate_boxes
 
     ids = list(request.class_names)
-    m = evaluate_boxes(found, request.truth, ids, score=request.score)
+    m = evaluate_boxes(found, request.truth, ids, score=request.score, seed=request.seed)
     names = request.class_names
 
     def per_class(class_id: int) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import filelock
 
 from napari_cellal.core.errors import ProjectError
-from napari_cellal.core.records import now
+from napari_cellal.core.records import local_time, now
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,7 +48,9 @@ class ProjectLock:
     def _who(self) -> str:
         try:
             owner = json.loads(self._owner.read_text(encoding="utf-8"))
-            return f"in process {owner['pid']} on {owner['host']} since {owner['since']}"
+            return (
+                f"in process {owner['pid']} on {owner['host']} since {local_time(owner['since'])}"
+            )
         except (OSError, ValueError, KeyError, TypeError):
             return "in another window"
 

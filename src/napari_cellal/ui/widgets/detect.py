@@ -10,6 +10,7 @@ from superqt import QLabeledDoubleSlider
 
 from napari_cellal.core.errors import CellalError
 from napari_cellal.core.progress import Job, Progress
+from napari_cellal.core.records import local_time
 from napari_cellal.ui.controls import ComboBox, Dock, JobBar, Needs, button, heading, note, row
 from napari_cellal.workflows import detecting
 from napari_cellal.workflows.training import use_detector
@@ -175,7 +176,7 @@ class DetectDock(Dock):
             for record in project.models:
                 if record.kind == "detector":
                     name = self.workspace.model_name(record.model_id)
-                    made = record.created_at[:16].replace("T", " ")
+                    made = local_time(record.created_at)
                     self.model.addItem(f"{name} · {made}", record.model_id)
             self.model.setCurrentIndex(max(0, self.model.findData(detecting.choose_model(project))))
         self._describe_model()

@@ -8,7 +8,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFormLayout, QGridLayout, QLabel, QWidget
 from superqt import QCollapsible
 
-from napari_cellal.core.records import Status
+from napari_cellal.core.records import Status, local_time
 from napari_cellal.ui.controls import (
     Dock,
     Needs,
@@ -279,6 +279,6 @@ class ReviewDock(Dock):
             if cell.status is Status.CORRECTED:
                 made += f" (said {self._class_name(cell.proposed.class_id)})"
         if cell.reviewed_by:
-            at = (cell.reviewed_at or "")[:16].replace("T", " ")
+            at = local_time(cell.reviewed_at or "")
             made += f"; reviewed by {cell.reviewed_by}, {at}"
         return made
