@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_cellal.core.errors import CellalError
 from napari_cellal.core.progress import Job, Progress
+from napari_cellal.io.planes import is_large, plane_size, read_plane_region
 
+from .large import detect_in_parts
 from .registry import load_detector
 from .requests import ImageFailure, ImageRequest, Reader, read_or_fail, read_plane
 
@@ -54,8 +57,19 @@ def detect_images(
     results: dict[str, Detections] = {}
     for done, request in enumerate(requests, 1):
         try:
-            pixels = read_or_fail(reader, request.path, request.plane)
-            found = detector.detect(pixels, image_id=request.image_id, rgb=request.rgb)
+            # Only our own reader can read parts.
+            if reader is read_plane and is_large(request.path, request.plane):
+                found = yield from detect_in_parts(
+                    detector,
+                    partial(read_plane_region, request.path, request.plane),
+                    plane_size(request.path, request.plane),
+                    image_id=request.image_id,
+                    rgb=request.rgb,
+                    progress=Progress(done - 1, total, Path(request.path).name),
+                )
+            else:
+                pixels = read_or_fail(reader, request.path, request.plane)
+                found = detector.detect(pixels, image_id=request.image_id, rgb=request.rgb)
         except CellalError as error:
             log.warning("%s: %s", request.path, error)
             failure = ImageFailure(request.image_id, str(error))

@@ -76,6 +76,11 @@ class TorchDetector:
         self._tile_px = self._shape.tile_px
         self._batch = self.settings.tile_batch
 
+    @property
+    def margin_px(self) -> int:
+        """How much around a cell's middle must be seen, image px."""
+        return int(np.ceil(self._shape.largest_box_px))
+
     def detect(self, pixels: NDArray[Any], *, image_id: str, rgb: bool = False) -> Detections:
         """Return the cells of one plane, [C, Y, X].
 

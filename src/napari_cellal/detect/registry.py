@@ -28,6 +28,10 @@ class Detector(Protocol):
 
     model_id: str
 
+    @property
+    def margin_px(self) -> int:
+        """How much around a cell's middle must be seen, image px."""
+
     def detect(self, pixels: NDArray[Any], *, image_id: str, rgb: bool) -> Detections:
         """Return the cells of one plane, [C, Y, X]."""
 
@@ -36,6 +40,7 @@ class ClassicalDetector:
     """Thresholds and watershed, without training and without classes."""
 
     model_id = CLASSICAL
+    margin_px = 200
 
     def __init__(self, settings: ClassicalSettings | None = None) -> None:
         self._settings = settings

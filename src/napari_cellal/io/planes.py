@@ -184,6 +184,12 @@ def is_large(path: str | Path, plane: Plane) -> bool:
         return image.block is not None and height * width > _LARGE_PLANE
 
 
+def plane_size(path: str | Path, plane: Plane) -> tuple[int, int]:
+    """Return an image's height and width, px, without reading it."""
+    with open_image(plane.files[0] if plane.files else path, scene=plane.scene) as image:
+        return image.levels[0]
+
+
 def sharpest_z(path: str | Path, plane: Plane, n_z: int) -> int:
     """Return the z-plane in focus: that where fine detail is strongest, all channels together.
 

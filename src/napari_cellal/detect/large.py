@@ -1,0 +1,150 @@
+"""Images too large for the memory: searched part by part, the parts put together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_cellal.core.geometry import as_boxes, iou_matrix
+from napari_cellal.core.progress import Job, Progress
+from napari_cellal.core.records import Detections
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
+    from .registry import Detector
+
+    Window = tuple[int, int, int, int]
+
+_PART_PX = 2048  # side of a part: 5 channels as float32 are 84 MB
+_SAME_IOU = 0.3  # of two looks at one cell; small ones waver by much of their size
+_DOUBT = 0.25  # of a cell's size: so far from the border its middle may be seen elsewhere
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of an image: what it answers for, and what is read around it. Px, half-open."""
+
+    core: Window
+    window: Window
+
+
+def parts_of(shape: tuple[int, int], side: int, margin: int) -> list[Part]:
+    """Return parts whose cores cover ``shape`` (height, width) and do not overlap.
+
+    Each is read with ``margin`` px around it, so that a cell whose middle lies in the core
+    is seen whole if it is not larger than twice that.
+    """
+    height, width = shape
+    ys, xs = _edges(height, side), _edges(width, side)
+    return [
+        Part(
+            (y0, x0, y1, x1),
+            (
+                max(0, y0 - margin),
+                max(0, x0 - margin),
+                min(height, y1 + margin),
+                min(width, x1 + margin),
+            ),
+        )
+        for y0, y1 in pairwise(ys)
+        for x0, x1 in pairwise(xs)
+    ]
+
+
+def _edges(length: int, side: int) -> list[int]:
+    count = max(1, -(-length // side))
+    return [round(k * length / count) for k in range(count + 1)]
+
+
+def detect_in_parts(
+    detector: Detector,
+    read: Callable[[Window], NDArray[Any]],
+    shape: tuple[int, int],
+    *,
+    image_id: str,
+    rgb: bool,
+    progress: Progress,
+    side: int | None = None,
+) -> Job[Detections]:
+    """Return the cells of an image of which never more than one part is in memory.
+
+    A cell belongs to the part that its middle lies in. Near a border two parts may box it;
+    of two such boxes that overlap by IoU 0.3 the better stays.
+
+    Parameters
+    ----------
+    read : callable
+        Gives the pixels of a window, [C, y, x].
+    progress : Progress
+        How far the job is; shown with each part.
+    """
+    parts = parts_of(shape, side or _PART_PX, detector.margin_px)
+    kept: list[list[_Row]] = []
+    for done, part in enumerate(parts):
+        found = detector.detect(read(part.window), image_id=image_id, rgb=rgb)
+        fresh = list(_inside(found, part))
+        for k, other in enumerate(parts[:done]):
+            if _touch(other.window, part.window):
+                kept[k], fresh = _better(kept[k], fresh)
+        kept.append(fresh)
+        words = f"part {done + 1} of {len(parts)}, {sum(map(len, kept))} cells so far"
+        yield Progress(progress.done, progress.total, f"{progress.message}: {words}")
+    rows = [row for part_rows in kept for row in part_rows]
+    rows.sort(key=lambda r: -r.score)
+    return Detections(
+        image_id,
+        tuple(r.box for r in rows),
+        tuple(r.score for r in rows),
+        tuple(r.class_id for r in rows),
+        detector.model_id,
+        tuple(r.probabilities for r in rows) if any(r.probabilities for r in rows) else (),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    box: tuple[float, float, float, float]
+    score: float
+    class_id: int | None
+    probabilities: tuple[tuple[int, float], ...]
+
+
+def _inside(found: Detections, part: Part) -> Iterator[_Row]:
+    """Yield the cells whose middle lies in the core or near it, in the image's coordinates."""
+    y, x = part.window[:2]
+    for k, (y0, x0, y1, x1) in enumerate(found.boxes):
+        box = (y0 + y, x0 + x, y1 + y, x1 + x)
+        doubt_y, doubt_x = _DOUBT * (y1 - y0), _DOUBT * (x1 - x0)
+        if (
+            part.core[0] - doubt_y <= (box[0] + box[2]) / 2 < part.core[2] + doubt_y
+            and part.core[1] - doubt_x <= (box[1] + box[3]) / 2 < part.core[3] + doubt_x
+        ):
+            probabilities = found.probabilities[k] if found.probabilities else ()
+            yield _Row(box, found.scores[k], found.class_ids[k], probabilities)
+
+
+def _touch(a: Window, b: Window) -> bool:
+    return a[0] < b[2] and a[2] > b[0] and a[1] < b[3] and a[3] > b[1]
+
+
+def _better(old: list[_Row], fresh: list[_Row]) -> tuple[list[_Row], list[_Row]]:
+    """Return both without the worse of two boxes of one cell."""
+    if not old or not fresh:
+        return old, fresh
+    overlap = iou_matrix(as_boxes([r.box for r in old]), as_boxes([r.box for r in fresh]))
+    beaten, lost = set(), set()
+    for i, j in np.argwhere(overlap > _SAME_IOU).tolist():
+        if fresh[j].score > old[i].score:
+            beaten.add(i)
+        else:
+            lost.add(j)
+    return (
+        [r for i, r in enumerate(old) if i not in beaten],
+        [r for j, r in enumerate(fresh) if j not in lost],
+    )

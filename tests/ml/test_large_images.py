@@ -1,0 +1,121 @@
+"""Images that are searched in parts: each cell found once, as if they were searched whole."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import tifffile
+from scipy import ndimage as ndi
+
+from napari_cellal.core.geometry import match_boxes
+from napari_cellal.core.progress import Progress, run_job
+from napari_cellal.core.records import Detections
+from napari_cellal.detect.jobs import detect_images
+from napari_cellal.detect.large import detect_in_parts, parts_of
+from napari_cellal.detect.requests import ImageRequest
+from napari_cellal.io import planes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+START = Progress(0, 1, "a")
+
+
+class Squares:
+    """Finds bright squares; their edges waver by up to ``jitter`` px with every look."""
+
+    model_id = "squares"
+    margin_px = 30
+
+    def __init__(self, jitter: float = 0) -> None:
+        self.seen: list[tuple[int, int]] = []
+        self._jitter, self._rng = jitter, np.random.default_rng(0)
+
+    def detect(self, pixels: NDArray[Any], *, image_id: str, rgb: bool) -> Detections:
+        self.seen.append(pixels.shape[1:])
+        found = ndi.find_objects(ndi.label(pixels[0])[0])
+        boxes = [(float(y.start), float(x.start), float(y.stop), float(x.stop)) for y, x in found]
+        boxes = [tuple(np.add(b, self._rng.uniform(-1, 1, 4) * self._jitter)) for b in boxes]
+        scores = tuple(self._rng.uniform(0.5, 1, len(boxes)).tolist())
+        probabilities = tuple(((1, s), (2, 1 - s)) for s in scores)
+        ids = (1,) * len(boxes)
+        return Detections(image_id, tuple(boxes), scores, ids, self.model_id, probabilities)
+
+
+def field(shape: tuple[int, int], n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return [1, Y, X] with squares of 10 to 24 px that do not touch, and their boxes."""
+    rng = np.random.default_rng(seed)
+    image = np.zeros((1, *shape), np.uint8)
+    boxes = []
+    while len(boxes) < n:
+        side = int(rng.integers(10, 25))
+        y, x = rng.integers(0, shape[0] - side), rng.integers(0, shape[1] - side)
+        if image[0, max(0, y - 3) : y + side + 3, max(0, x - 3) : x + side + 3].any():
+            continue
+        image[0, y : y + side, x : x + side] = 1
+        boxes.append((y, x, y + side, x + side))
+    return image, np.array(boxes, float)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("jitter", [0, 1])
+@pytest.mark.parametrize("side", [100, 170, 1000])
+def test_every_cell_is_found_once(seed: int, jitter: float, side: int) -> None:
+    image, truth = field((410, 530), 90, seed)
+    detector = Squares(jitter)
+
+    def read(window: tuple[int, int, int, int]) -> np.ndarray:
+        y0, x0, y1, x1 = window
+        return image[:, y0:y1, x0:x1]
+
+    found = run_job(
+        detect_in_parts(
+            detector, read, (410, 530), image_id="a", rgb=False, progress=START, side=side
+        )
+    )
+    assert len(found) == 90
+    assert len(match_boxes(found.boxes, truth, 0.5)) == 90
+    if not jitter:
+        assert sorted(found.boxes) == sorted(map(tuple, truth.tolist()))
+    assert list(found.scores) == sorted(found.scores, reverse=True)
+    assert [p[0][1] for p in found.probabilities] == list(found.scores)
+    assert max(max(s) for s in detector.seen) <= side + 60
+
+
+@pytest.mark.parametrize(("shape", "side"), [((1, 1), 10), ((10, 11), 10), ((99, 7), 10)])
+def test_parts_cover_the_image_without_overlap(shape: tuple[int, int], side: int) -> None:
+    times = np.zeros(shape, int)
+    for part in parts_of(shape, side, 4):
+        y0, x0, y1, x1 = part.core
+        times[y0:y1, x0:x1] += 1
+        assert max(y1 - y0, x1 - x0) <= side
+        assert part.window[0] <= y0
+        assert part.window[3] >= x1
+    assert (times == 1).all()
+
+
+def test_a_large_file_is_searched_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    yy, xx = np.mgrid[:700, :900]
+    plane = np.random.default_rng(0).normal(40, 3, (700, 900))
+    rng = np.random.default_rng(1)
+    for y in range(40, 700, 70):
+        for x in range(40, 900, 70):
+            cy, cx = y + rng.integers(-6, 7), x + rng.integers(-6, 7)
+            plane[np.hypot(yy - cy, xx - cx) < rng.integers(11, 15)] += 90
+    path = tmp_path / "big.tif"
+    tifffile.imwrite(path, plane.clip(0, 255).astype(np.uint8), tile=(128, 128), compression="zlib")
+    request = ImageRequest("a", str(path))
+    whole = run_job(detect_images([request], "classical"))["a"]
+    monkeypatch.setattr(planes, "_LARGE_PLANE", 100_000)
+    monkeypatch.setattr("napari_cellal.detect.large._PART_PX", 300)
+    monkeypatch.setattr(planes, "read_pixels", None)  # no way to read it all
+    words: list[str] = []
+    parts = run_job(detect_images([request], "classical"), lambda p: words.append(p.message))["a"]
+    assert any("part 2 of" in w for w in words)
+    assert len(whole) > 100
+    assert abs(len(parts) - len(whole)) <= 2
+    assert len(match_boxes(parts.boxes, whole.boxes, 0.7)) >= len(whole) - 2
