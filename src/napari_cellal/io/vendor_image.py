@@ -11,6 +11,7 @@ from napari_cellal.core.errors import ImageError
 
 from .axes import Layout, Window, pick
 from .fingerprint import fingerprint_of
+from .image_errors import damaged
 from .opened import Description
 
 if TYPE_CHECKING:
@@ -33,17 +34,21 @@ def open_vendor(path: Path, scene: int) -> VendorImage:
     Raises
     ------
     ImageError
-        If the package that reads it is not installed.
+        If the package that reads it is not installed, or the file is damaged.
     """
     package = READERS[path.suffix.lower()]
     try:
         module = importlib.import_module(package)
+        errors = importlib.import_module("bioio_base.exceptions")
     except ImportError as error:
         raise ImageError(
             f"{path.name} needs a reader of its own: pip install 'napari-cellal[formats]', or "
             "save it as OME-TIFF."
         ) from error
-    return VendorImage(path, module.Reader(path), scene)
+    try:
+        return VendorImage(path, module.Reader(path), scene)
+    except (errors.UnsupportedFileFormatError, errors.UnexpectedShapeError) as error:
+        raise damaged(path) from error
 
 
 class VendorImage:
