@@ -31,10 +31,10 @@ IMAGES = [
     ExportImage("b.tif", (1, 1000, 700), (ExportBox((998, 0, 1000, 700), "RBC"),)),
     ExportImage("empty.png", (3, 50, 80)),
 ]
-EXACT = {"voc", "coco"}
+EXACT = {"voc", "coco", "geojson", "csv", "labels"}
 """Formats that keep sides of whole pixels exactly."""
-KEEP_REVIEW = {"coco"}
-KEEP_NO_CLASS = {"coco"}
+KEEP_REVIEW = {"coco", "geojson", "csv"}
+KEEP_NO_CLASS = {"coco", "geojson", "csv", "labels"}
 
 
 def read(name: str, *paths: Path, **options: Any) -> tuple[list[ImportedImage], ImportReport]:

@@ -68,6 +68,7 @@ IMPORT = {
     "classes": list,
     "classes_added": list,
     "unmatched": list,
+    "columns": dict,
     "problem_counts": dict,
     "problems": list,
 }

@@ -38,6 +38,19 @@ def add_import(p: argparse.ArgumentParser) -> None:
         metavar="OLD=NEW",
         help="a class by another name; 'OLD=' leaves it out, '=NEW' is for boxes without a class",
     )
+    p.add_argument(
+        "--columns",
+        action="append",
+        default=[],
+        metavar="WHAT=HEADING,...",
+        help="which columns of a table are meant, e.g. image=File,class=Type,xmin=Left",
+    )
+    p.add_argument("--from-one", action="store_true", help="the table counts pixels from 1")
+    p.add_argument(
+        "--split-parts",
+        action="store_true",
+        help="parts of a label that do not touch are cells of their own",
+    )
     p.add_argument("--dry-run", action="store_true", help="only tell what would come in")
 
 
@@ -46,7 +59,8 @@ def import_(a: argparse.Namespace) -> Result:
     from napari_cellal.io.exchange.report import ReadOptions
     from napari_cellal.workflows import annotating
 
-    options = ReadOptions()
+    columns = _pairs("--columns", [c for item in a.columns for c in item.split(",")])
+    options = ReadOptions(columns, a.from_one, a.split_parts)
     classes = _pairs("--map", a.map)
     with Project.open(a.project) as project:
         images, report = run_job(annotating.read_annotations([a.path], a.format, options), Teller())
@@ -74,6 +88,7 @@ def import_(a: argparse.Namespace) -> Result:
         "classes": [asdict(link) for link in done.classes],
         "classes_added": list(done.classes_added),
         "unmatched": list(done.unmatched),
+        "columns": dict(report.columns),
         "problem_counts": report.counts(),
         "problems": list(done.problems),
     }

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _STATUSES = {s.value for s in Status}
 MOST_CLASSES = 1000
+MOST_OF_NOTE = 2000
 
 
 def carried_values(cell: ExportBox) -> dict[str, Any]:
@@ -40,7 +41,7 @@ def read_carried(values: object) -> dict[str, Any]:
         return {}
     found: dict[str, Any] = {}
     for key in ("reviewed_by", "reviewed_at", "model", "note"):
-        if text := clean_name(values.get(key)):
+        if text := clean_name(values.get(key), MOST_OF_NOTE):
             found[key] = text
     status = values.get("status")
     if isinstance(status, str) and status in _STATUSES:

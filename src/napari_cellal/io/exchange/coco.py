@@ -15,6 +15,7 @@ from napari_cellal.core.progress import Progress
 from napari_cellal.io.atomic import write_atomic
 
 from .carried import carried_values, read_carried
+from .colors import color_of
 from .intake import MAX_COORDINATE, Intake
 from .losses import UNCLASSED, Losses
 from .names import class_name_of, clean_name, distinct_paths, image_name_of
@@ -96,7 +97,7 @@ class _Reader:
         for item in _objects(data.get("categories")):
             name = class_name_of(item.get("name"))
             self._names[_key(item.get("id"))] = name
-            if color := _color(item.get("color")):
+            if color := color_of(item.get("color")):
                 self.colors[name] = color
         listed = _objects(data["images"])
         self.images = {_key(item.get("id")): item for item in listed}
@@ -206,16 +207,6 @@ def _objects(items: object) -> list[dict[str, Any]]:
 def _key(value: object) -> str:
     """Return an id as text: some programs write 1 in one place and "1" in another."""
     return clean_name(value)
-
-
-def _color(value: object) -> str:
-    if isinstance(value, str) and len(value) == 7 and value[0] == "#":
-        return value if all(c in "0123456789abcdefABCDEF" for c in value[1:]) else ""
-    if isinstance(value, list):
-        parts = numbers(value[:3], 3)
-        if all(0 <= v <= 255 for v in parts):
-            return "#" + "".join(f"{int(v):02X}" for v in parts)
-    return ""
 
 
 def write_coco(

@@ -8,8 +8,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 from napari_cellal.core.errors import AnnotationError
+from napari_cellal.io.image_files import IMAGE_SUFFIXES
 
-from . import coco, voc
+from . import coco, geojson, labels, table, voc, yolo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -73,8 +74,31 @@ FORMATS = MappingProxyType(
         "voc": Format(
             "Pascal VOC (XML)", (".xml",), voc.voc_files, voc.read_voc_files, voc.write_voc
         ),
+        "geojson": Format(
+            "QuPath (GeoJSON)",
+            (".geojson",),
+            geojson.geojson_files,
+            geojson.read_geojson,
+            geojson.write_geojson,
+        ),
         "coco": Format(
             "COCO (JSON)", (".json",), coco.coco_files, coco.read_coco, coco.write_coco, ".json"
+        ),
+        "yolo": Format("YOLO (text)", (".txt",), yolo.yolo_files, yolo.read_yolo, yolo.write_yolo),
+        "labels": Format(
+            "Label images",
+            tuple(IMAGE_SUFFIXES),
+            labels.label_files,
+            labels.read_labels,
+            labels.write_labels,
+        ),
+        "csv": Format(
+            "Table (CSV)",
+            (".csv", ".tsv"),
+            table.table_files,
+            table.read_table,
+            table.write_table,
+            ".csv",
         ),
     }
 )

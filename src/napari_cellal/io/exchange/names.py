@@ -17,13 +17,13 @@ MOST_CHARACTERS = 200
 _UNSHOWABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
-def clean_name(text: object) -> str:
-    """Return a name on one line, at most 200 characters; empty for what is no text."""
+def clean_name(text: object, most: int = MOST_CHARACTERS) -> str:
+    """Return a text on one line, cut to ``most`` characters; empty for what is no text."""
     if isinstance(text, int | float) and not isinstance(text, bool):
         text = f"{text:g}" if isinstance(text, float) else str(text)
     if not isinstance(text, str):
         return ""
-    return _UNSHOWABLE.sub(" ", text[:MOST_CHARACTERS]).strip()
+    return _UNSHOWABLE.sub(" ", text[:most]).strip()
 
 
 def class_name_of(text: object) -> str:

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_cellal.core.errors import AnnotationError
 from napari_cellal.io.image_files import natural_key
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ MAX_JSON_MEMORY = 1_400_000_000
 """Bytes; what Python's objects of a JSON file may take."""
 
 
-class UnreadableError(Exception):
+class UnreadableError(AnnotationError):
     """A file that is not taken; the message goes behind "the file"."""
 
     def __init__(self, what: str, kind: str = "malformed") -> None:
@@ -59,7 +60,7 @@ def annotation_files(
     return list(found)
 
 
-def read_bytes(file: Path, most: int = MAX_BYTES) -> bytes:
+def read_bytes(file: Path, most: int = MAX_BYTES, *, may_be_empty: bool = False) -> bytes:
     """Return the content of a file.
 
     Raises
@@ -80,12 +81,12 @@ def read_bytes(file: Path, most: int = MAX_BYTES) -> bytes:
         raise UnreadableError("may not be read") from None
     except OSError as error:
         raise UnreadableError(f"cannot be read ({error.strerror or error})") from error
-    if not content.strip():
+    if not may_be_empty and not content.strip():
         raise UnreadableError("is empty")
     return content
 
 
-def read_text(file: Path, most: int = MAX_BYTES) -> str:
+def read_text(file: Path, most: int = MAX_BYTES, *, may_be_empty: bool = False) -> str:
     """Return the text of a file in UTF-8, in UTF-16 with its mark, or else in Latin-1.
 
     Raises
@@ -93,7 +94,7 @@ def read_text(file: Path, most: int = MAX_BYTES) -> str:
     UnreadableError
         As `read_bytes`, or if it is no text.
     """
-    content = read_bytes(file, most)
+    content = read_bytes(file, most, may_be_empty=may_be_empty)
     wide = content[:2] in (b"\xff\xfe", b"\xfe\xff")
     if b"\0" in content and not wide:
         raise UnreadableError("is no text")
