@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import shutil
 from collections import Counter
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,6 +15,9 @@ from napari_cellal.io.exchange.formats import FORMATS
 from napari_cellal.io.exchange.report import ReadOptions
 from napari_cellal.io.store import Project
 from napari_cellal.workflows import adding, annotating, exporting
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytestmark = pytest.mark.real
 
