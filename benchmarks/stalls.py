@@ -18,7 +18,9 @@ import tempfile
 import threading
 import time
 import traceback
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import napari
 import numpy as np
@@ -27,11 +29,15 @@ from qtpy.QtTest import QTest
 
 from napari_cellal.core.history import edit_of
 from napari_cellal.core.progress import run_job
+from napari_cellal.core.records import Detections
 from napari_cellal.io.samples.write import write_samples
 from napari_cellal.io.store import Project
 from napari_cellal.ui.workspace import Workspace
-from napari_cellal.workflows import adding
+from napari_cellal.workflows import adding, detecting
 from window import random_cells, wait
+
+if TYPE_CHECKING:
+    from napari_cellal.ui.session import Session
 
 LIMIT_S = 0.05
 SAMPLE_S = 0.004
@@ -98,24 +104,37 @@ def make_project(folder: Path, images: int) -> Path:
     with Project.create(folder / "bench", ["RBC", "WBC", "Platelets"]) as project:
         for name in ("smears", "fields"):
             adding.add_looked(project, run_job(adding.look_at_images([folder / name])))
-        ids = list(project.images)
-        cells = [c for k in ids for c in random_cells(rng, k, 40, (480, 480))]
+        cells = [c for k in project.images for c in random_cells(rng, k, 40, (480, 480))]
         project.history.do(edit_of("filled", [(None, c) for c in cells], "bench"))
-        record = project.images[ids[0]]
+        like = next(iter(project.images.values()))
         project.add_images(
-            [
-                record.model_copy(update={"image_id": f"copy{k:06d}", "path": f"copy{k}.png"})
-                for k in range(images)
-            ]
-            if hasattr(record, "model_copy")
-            else []
+            [replace(like, image_id=f"more{k}", path=f"more/{k:05d}.png") for k in range(images)]
         )
         return project.folder
 
 
+def long_run(session: Session, boxes: int = 40) -> list[Detections]:
+    """Return a run's result on every image that was made up."""
+    rng = np.random.default_rng(1)
+    found = []
+    for image_id in session.project.images:
+        if image_id.startswith("more"):
+            cells = random_cells(rng, image_id, boxes, (480, 480))
+            found.append(
+                Detections(
+                    image_id,
+                    tuple(c.box for c in cells),
+                    tuple(c.score for c in cells),
+                    (None,) * boxes,
+                    "classical",
+                )
+            )
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, default=0)
+    parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--stacks", action="store_true")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
@@ -163,7 +182,7 @@ def main() -> None:
         step("docks shown", workspace.dock_all, 2)
         step("project opened, first image", lambda: workspace.open_project(folder), 3)
         session = workspace.session
-        ids = [k for k in session.project.images if not k.startswith("copy")]
+        ids = list(session.project.images)
         step("next image (same kind)", key(Qt.Key.Key_D), 1)
         step("next image (same kind) again", key(Qt.Key.Key_D), 1)
         step("next box", key(Qt.Key.Key_Tab), 0.5)
@@ -180,6 +199,20 @@ def main() -> None:
         step("colour image again", lambda: session.show_image(ids[1]), 2)
         step("grey image again", lambda: session.show_image(ids[7]), 2)
         step("colour image again", lambda: session.show_image(ids[2]), 2)
+        done: list[object] = []
+        steps = detecting.detection_steps(session.project, long_run(session))
+        begun = time.perf_counter()
+        step(
+            f"run of {options.images} images written",
+            lambda: session.work_off(steps, done.append),
+            until=lambda: done,
+        )
+        rows[-1]["took_s"] = round(time.perf_counter() - begun, 1)
+        step(
+            "undo of it",
+            key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier),
+            until=lambda: not session.project.cells.of_image(ids[-1]) and not session._works,
+        )
         viewer.close()
         wait(lambda: workspace._closed, 20)
     if options.json:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +15,7 @@ from napari_cellal.core.errors import CellalError, ImageError
 from napari_cellal.io.planes import read_plane
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     import napari
@@ -79,6 +80,11 @@ class ImageView(QObject):
         self._reading: dict[str, Future[None]] = {}
         self._ahead: dict[str, None] = {}
         self._hidden: list[Image] = []
+        self._leaving: list[Image] = []
+        self._turns: deque[Callable[[], None]] = deque()
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.timeout.connect(self._turn)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="cellal-read")
         self._arrived.connect(self._on_arrived)
         session.image_changed.connect(self._on_image)
@@ -88,6 +94,7 @@ class ImageView(QObject):
         """Stop reading and listening."""
         self.session.image_changed.disconnect(self._on_image)
         self.session.project_changed.disconnect(self._on_project)
+        self._turns.clear()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def pixels(self, image_id: str) -> NDArray[np.generic] | None:
@@ -202,23 +209,56 @@ class ImageView(QObject):
                 layer.name = name
                 if not as_rgb:
                     layer.contrast_limits = contrast_limits(plane)
-        else:
-            self._remove_layers()
-            self.layers = [
-                self._layer(plane, name, as_rgb, place, len(planes))
-                for place, (plane, name) in enumerate(zip(planes, names, strict=True))
-            ]
-            active = self.viewer.layers.selection.active
-            for place, layer in enumerate(self.layers):
-                self.viewer.layers.insert(place, layer)
-            if active is not None and active in self.viewer.layers:
-                self.viewer.layers.selection.active = active
-        for layer in self._hidden:
-            layer.visible = True
-        self._hidden = []
-        self._signature = signature
-        if not same_size:
+            for layer in self._hidden:
+                layer.visible = True
+            self._hidden = []
+            if not same_size:
+                self.viewer.reset_view()
+            self.shown.emit(image_id)
+            return
+        self._take_down()
+        made = [
+            partial(self._layer, plane, name, as_rgb, place, len(planes))
+            for place, (plane, name) in enumerate(zip(planes, names, strict=True))
+        ]
+        self._turns.extend(partial(self._insert, make) for make in made)
+        self._turns.append(partial(self._complete, image_id, signature))
+        self._turn()
+
+    def _take_down(self) -> None:
+        """Hide the layers that are there, and have each removed in a turn of its own."""
+        self._turns.clear()
+        self._leaving += self.layers
+        for layer in self._leaving:
+            layer.visible = False
+        self.layers, self._hidden, self._signature = [], [], ()
+        self._turns.extend([self._remove_one] * len(self._leaving))
+
+    def _turn(self) -> None:
+        # napari takes some 50 ms to build a layer with its controls, and to remove one: with
+        # one in each turn of its loop the window hears mouse and keys in between.
+        if self._turns:
+            self._turns.popleft()()
+        if self._turns:
+            self._timer.start()
+
+    def _remove_one(self) -> None:
+        layer = self._leaving.pop()
+        if layer in self.viewer.layers:
+            self.viewer.layers.remove(layer)
+
+    def _insert(self, make: Callable[[], Image]) -> None:
+        active = self.viewer.layers.selection.active
+        layer = make()
+        self.viewer.layers.insert(len(self.layers), layer)
+        self.layers.append(layer)
+        if active is not None and active in self.viewer.layers:
+            self.viewer.layers.selection.active = active
+        if len(self.layers) == 1:
             self.viewer.reset_view()
+
+    def _complete(self, image_id: str, signature: tuple[object, ...]) -> None:
+        self._signature = signature
         self.shown.emit(image_id)
 
     @staticmethod
@@ -235,8 +275,5 @@ class ImageView(QObject):
         return Image(plane, name=name, colormap=color, blending="additive", contrast_limits=limits)
 
     def _remove_layers(self) -> None:
-        for layer in self.layers:
-            if layer in self.viewer.layers:
-                self.viewer.layers.remove(layer)
-        self.layers = []
-        self._signature = ()
+        self._take_down()
+        self._turn()

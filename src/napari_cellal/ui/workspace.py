@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import weakref
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from .jobs import Jobs
 from .keys import KeyFilter
 from .learn_loop import LearnLoop
 from .session import Session
+from .warm import WarmUp
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,11 +51,12 @@ class Workspace(QObject):
         window = viewer.window._qt_window
         super().__init__(window)
         self.viewer = viewer
+        self._warm_up = WarmUp()
+        self._boxes: BoxLayer | None = None
         self.session = Session(later=lambda do: QTimer.singleShot(0, do))
         self.jobs = Jobs(self)
         self.learn = LearnLoop(self.session, self.jobs)
         self.images = ImageView(viewer, self.session)
-        self.boxes = BoxLayer(self.session, later=_soon)
         self.camera = Camera(viewer, self.session)
         self.docks: dict[str, QWidget] = {}
         self._closed = False
@@ -116,12 +119,24 @@ class Workspace(QObject):
             dock.disconnect_session()
         self.learn.disconnect()
         self.images.close()
-        self.boxes.disconnect()
+        if self._boxes is not None:
+            self._boxes.disconnect()
+        self._warm_up.close()
         self.camera.disconnect()
         for handle in self.jobs.running:
             handle.blockSignals(True)
         self.jobs.close()
         self.session.close_project()
+
+    @property
+    def boxes(self) -> BoxLayer:
+        """The box layer, made when the first project opens."""
+        if self._boxes is None:
+            self._warm_up.wait()
+            if not self.viewer.layers:  # what a person removes later should be freed then
+                self._warm_up.spare_collections()
+            self._boxes = BoxLayer(self.session, later=_soon)
+        return self._boxes
 
     # -- docks ----------------------------------------------------------------------------
 
@@ -196,8 +211,8 @@ class Workspace(QObject):
     def _on_project(self, project: Project | None) -> None:
         layers = self.viewer.layers
         if project is None:
-            if self.boxes.layer in layers:
-                layers.remove(self.boxes.layer)
+            if self._boxes is not None and self._boxes.layer in layers:
+                layers.remove(self._boxes.layer)
             return
         self._add_boxes()
 
@@ -382,6 +397,8 @@ def _here() -> Workspace:
 def open_workspace() -> QWidget:
     """Return the Project dock, and put the other docks beside it as tabs."""
     workspace = _here()
+    for name in DOCKS[1:]:  # in turns of their own, so that the window stays awake
+        QTimer.singleShot(0, partial(workspace.dock, name))
     QTimer.singleShot(0, workspace.dock_all)
     return workspace.dock("Project")
 

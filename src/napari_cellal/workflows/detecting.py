@@ -188,26 +188,32 @@ def detection_steps(
     """Do what `apply_detections` does, pausing after each portion."""
     failures = tuple(item.sentence for item in items if isinstance(item, ImageFailure))
     found = [
-        _wanted(project, item, view, min_score)
+        item
         for item in items
         if not isinstance(item, ImageFailure) and item.image_id in project.images
     ]
-    cells, total = sum(len(f) for f in found), RunSummary()
+    cells, total = 0, RunSummary()
 
     def edits() -> Iterator[Edit]:
-        nonlocal total
-        for detections in found:
+        nonlocal cells, total
+        for item in found:
+            detections = _wanted(project, item, view, min_score)
             rows = [
                 c
-                for c in project.cells.of_image(detections.image_id)
+                for c in project.cells.of_image(item.image_id)
                 if view is None or not is_replaceable(c) or _is_inside(c.box, view)
             ]
             edit, summary = merge_detections(rows, detections, project.settings.merge_iou)
+            cells += len(detections)
             total += summary
             yield edit
 
-    where = f" in {len(found)} images" if len(found) != 1 else ""
-    yield from project.history.do_run(f"detected {cells} cells{where}", edits())
+    if len(found) == 1:
+        label = f"detected {len(_wanted(project, found[0], view, min_score))} cells"
+    else:
+        good = sum(score >= min_score for item in found for score in item.scores)
+        label = f"detected {good} cells in {len(found)} images"
+    yield from project.history.do_run(label, edits())
     return DetectionRun(len(found), cells, total, failures)
 
 
