@@ -60,7 +60,6 @@ class Workspace(QObject):
         self.camera = Camera(viewer, self.session)
         self.docks: dict[str, QWidget] = {}
         self._closed = False
-        self._visuals: list[Any] = []
         self.device_name = ""
         self._canvas = viewer.window._qt_viewer.canvas.native
         self.keys = KeyFilter(self._canvas, self._keys_are_ours)
@@ -221,12 +220,6 @@ class Workspace(QObject):
         layers = self.viewer.layers
         if self.boxes.layer not in layers:
             layers.append(self.boxes.layer)
-            # vispy frees a removed layer's buffers while they are still bound, and the next
-            # drawing kills the process on some drivers (napari#6472, #8471). Whoever removes
-            # the layer, its visual stays alive as long as the window.
-            visuals = getattr(self.viewer.window._qt_viewer.canvas, "layer_to_visual", {})
-            if self.boxes.layer in visuals:
-                self._visuals.append(visuals[self.boxes.layer].node)
         self.boxes.layer.mode = "select"
         layers.selection.active = self.boxes.layer
 
