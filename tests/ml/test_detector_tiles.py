@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from napari_cellal.core.geometry import iou_matrix
-from napari_cellal.detect.tiles import Found, Tile, cut_boxes, merge_tiles, tiles_of
+from napari_cellal.detect.tiles import Found, Tile, cut_boxes, drop_nested, merge_tiles, tiles_of
 
 
 def seen_through(boxes, classes, tiles, shape, rng, jitter=0.5, least=0.15):
@@ -114,6 +114,34 @@ def test_a_platelet_upon_a_red_cell_stays():
     found = found_of([[0, 0, 60, 60], [20, 20, 35, 35]], [0.9, 0.8], [0, 1])
     merged = merge_tiles(found, np.array([False, False]), np.array([0, 1]))
     assert len(merged.boxes) == 2
+
+
+def test_of_two_boxes_of_one_class_in_each_other_the_better_stays():
+    for better in (0, 1):
+        scores = [0.9, 0.8] if better == 0 else [0.8, 0.9]
+        found = found_of([[0, 0, 60, 60], [20, 20, 35, 35]], scores, [0, 0])
+        merged = merge_tiles(found, np.array([False, False]), np.array([0, 0]))
+        assert merged.boxes.tolist() == [found.boxes[better].tolist()]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_nested_boxes_go_as_they_do_one_by_one(seed):
+    rng = np.random.default_rng(seed)
+    n, share = 150, float(rng.uniform(0.5, 0.95))
+    low = rng.uniform(0, 100, (n, 2))
+    boxes = np.concatenate([low, low + rng.uniform(3, 40, (n, 2))], axis=1)
+    classes, order = rng.integers(0, 2, n), rng.permutation(n)[:120]
+    kept: list[int] = []
+    for i in order.tolist():
+        common = np.minimum(boxes[i, 2:], boxes[kept, 2:]) - np.maximum(
+            boxes[i, :2], boxes[kept, :2]
+        )
+        area = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+        part = np.clip(common, 0, None).prod(axis=1) / np.minimum(area[i], area[kept])
+        if not (part[classes[kept] == classes[i]] >= share).any():
+            kept.append(i)
+    assert drop_nested(boxes, classes, order, share).tolist() == kept
+    assert 0 < len(kept) < len(order)
 
 
 def test_a_piece_goes_even_if_it_scores_more():

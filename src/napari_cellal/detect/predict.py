@@ -156,6 +156,7 @@ class TorchDetector:
             np.concatenate(index),
             self.settings.same_class_iou,
             self.settings.any_class_iou,
+            self.settings.same_class_inside,
         )
 
     def _run(self, unit: NDArray[np.float32], tiles: Sequence[Tile]) -> list[Found]:

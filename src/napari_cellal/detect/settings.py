@@ -36,6 +36,9 @@ class PredictSettings(BaseModel):
     """Boxes that score less are dropped."""
     same_class_iou: float = Field(0.5, gt=0, le=1)
     """Of two boxes of one class that overlap by more than this the better is kept."""
+    same_class_inside: float = Field(0.85, gt=0, le=1)
+    """Of two boxes of one class the better is kept also where this share of the smaller one
+    lies in the other."""
     any_class_iou: float = Field(0.7, gt=0, le=1)
     """The same for boxes of different classes: a cell has one class."""
     tile_batch: int = Field(4, ge=1)

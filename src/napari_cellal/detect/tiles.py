@@ -85,13 +85,15 @@ def merge_tiles(
     tile_index: NDArray[np.integer],
     same_class_iou: float = 0.5,
     any_class_iou: float = 0.7,
+    same_class_inside: float = 0.85,
 ) -> Found:
     """Return the boxes of all tiles without doubles and pieces, by falling score.
 
     Whole boxes go before cut ones, then better before worse. A box goes when it overlaps
     one that stays by the IoU given. A cut one goes also when most of it lies in a box that
-    stays and was found in another tile: it is a piece of that cell. Two whole
-    boxes, one inside the other, both stay (a platelet upon a red cell).
+    stays and was found in another tile: it is a piece of that cell. Two boxes of different
+    classes, one inside the other, both stay (a platelet upon a red cell); of one class, the
+    better stays, see `drop_nested`.
 
     Parameters
     ----------
@@ -109,7 +111,8 @@ def merge_tiles(
     offset = torch.from_numpy(found.classes).float()[:, None] * (boxes.max() + 1)
     order = nms(boxes + offset, rank, same_class_iou)
     order = order[nms(boxes[order], rank[order], any_class_iou)]
-    kept = order.numpy()  # whole first, then by score
+    kept = drop_nested(found.boxes, found.classes, order.numpy(), same_class_inside)
+    # kept: whole first, then by score
     whole, pieces = kept[~cut[kept]], kept[cut[kept]]
     stay: list[int] = whole.tolist()
     # larger pieces first: of a cell that no tile shows whole, the most of it stays
@@ -119,6 +122,52 @@ def merge_tiles(
             stay.append(int(k))
     index = np.asarray(stay, dtype=np.int64)
     return found.take(index[np.argsort(-found.scores[index], kind="stable")])
+
+
+def drop_nested(
+    boxes: NDArray[np.floating],
+    classes: NDArray[np.integer],
+    order: NDArray[np.integer],
+    share: float,
+) -> NDArray[np.int64]:
+    """Return ``order`` without boxes that share most of the smaller with a better one.
+
+    A network that is unsure how far a cell goes gives a small and a large box, whose IoU is
+    low. Cells of one class that really lie in each other are rare: of 13,114 boxes that people
+    drew in three sets of blood smears, 15 pairs reach 0.85 with an IoU below 0.5.
+
+    Parameters
+    ----------
+    boxes : float[N, 4]
+    classes : int[N]
+        Only boxes of one class are compared.
+    order : int[M]
+        The boxes to choose from, best first.
+    share : float in 0..1
+        Of the smaller one's area that lies in the other.
+    """
+    place = np.empty(len(boxes), dtype=np.int64)
+    place[order] = np.arange(len(order))
+    rivals: dict[int, list[int]] = {}
+    by_left = np.asarray(order)[np.argsort(boxes[order, 1], kind="stable")]
+    left = boxes[by_left, 1]
+    area = box_area(boxes)
+    # Along x only what begins before a box ends can overlap it: no table of all pairs.
+    ends = np.searchsorted(left, boxes[by_left, 3])
+    for k, (i, end) in enumerate(zip(by_left.tolist(), ends.tolist(), strict=True)):
+        others = by_left[k + 1 : end]
+        others = others[classes[others] == classes[i]]
+        if not len(others):
+            continue
+        common = _inside(boxes[i], boxes[others]) * area[i]
+        for j in others[common >= share * np.minimum(area[others], area[i])].tolist():
+            worse, better = (i, j) if place[i] > place[j] else (j, i)
+            rivals.setdefault(worse, []).append(better)
+    gone: set[int] = set()
+    for i in np.asarray(order).tolist():
+        if any(j not in gone for j in rivals.get(i, ())):
+            gone.add(i)
+    return np.asarray([i for i in order.tolist() if i not in gone], dtype=np.int64)
 
 
 def _inside(box: NDArray[np.floating], others: NDArray[np.floating]) -> NDArray[np.float64]:
