@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from napari_cellal.core.errors import CellalError
 
 from .arguments import make_parser
-from .commands import say
+from .running import say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

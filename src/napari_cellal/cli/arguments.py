@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from napari_cellal import __version__
 from napari_cellal.core.records import Split
 
-from . import commands, exchange
+from . import exchange, images, labelling, models, projects
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,7 +74,7 @@ def make_parser() -> argparse.ArgumentParser:
         return p
 
     p = command(
-        "demo", commands.demo, "the main job end to end, with a scripted person", project=False
+        "demo", projects.demo, "the main job end to end, with a scripted person", project=False
     )
     p.add_argument("--data", default="synthetic", help="synthetic, bccd, or a VOC folder")
     p.add_argument("--project", help="keep the project here")
@@ -85,10 +85,10 @@ def make_parser() -> argparse.ArgumentParser:
     p.add_argument("--preset", default="fast")
     p.add_argument("--start", default="auto")
 
-    p = command("new", commands.new, "make a project")
+    p = command("new", projects.new, "make a project")
     p.add_argument("--classes", default="", help="A,B,C")
 
-    p = command("add", commands.add, "add images")
+    p = command("add", images.add, "add images")
     p.add_argument("paths", nargs="+", help="image files and folders")
     p.add_argument(
         "--pattern",
@@ -103,14 +103,14 @@ def make_parser() -> argparse.ArgumentParser:
         "--split", action="extend", nargs="+", default=[], help="train=FILE val=FILE test=FILE"
     )
 
-    p = command("split", commands.split, "say what images are for")
+    p = command("split", images.split, "say what images are for")
     p.add_argument("split", choices=[s.value for s in Split])
     p.add_argument("images", nargs="+", help="names of images, or patterns, e.g. 'A1_*'")
 
-    p = command("refresh", commands.refresh, "look for image files that have changed")
+    p = command("refresh", images.refresh, "look for image files that have changed")
     p.add_argument("--accept", action="store_true", help="take changed files as they are now")
 
-    p = command("remove", commands.remove, "take images and their boxes out; no file is touched")
+    p = command("remove", images.remove, "take images and their boxes out; no file is touched")
     p.add_argument("images", nargs="+", help="names of images, or patterns, e.g. 'A1_*'")
     p.add_argument(
         "--with-reviewed", action="store_true", help="also images with cells that a person reviewed"
@@ -118,9 +118,9 @@ def make_parser() -> argparse.ArgumentParser:
 
     exchange.add_import(command("import", exchange.import_, "bring annotations in"))
 
-    command("info", commands.info, "what a project holds")
+    command("info", projects.info, "what a project holds")
 
-    p = command("detect", commands.detect, "propose boxes")
+    p = command("detect", models.detect, "propose boxes")
     p.add_argument("--model", default="auto", help="auto, classical, or a model's id")
     p.add_argument("--score", type=_score, default=0.0, help="keep proposals that score this")
     p.add_argument(
@@ -129,20 +129,20 @@ def make_parser() -> argparse.ArgumentParser:
 
     exchange.add_measure(command("measure", exchange.measure, "write the table of measurements"))
 
-    p = command("suggest", commands.suggest, "the next cells to label")
+    p = command("suggest", labelling.suggest, "the next cells to label")
     p.add_argument("-n", type=_count, default=10)
     p.add_argument("--strategy", default="automatic")
     p.add_argument("--estimator", default="logistic")
 
-    p = command("label", commands.label, "give a cell a class")
+    p = command("label", labelling.label, "give a cell a class")
     p.add_argument("cell")
     p.add_argument("class_name", metavar="CLASS")
 
-    p = command("review", commands.review, "accept, reject, set aside or reopen cells")
+    p = command("review", labelling.review, "accept, reject, set aside or reopen cells")
     p.add_argument("action", choices=["accept", "reject", "unsure", "reopen"])
     p.add_argument("cells", nargs="+")
 
-    p = command("train", commands.train, "train a detector on the confirmed boxes", project=False)
+    p = command("train", models.train, "train a detector on the confirmed boxes", project=False)
     p.add_argument("kind", choices=["detector"])
     p.add_argument("project", help="a .cellal folder")
     p.add_argument("--preset", default="fast")
@@ -158,18 +158,18 @@ def make_parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--shrink", type=_shrink, default=1.0, help="smaller pictures, quicker")
 
-    p = command("composite", commands.composite, "map channels to colour, for all images alike")
+    p = command("composite", models.composite, "map channels to colour, for all images alike")
     p.add_argument("--kind", choices=["colors", "pca"], default="colors")
     p.add_argument("--preset", default="", help="hpa, cellpainting5, cellpainting6")
     p.add_argument("--colors", default="", help="CHANNEL=COLOUR,...; #RRGGBB, a name, or none")
     p.add_argument("-o", "--output", help="write every image as a PNG into this folder")
 
-    p = command("evaluate", commands.evaluate, "measure a model against confirmed cells")
+    p = command("evaluate", models.evaluate, "measure a model against confirmed cells")
     p.add_argument("--model", default="auto")
     p.add_argument("--split", default="test", choices=[s.value for s in Split])
     p.add_argument("--score", type=_score, default=0.5)
 
-    p = command("simulate", commands.simulate, "replay active learning on known labels")
+    p = command("simulate", labelling.simulate, "replay active learning on known labels")
     p.add_argument("--strategies", default="automatic,random")
     p.add_argument("--seeds", type=_positive, default=5)
     p.add_argument("--steps", type=_count, default=50)

@@ -10,7 +10,7 @@ from napari_cellal.core.errors import CellalError
 from napari_cellal.core.progress import run_job
 from napari_cellal.io.store import Project
 
-from .commands import Teller
+from .running import Teller
 
 if TYPE_CHECKING:
     import argparse
