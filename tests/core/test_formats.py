@@ -179,8 +179,8 @@ def test_names_are_cleaned_and_lead_nowhere() -> None:
 
 def test_paths_are_as_long_as_it_takes() -> None:
     paths = ["/d/A01/001.tif", "/d/A02/001.tif", "/d/A02/002.tif"]
-    images = [ExportImage("n", (1, 2, 2), path=Path(p)) for p in paths]
-    assert distinct_paths(images) == ["A01/001.tif", "A02/001.tif", "002.tif"]
+    images = [ExportImage(Path(p).name, (1, 2, 2), path=Path(p)) for p in (*paths, paths[2])]
+    assert distinct_paths(images) == ["A01/001.tif", "A02/001.tif", "002.tif", "002.tif"]
     outlets = Outlets(".txt")
     names = [outlets.of(p) for p in ("a.png", "A.jpg", "a.png", "b/a.png")]
     assert names == ["a.txt", "A.jpg.txt", "a.png.txt", "b/a.txt"]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 Result = dict[str, Any]
+CROPS = "crops"
 
 
 def add_import(p: argparse.ArgumentParser) -> None:
@@ -107,23 +108,23 @@ def _pairs(option: str, items: Sequence[str]) -> dict[str, str]:
 
 def add_measure(p: argparse.ArgumentParser) -> None:
     """Add the arguments of ``measure``."""
-    p.add_argument("-o", "--output", help="CSV file; default: measurements.csv in the project")
+    p.add_argument(
+        "-o", "--output", help=".csv or .parquet; default: measurements.csv in the project"
+    )
 
 
 def measure(a: argparse.Namespace) -> Result:
     """Write the table of measurements."""
-    from napari_cellal.workflows import learning
+    from napari_cellal.workflows import learning, measuring
 
     with Project.open(a.project) as project:
+        out = Path(a.output) if a.output else project.folder / "measurements.csv"
+        measuring.check_output(out)
         requests = learning.measure_requests(project)
         if not requests:
             raise CellalError("The project has no cells to measure. Detect or import some first.")
         table = run_job(learning.measure_table(requests, project.cache_folder), Teller())
-        out = Path(a.output) if a.output else project.folder / "measurements.csv"
-    try:
-        table.to_csv(out)
-    except OSError as error:
-        raise CellalError(f"{out} cannot be written ({error.strerror}).") from error
+        measuring.write_measurements(project, table, out)
     return {
         "cells": len(table),
         "features": len(table.names),
@@ -137,19 +138,41 @@ def add_export(p: argparse.ArgumentParser) -> None:
     from napari_cellal.io.exchange.formats import FORMATS
 
     p.add_argument("out", help="a folder, or a file for formats that are one file")
-    p.add_argument("--format", default="voc", choices=[*FORMATS])
+    p.add_argument("--format", default="voc", choices=[*FORMATS, CROPS])
+    p.add_argument("--padding", type=float, default=0.0, help="crops: margin, a share of the box")
+    p.add_argument("--size", type=int, help="crops: scaled to squares of this side, px")
+    p.add_argument(
+        "--picture",
+        default="auto",
+        choices=["auto", "jpg", "png", "tiff"],
+        help="crops: tiff keeps all channels; jpg and png are composites; auto is jpg for colour",
+    )
     p.add_argument("--reviewed-only", action="store_true", help="leave out open proposals")
 
 
 def export(a: argparse.Namespace) -> Result:
-    """Write boxes."""
-    from napari_cellal.workflows import exporting
+    """Write boxes, or the cells themselves."""
+    from napari_cellal.workflows import cropping, exporting
 
     with Project.open(a.project) as project:
-        report = run_job(
-            exporting.write_annotations(project, a.out, a.format, reviewed_only=a.reviewed_only),
-            Teller(),
-        )
+        if a.format == CROPS:
+            request = run_job(
+                cropping.request_crops(
+                    project,
+                    a.out,
+                    picture=a.picture,
+                    padding=a.padding,
+                    size_px=a.size,
+                    reviewed_only=a.reviewed_only,
+                ),
+                Teller(),
+            )
+            report = run_job(cropping.cut_crops(request), Teller())
+        else:
+            job = exporting.write_annotations(
+                project, a.out, a.format, reviewed_only=a.reviewed_only
+            )
+            report = run_job(job, Teller())
     return {
         "files": len(report.files),
         "images": report.images,

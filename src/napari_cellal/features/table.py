@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import zipfile
 from dataclasses import dataclass
@@ -101,14 +100,6 @@ class FeatureTable:
                 f"{Path(path).name} is not a table of features ({error}). Measure the cells again."
             ) from error
         return table
-
-    def to_csv(self, path: str | Path) -> None:
-        """Write the table as CSV: ``cell_id`` and one column a measurement."""
-        with open(path, "w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["cell_id", *self.names])
-            for cell_id, row in zip(self.cell_ids, self.values, strict=True):
-                writer.writerow([cell_id, *(f"{v:.7g}" for v in row)])
 
 
 def join_tables(tables: list[FeatureTable]) -> FeatureTable:

@@ -50,24 +50,24 @@ def image_name_of(text: object) -> tuple[str, tuple[str, ...]]:
 def distinct_paths(images: Sequence[ExportImage]) -> list[str]:
     """Return for each image its name, with as many folders before it as tell it apart."""
     places = [_parts(image) for image in images]
-    depth = [1] * len(places)
+    depth = dict.fromkeys(places, 1)  # planes of one file, which no folder tells apart, are one
     for _ in range(max(map(len, places), default=1)):
-        seen = Counter(p[-d:] for p, d in zip(places, depth, strict=True))
-        more = [
-            k
-            for k, (p, d) in enumerate(zip(places, depth, strict=True))
-            if seen[p[-d:]] > 1 and d < len(p)
-        ]
-        for k in more:
-            depth[k] += 1
+        seen = Counter(p[-d:] for p, d in depth.items())
+        more = [p for p, d in depth.items() if seen[p[-d:]] > 1 and d < len(p)]
+        for place in more:
+            depth[place] += 1
         if not more:
             break
-    return ["/".join(p[-d:]) for p, d in zip(places, depth, strict=True)]
+    return ["/".join(p[-depth[p] :]) for p in places]
 
 
 def _parts(image: ExportImage) -> tuple[str, ...]:
-    path = image.path or PurePosixPath(image.name.replace("\\", "/"))
-    return tuple(p for p in path.parts if p not in (path.anchor, "..")) or ("image",)
+    # The name may be a title and not the file's, and hold what a path cannot.
+    name = image.name.replace("\\", "/")
+    if image.path is None:
+        return tuple(p for p in PurePosixPath(name).parts if p not in ("/", "..")) or ("image",)
+    folders = image.path.parent.parts
+    return (*(p for p in folders if p != image.path.anchor), name.replace("/", "_") or "image")
 
 
 class Outlets:
