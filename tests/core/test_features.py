@@ -217,6 +217,7 @@ def request_of(monkeypatch):
         return measure_cells(image, boxes, **options)
 
     monkeypatch.setattr(cache, "read_pixels", read)
+    monkeypatch.setattr(cache, "is_large", lambda request: False)
     monkeypatch.setattr(cache, "measure_cells", measure)
 
     def make(cells, fingerprint="f", image_id="image1", path="smear.png"):
@@ -305,6 +306,7 @@ def test_images_with_other_channels_share_a_table(tmp_path, monkeypatch):
     monkeypatch.setattr(
         cache, "read_pixels", lambda r: np.random.default_rng(0).random((1, 50, 50))
     )
+    monkeypatch.setattr(cache, "is_large", lambda request: False)
     requests = [
         MeasureRequest(name, name, Plane(), False, (name,), "", (name,), ((5, 5, 20, 20),))
         for name in ("dapi", "gfp")
@@ -334,3 +336,36 @@ def test_a_file_that_is_no_table_is_said_so(tmp_path):
         FeatureTable.load(tmp_path / "t.npz")
     with pytest.raises(ProjectError):
         FeatureTable.load(tmp_path / "missing.npz")
+
+
+def test_a_large_image_is_measured_in_parts_alike(tmp_path, monkeypatch):
+    import tifffile
+
+    from napari_cellal.io import planes
+
+    rng = np.random.default_rng(0)
+    image = rng.integers(90, 110, (2, 600, 700)).astype(np.uint16)
+    boxes = []
+    for y, x in [(3, 5), (90, 95), (190, 199), (310, 620), (560, 660), (400, 30)]:
+        side = int(rng.integers(20, 34))
+        image[:, y : y + side, x : x + side] += rng.integers(50, 900, 2, dtype=np.uint16)[
+            :, None, None
+        ]
+        boxes.append((y, x, y + side, x + side))
+    boxes += [(-5, -5, 9, 9), (590, 690, 650, 720), (900, 900, 910, 910)]
+    path = tmp_path / "big.tif"
+    tifffile.imwrite(path, image, tile=(64, 64), metadata={"axes": "CYX"}, compression="zlib")
+    ids = tuple(map(str, range(len(boxes))))
+    request = MeasureRequest("i", str(path), Plane(), False, ("a", "b"), "f", ids, tuple(boxes))
+    whole = run_job(cache.measure_images([request], tmp_path / "one"))
+    monkeypatch.setattr(planes, "_LARGE_PLANE", 1000)
+    monkeypatch.setattr(cache, "_PART_PX", 200)
+    monkeypatch.setattr(cache, "read_pixels", None)  # never all of it
+    parts = run_job(cache.measure_images([request], tmp_path / "two"))
+    assert parts.cell_ids == whole.cell_ids
+    beside = MeasureRequest(
+        "j", str(path), Plane(), False, ("a", "b"), "f", ("x",), ((900.0, 900.0, 910.0, 910.0),)
+    )
+    assert run_job(cache.measure_images([beside], tmp_path / "two")).failures == ()
+    np.testing.assert_allclose(parts.values[:8], whole.values[:8], rtol=1e-5, atol=1e-5)
+    assert np.isfinite(parts.values).all()

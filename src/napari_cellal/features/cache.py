@@ -17,12 +17,15 @@ from napari_cellal.core.progress import Job, Progress
 
 from .measure import MEASUREMENT_VERSION, measure_cells, measurement_names
 from .table import FeatureTable, MeasureRequest, join_tables, read_arrays, write_arrays
+from .view import Levels, finite_pixels, image_levels
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
+_PART_PX = 2048
+_AROUND_PX = 100  # seen around a cell; at least the tenth of its size that is measured
 _CHUNK = 200  # cells between two progress values: about 0.4 s
 _BROKEN_IMAGE = (CellalError, OSError, ValueError, MemoryError)
 _BROKEN_CACHE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
@@ -67,15 +70,20 @@ def _measure_image(
     keys = [box.tobytes() for box in boxes]
     missing = [k for k, key in enumerate(keys) if key not in known]
     if missing:
-        pixels = read_pixels(request)
-        for start in range(0, len(missing), _CHUNK):
-            part = missing[start : start + _CHUNK]
-            _, values = measure_cells(
-                pixels, boxes[part], rgb=request.rgb, channels=request.channels
-            )
-            known.update({keys[k]: row for k, row in zip(part, values, strict=True)})
-            here = done + start + len(part)
-            yield Progress(here, total, f"Measuring {Path(request.path).name}")
+        here = done
+        for index, pixels, near, levels in _parts(request, boxes, missing):
+            for start in range(0, len(index), _CHUNK):
+                part = index[start : start + _CHUNK]
+                _, values = measure_cells(
+                    pixels,
+                    near[start : start + _CHUNK],
+                    rgb=request.rgb,
+                    channels=request.channels,
+                    levels=levels,
+                )
+                known.update({keys[k]: row for k, row in zip(part, values, strict=True)})
+                here += len(part)
+                yield Progress(here, total, f"Measuring {Path(request.path).name}")
     values = np.array([known[key] for key in keys], np.float32).reshape(-1, len(names))
     if missing:
         with contextlib.suppress(OSError):  # a full disk costs time later, not this result
@@ -113,6 +121,49 @@ def cached_rows(request: MeasureRequest, cache_folder: Path) -> dict[bytes, NDAr
         path.unlink(missing_ok=True)
         return {}
     return {box.tobytes(): row for box, row in zip(boxes, values, strict=True)}
+
+
+def _parts(
+    request: MeasureRequest, boxes: NDArray[np.float64], missing: list[int]
+) -> Iterator[tuple[list[int], NDArray[Any], NDArray[np.float64], Levels | None]]:
+    """Yield boxes' numbers, pixels that hold them, the boxes in those, and the image's levels.
+
+    An image comes whole, a large one by its parts of `_PART_PX` that hold boxes.
+    """
+    from napari_cellal.io import planes
+
+    path, plane = request.path, request.plane
+    if not is_large(request):
+        yield missing, read_pixels(request), boxes[missing], None
+        return
+    levels = image_levels(finite_pixels(planes.read_sample(path, plane)))
+    height, width = planes.plane_size(path, plane)
+    places: dict[tuple[int, int], list[int]] = {}
+    for k in missing:
+        y0, x0, y1, x1 = boxes[k]
+        y = int(np.clip((y0 + y1) / 2, 0, height - 1)) // _PART_PX
+        x = int(np.clip((x0 + x1) / 2, 0, width - 1)) // _PART_PX
+        places.setdefault((y, x), []).append(k)
+    for (y, x), index in places.items():
+        # A part and its neighbours hold every cell whose middle lies in it.
+        top, left = max(0, (y - 1) * _PART_PX), max(0, (x - 1) * _PART_PX)
+        inner = boxes[index]
+        low = np.floor(inner[:, :2].min(axis=0)) - _AROUND_PX
+        high = np.ceil(inner[:, 2:].max(axis=0)) + _AROUND_PX
+        y0, x0 = min(max(top, int(low[0])), height - 1), min(max(left, int(low[1])), width - 1)
+        y1, x1 = (
+            min(length, (at + 2) * _PART_PX, int(end))
+            for length, at, end in zip((height, width), (y, x), high, strict=True)
+        )
+        pixels = planes.read_plane_region(path, plane, (y0, x0, max(y1, y0 + 1), max(x1, x0 + 1)))
+        yield index, pixels, inner - [y0, x0, y0, x0], levels
+
+
+def is_large(request: MeasureRequest) -> bool:
+    """Return whether an image is read in parts."""
+    from napari_cellal.io import planes
+
+    return planes.is_large(request.path, request.plane)
 
 
 def read_pixels(request: MeasureRequest) -> NDArray[Any]:

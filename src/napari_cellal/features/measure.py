@@ -55,7 +55,12 @@ def measurement_names(channels: Sequence[str], *, rgb: bool) -> tuple[str, ...]:
 
 
 def measure_cells(
-    pixels: NDArray[Any], boxes: ArrayLike, *, rgb: bool, channels: Sequence[str]
+    pixels: NDArray[Any],
+    boxes: ArrayLike,
+    *,
+    rgb: bool,
+    channels: Sequence[str],
+    levels: Levels | None = None,
 ) -> tuple[tuple[str, ...], NDArray[np.float32]]:
     """Return the measurements' names and the table, float32[N, F], finite throughout.
 
@@ -73,6 +78,8 @@ def measure_cells(
         True where the three channels are one colour picture; adds the colour set.
     channels : sequence of str, C
         Names that end the columns of each channel.
+    levels : Levels or None
+        Of the whole image, where ``pixels`` are a part of it.
 
     Raises
     ------
@@ -90,7 +97,7 @@ def measure_cells(
         pixels = finite_pixels(pixels)
         sets = _sets(rgb)
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            levels = image_levels(pixels)
+            levels = levels or image_levels(pixels)
             for row, box in zip(table, boxes, strict=True):
                 view = cell_view(pixels, box, levels, rgb=rgb)
                 row[:] = [v for s in sets for v in s.values(view)]

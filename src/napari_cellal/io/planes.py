@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _CHUNK_PX = 1024  # side of what a lazy image reads at once, at least
 _LARGE_PLANE = 64_000_000  # px; smaller planes are quicker read whole
+_SAMPLE_SIDE_PX = 2000
 
 
 def probe_plane(path: str | Path, plane: Plane, names: Sequence[str] = ()) -> ImageInfo:
@@ -188,6 +189,24 @@ def plane_size(path: str | Path, plane: Plane) -> tuple[int, int]:
     """Return an image's height and width, px, without reading it."""
     with open_image(plane.files[0] if plane.files else path, scene=plane.scene) as image:
         return image.levels[0]
+
+
+def read_sample(path: str | Path, plane: Plane) -> NDArray[Any]:
+    """Return [C, y, x] to tell an image's brightness from: all of it, unless it is large.
+
+    Of a large one the first level of the pyramid that is small enough, or else the middle.
+    """
+    if not is_large(path, plane):
+        return read_plane(path, plane)
+    with open_image(plane.files[0] if plane.files else path, scene=plane.scene) as image:
+        levels = image.levels
+    sizes = [height * width for height, width in levels]
+    small = [k for k, size in enumerate(sizes) if size <= _SAMPLE_SIDE_PX**2]
+    level = small[0] if small else len(levels) - 1
+    y, x = (length // 2 for length in levels[level])
+    side = _SAMPLE_SIDE_PX // 2
+    window = (max(0, y - side), max(0, x - side), y + side, x + side)
+    return read_plane_region(path, plane, window, level=level)
 
 
 def sharpest_z(path: str | Path, plane: Plane, n_z: int) -> int:

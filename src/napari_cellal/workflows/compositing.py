@@ -12,19 +12,16 @@ import numpy as np
 from napari_cellal.core.errors import CellalError
 from napari_cellal.core.progress import Job, Progress
 from napari_cellal.io.composites import COLORS, KINDS, Composite, CompositeFit, choose_colors
-from napari_cellal.io.planes import is_large, probe_plane, read_plane, read_plane_region
+from napari_cellal.io.planes import read_plane, read_sample
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from numpy.typing import NDArray
 
     from napari_cellal.core.records import Plane
     from napari_cellal.io.store import Project
 
 NONE = "none"
 _MOST_IMAGES = 200
-_SAMPLE_SIDE_PX = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +71,7 @@ def fit_composite(request: CompositeRequest) -> Job[Composite]:
     for done, (path, plane) in enumerate(request.images, 1):
         yield Progress(done - 1, len(request.images), "Looking at the colours of the images")
         try:
-            fit.add(_look(path, plane))
+            fit.add(read_sample(path, plane))
         except CellalError as error:
             problem = str(error)
             yield Progress(done, len(request.images), problem)
@@ -82,21 +79,6 @@ def fit_composite(request: CompositeRequest) -> Job[Composite]:
         return fit.colors(request.colors) if request.kind == COLORS else fit.pca()
     except CellalError as error:
         raise CellalError(problem or str(error)) from error
-
-
-def _look(path: str, plane: Plane) -> NDArray[np.generic]:
-    """Return an image, or of a large one a level of its pyramid, or its middle."""
-    if not is_large(path, plane):
-        return read_plane(path, plane)
-    levels = probe_plane(path, plane).levels
-    level = next(
-        (k for k, (h, w) in enumerate(levels) if h * w <= _SAMPLE_SIDE_PX**2), len(levels) - 1
-    )
-    height, width = levels[level]
-    side = _SAMPLE_SIDE_PX // 2
-    y, x = height // 2, width // 2
-    window = (max(0, y - side), max(0, x - side), y + side, x + side)
-    return read_plane_region(path, plane, window, level=level)
 
 
 def composite_for(project: Project, kind: str) -> Job[Composite | None]:
