@@ -17,6 +17,7 @@ from napari_cellal.core.progress import run_job
 from napari_cellal.core.records import Plane, Projection, Split
 from napari_cellal.detect.jobs import detect_images
 from napari_cellal.detect.requests import ImageFailure
+from napari_cellal.io import planes, pyramids
 from napari_cellal.io.planes import read_plane
 from napari_cellal.io.store import Project
 from napari_cellal.workflows import adding, detecting
@@ -275,6 +276,22 @@ def test_the_grouping_is_shown_before_anything_is_added(
     wrong = ["add", str(project), str(screen), "--pattern", "{well}_{colour}"]
     assert main(wrong) == 1
     assert "colour" in capsys.readouterr().err
+
+
+def test_a_large_flat_image_gets_smaller_copies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(planes, "_LARGE_PLANE", 1000)
+    monkeypatch.setattr(pyramids, "_SMALL_PX", 50)
+    tifffile.imwrite(tmp_path / "flat.tif", noise(300, 400), tile=(64, 64))
+    Image.fromarray(noise(40, 40)).save(tmp_path / "small.png")
+    project = tmp_path / "c.cellal"
+    assert main(["new", str(project)]) == 0
+    assert main(["add", str(project), str(tmp_path / "flat.tif"), str(tmp_path / "small.png")]) == 0
+    with Project.open(project) as opened:
+        (made,) = (opened.cache_folder / "pyramids").iterdir()
+        record = next(r for r in opened.images.values() if r.name == "flat.tif")
+        assert made.name.startswith(record.fingerprint)
 
 
 def test_a_pattern_is_offered_where_files_look_like_one(project: Project, screen: Path) -> None:

@@ -38,10 +38,11 @@ def add(a: argparse.Namespace) -> Result:
             problem = next(iter(looked.problems), f"No image fits the pattern {a.pattern}.")
             raise CellalError(problem)
         added = adding.add_looked(project, looked, splits)
+        late = run(adding.make_pyramids(project, [r.image_id for r in added.records]))
     return {
         "added": len(added.records),
         "known": added.known,
-        "problems": list(added.problems),
+        "problems": [*added.problems, *late],
         "notes": list(added.notes),
     }
 

@@ -13,6 +13,7 @@ from napari_cellal.io.groups import Grouping, group_files, guess_pattern
 from napari_cellal.io.image_files import image_files
 from napari_cellal.io.pixels import ImageInfo
 from napari_cellal.io.planes import probe_plane, sharpest_z
+from napari_cellal.io.pyramids import make_pyramid, needs_pyramid
 from napari_cellal.io.zarr_metadata import plate_place
 
 from .splitting import choose_splits
@@ -258,6 +259,23 @@ def add_looked(
     project.add_images(records)
     known_already = len(looked.images) - len(records)
     return Added(tuple(records), known_already, (*looked.problems, *problems), looked.notes)
+
+
+def make_pyramids(project: Project, image_ids: Iterable[str]) -> Job[list[str]]:
+    """Make smaller copies of large images that have none; return what could not be made.
+
+    They lie in the project's cache, and let the window show such an image at once.
+    """
+    cache = project.cache_folder
+    images = [(project.image_path(key), project.plane(key)) for key in image_ids]
+    problems: list[str] = []
+    for path, plane in images:
+        try:
+            if needs_pyramid(path, plane):
+                yield from make_pyramid(path, plane, cache)
+        except ImageError as error:
+            problems.append(str(error))
+    return problems
 
 
 def _record(project: Project, item: Looked) -> ImageRecord:
