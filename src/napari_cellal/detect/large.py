@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Window = tuple[int, int, int, int]
 
-_PART_PX = 2048  # side of a part: 5 channels as float32 are 84 MB
+_PART_PX = 1536  # side of a part; the classical detector then takes about 1 GB
 _SAME_IOU = 0.3  # of two looks at one cell; small ones waver by much of their size
 _DOUBT = 0.25  # of a cell's size: so far from the border its middle may be seen elsewhere
 
