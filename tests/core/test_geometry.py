@@ -9,6 +9,7 @@ from napari_cellal.core.geometry import (
     iou_matrix,
     match_boxes,
     normalized_box,
+    overlapping_pairs,
 )
 
 SQUARE = (0.0, 0.0, 10.0, 10.0)
@@ -141,3 +142,20 @@ def test_match_properties(seed: int, iou: float) -> None:
     assert not (left >= iou).any()  # nothing that fits is left over
     values = [overlap[i, j] for i, j in pairs]
     assert values == sorted(values, reverse=True)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_pairs_in_bands_equal_the_whole_matrix(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("napari_cellal.core.geometry._BAND", 7)
+    a, b = random_boxes(60, seed), random_boxes(80, seed + 10)
+    rows, cols, values = overlapping_pairs(a, b, 0.2)
+    whole = iou_matrix(a, b)
+    assert set(zip(rows.tolist(), cols.tolist(), strict=True)) == set(
+        zip(*(k.tolist() for k in np.nonzero(whole >= 0.2)), strict=True)
+    )
+    assert np.allclose(values, whole[rows, cols])
+
+
+@pytest.mark.parametrize(("a", "b"), [([], [SQUARE]), ([SQUARE], []), ([], [])])
+def test_no_pairs_without_boxes(a: list[tuple[float, ...]], b: list[tuple[float, ...]]) -> None:
+    assert [len(part) for part in overlapping_pairs(a, b, 0.5)] == [0, 0, 0]

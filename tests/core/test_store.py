@@ -657,3 +657,64 @@ def test_a_model_written_by_a_killed_training_is_registered_on_opening(tmp_path:
         assert [m.model_id for m in project.models] == ["m1"]
         assert not half.exists()
         assert mine.exists()
+
+
+# -- crowded images -------------------------------------------------------------------------
+
+
+def scattered(project: Project, n: int) -> list[Cell]:
+    rng = random.Random(0)
+    places = [(float(rng.randrange(60)), float(rng.randrange(60))) for _ in range(n)]  # with ties
+    cells = [Cell(f"s{k}", "i0", (y, x, y + 5, x + 5)) for k, (y, x) in enumerate(places)]
+    project.history.do(edit_of("put", [(None, c) for c in cells]))
+    return cells
+
+
+def test_stepping_visits_every_wanted_cell_once_from_top_to_bottom(project: Project) -> None:
+    cells = scattered(project, 50)
+    wanted = [c for c in cells if c.box[1] > 10]
+    order, current = [], None
+    for _ in wanted:
+        current = project.cells.step("i0", current, 1, lambda c: c.box[1] > 10)
+        order.append(current)
+    assert {c.cell_id for c in order} == {c.cell_id for c in wanted}
+    assert [c.box[:2] for c in order] == sorted(c.box[:2] for c in wanted)
+    assert project.cells.step("i0", order[-1], 1, lambda c: c.box[1] > 10) == order[0]
+    for since, before in zip(order, [order[-1], *order], strict=False):
+        assert project.cells.step("i0", since, -1, lambda c: c.box[1] > 10) == before
+
+
+def test_stepping_where_nothing_is_wanted(project: Project) -> None:
+    (cell, *_) = scattered(project, 3)
+    assert project.cells.step("i0", cell, 1, lambda _c: False) is None
+    assert project.cells.step("i1", None, 1, lambda _c: True) is None
+
+
+def test_density_counts_every_cell_that_is_not_rejected(project: Project) -> None:
+    cells = scattered(project, 40)
+    gone = [replace(c, review=Review.REJECTED) for c in cells[:5]]
+    project.history.do(edit_of("no", list(zip(cells, gone, strict=False))))
+    found = {(r, c): n for r, c, n in project.cells.density("i0", 8.0)}
+    counted: dict[tuple[int, int], int] = {}
+    for c in cells[5:]:
+        key = (int((c.box[0] + 2.5) // 8), int((c.box[1] + 2.5) // 8))
+        counted[key] = counted.get(key, 0) + 1
+    assert found == counted
+
+
+def test_in_view_returns_so_many_at_most(project: Project) -> None:
+    scattered(project, 30)
+    everything = (-9, -9, 99, 99)
+    assert len(project.cells.in_view("i0", everything, 7)) == 7
+    assert len(project.cells.in_view("i0", everything)) == 30
+
+
+def test_an_image_is_crowded_above_the_limit(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("napari_cellal.io.store.cells.CROWDED", 10)
+    scattered(project, 10)
+    assert not project.cells.is_crowded("i0")
+    project.history.do(edit_of("one more", [(None, Cell("more", "i0", (0, 0, 5, 5)))]))
+    assert project.cells.is_crowded("i0")
+    assert not project.cells.is_crowded("i1")

@@ -10,6 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 Box: TypeAlias = tuple[float, float, float, float]
 BoxArray: TypeAlias = NDArray[np.floating]
 
+_BAND = 512  # boxes that are compared at once with those at their height
+
 
 def as_boxes(boxes: ArrayLike) -> NDArray[np.float64]:
     """Return float64[N, 4], also for an empty list."""
@@ -49,6 +51,33 @@ def ios_matrix(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
     return np.divide(inter, smaller, out=np.zeros_like(inter), where=smaller > 0)
 
 
+def overlapping_pairs(
+    a: ArrayLike, b: ArrayLike, iou: float
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
+    """Return (i, j, IoU) of every pair that overlaps by ``iou`` (> 0) or more, in no order.
+
+    Bands of ``a`` are compared with those of ``b`` that lie at their height: a slide's
+    200,000 boxes twice make a matrix of 320 GB.
+    """
+    a, b = as_boxes(a), as_boxes(b)
+    by_y = np.argsort(a[:, 0], kind="stable")
+    rows, cols, values = [], [], []
+    for start in range(0, len(by_y), _BAND):
+        band = by_y[start : start + _BAND]
+        near = np.flatnonzero((b[:, 0] < a[band, 2].max()) & (b[:, 2] > a[band, 0].min()))
+        overlap = iou_matrix(a[band], b[near])
+        i, j = np.nonzero(overlap >= iou)
+        rows.append(band[i])
+        cols.append(near[j])
+        values.append(overlap[i, j])
+    none = np.zeros(0, dtype=np.intp)
+    return (
+        np.concatenate([none, *rows]),
+        np.concatenate([none, *cols]),
+        np.concatenate([np.zeros(0), *values]),
+    )
+
+
 def clip_boxes(boxes: ArrayLike, shape: tuple[int, int]) -> NDArray[np.float64]:
     """Return the boxes cut to an image of ``shape`` (height, width), px."""
     b = as_boxes(boxes).copy()
@@ -68,9 +97,8 @@ def match_boxes(a: ArrayLike, b: ArrayLike, iou: float = 0.5) -> list[tuple[int,
 
     Greedy from the highest overlap down; ties go to the lower indices.
     """
-    overlap = iou_matrix(a, b)
-    rows, cols = np.nonzero(overlap >= iou)
-    order = np.argsort(-overlap[rows, cols], kind="stable")
+    rows, cols, overlap = overlapping_pairs(a, b, iou)
+    order = np.lexsort((cols, rows, -overlap))
     used_a: set[int] = set()
     used_b: set[int] = set()
     pairs = []

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .geometry import iou_matrix, match_boxes
+from .geometry import match_boxes, overlapping_pairs
 from .history import Edit, edit_of
 from .records import Cell, Detections, Origin, Proposal, Review, new_id
 
@@ -49,8 +49,10 @@ def is_replaceable(cell: Cell) -> bool:
 def overlaps_any(cells: Iterable[Cell], boxes: Sequence[Box], iou: float) -> NDArray[np.bool_]:
     """Return bool[len(boxes)], True where a box overlaps any of the cells by ``iou`` or more."""
     # Any, not the best pairs one to one: a second box on a settled cell is noise.
-    overlap = iou_matrix([c.box for c in cells], boxes)
-    return np.asarray((overlap >= iou).any(axis=0))
+    _, hit, _ = overlapping_pairs([c.box for c in cells], boxes, iou)
+    result = np.zeros(len(boxes), dtype=bool)
+    result[hit] = True
+    return result
 
 
 def _with_known_class(proposal: Proposal, old: Cell) -> Proposal:

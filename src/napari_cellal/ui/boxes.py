@@ -18,6 +18,8 @@ from napari_cellal.core import gestures
 from napari_cellal.core.geometry import clip_boxes
 from napari_cellal.core.records import Status
 
+from .crowd import Crowd
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
@@ -82,6 +84,7 @@ class BoxLayer:
         self._quiet_depth = 0
         self._shown: dict[str, Cell] = {}
         self._edge_width = 1.5
+        self.crowd = Crowd(session)
         self.layer = Shapes(
             ndim=2,
             name="Boxes",
@@ -94,17 +97,17 @@ class BoxLayer:
         self.layer.events.features.connect(self._on_layer_data)  # a paste emits only this
         self.layer.selected_data.events.items_changed.connect(self._on_layer_selection)
         session.edited.connect(self._on_edit)
-        session.image_changed.connect(self.reload)
+        session.image_changed.connect(self._on_image)
         session.shown_changed.connect(self._on_shown)
         session.classes_changed.connect(self._on_classes)
         session.selection_changed.connect(self._on_session_selection)
-        self.reload()
+        self._on_image()
 
     def disconnect(self) -> None:
         """Stop listening to the session."""
         for signal, slot in (
             (self.session.edited, self._on_edit),
-            (self.session.image_changed, self.reload),
+            (self.session.image_changed, self._on_image),
             (self.session.shown_changed, self._on_shown),
             (self.session.classes_changed, self._on_classes),
             (self.session.selection_changed, self._on_session_selection),
@@ -165,13 +168,29 @@ class BoxLayer:
         rgba[:, 3] = [_LOOK[c.status][0] for c in cells]
         return rgba, [_LOOK[c.status][1] * self._edge_width for c in cells]
 
-    def reload(self, *_: object) -> None:
-        """Show the session's image afresh."""
+    def _on_image(self, *_: object) -> None:
+        """Show another image's boxes."""
         image = self.session.image
         if image is not None:
             # Shapes' edges are measured in image px; about 1.5 px on a screen-high picture.
             self._edge_width = max(1.0, max(image.shape[1:]) / 400)
-        cells = self.session.cells()
+        self.crowd.start()
+        if self.layer.mode not in ("select", "pan_zoom"):
+            self.layer.mode = "select"
+        self._reload()
+
+    def show_view(self, view: Box) -> None:
+        """Show the boxes around a part of a crowded image, (y0, x0, y1, x1) px."""
+        drawing = self.layer.mode == "add_rectangle" and self.layer._is_creating
+        if drawing or not self.crowd.needs(view):
+            return
+        self.crowd.look_at(view)
+        self._edge_width = max(1.0, (view[2] - view[0]) / 400)
+        self._reload()
+
+    def _reload(self) -> None:
+        """Load the layer afresh."""
+        cells = self.crowd.cells()
         first, focus = len(cells), self.session.focus
         if self._later is not None and len(cells) > _AROUND:
             first = _PORTION
@@ -183,13 +202,10 @@ class BoxLayer:
                 )
         self._waiting = [c.cell_id for c in cells[first:]]
         self._reloads += 1
-        with self._quiet():
-            if self.layer.mode not in ("select", "pan_zoom"):
-                self.layer.mode = "select"
-            with self._one_refresh(thumbnail=not self._waiting):
-                self._clear()
-                self._add(cells[:first])
-                self._select_in_layer(self.session.selection)
+        with self._quiet(), self._one_refresh(thumbnail=not self._waiting):
+            self._clear()
+            self._add(cells[:first])
+            self._select_in_layer(self.session.selection)
         if self._waiting:
             self._go_on_later()
 
@@ -268,6 +284,7 @@ class BoxLayer:
             if cell is not None
             and cell.image_id == self.session.image_id
             and self.session.shown.includes(cell)
+            and (key in self._shown or self.crowd.includes(cell.box))
         }
         drop = {
             key
@@ -341,6 +358,9 @@ class BoxLayer:
     def _on_shown(self, *_: object) -> None:
         if self.session.project is None or self.session.image_id is None:
             return
+        if self.crowd.is_on:
+            self._reload()
+            return
         rows = self.session.project.cells.of_image(self.session.image_id)
         differs = [
             c for c in rows if self.session.shown.includes(c) is not (c.cell_id in self._shown)
@@ -351,6 +371,9 @@ class BoxLayer:
         self._recolor()
 
     def _on_session_selection(self, *_: object) -> None:
+        if self.crowd.is_on:
+            with self._quiet():
+                self._add([c for c in self.crowd.in_hand() if c.cell_id not in self._shown])
         self._select_in_layer(self.session.selection)
 
     def _select_in_layer(self, cell_ids: tuple[str, ...]) -> None:
@@ -436,7 +459,7 @@ class BoxLayer:
         Rotated or bent shapes become upright rectangles again.
         """
         waiting = set(self._waiting)
-        now = {c.cell_id: c for c in self.session.cells() if c.cell_id not in waiting}
+        now = {c.cell_id: c for c in self.crowd.cells() if c.cell_id not in waiting}
         upright = self._upright()
         keep, kept = [], set()
         for i, key in enumerate(ids):

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_cellal.core.errors import CellalError, ImageError
-from napari_cellal.io.planes import read_plane
+from napari_cellal.io.planes import is_large, open_levels, read_plane
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from .session import Session
 
 OLD_PICTURE_MS = 200
+OVERVIEW_PX = 4096
+"""The smallest level of a large image is kept in memory; no larger than so."""
 CACHE_BYTES = 512 * 2**20
 AHEAD_BYTES = CACHE_BYTES // 2
 """Images are read before they are asked for until the cache holds so much."""
@@ -34,15 +37,66 @@ COLORMAPS = ("blue", "green", "red", "yellow", "magenta", "cyan", "gray")
 _SAMPLE = 200_000  # px looked at for the contrast limits
 
 
-def _read(path: Path, plane: Plane, record: ImageRecord) -> NDArray[np.generic]:
-    pixels = read_plane(path, plane)
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """An image that has been read, or opened to be read in parts.
+
+    Attributes
+    ----------
+    levels : tuple of [C, Y, X]
+        Full size first; lazy, with smaller ones behind, where the image is large.
+    limits : tuple of (low, high)
+        Contrast limits, one a channel.
+    """
+
+    levels: tuple[Any, ...]
+    limits: tuple[tuple[float, float], ...]
+
+    @property
+    def is_lazy(self) -> bool:
+        """Whether only parts of it are ever in memory."""
+        return not isinstance(self.levels[0], np.ndarray)
+
+    def planes(self, as_rgb: bool) -> list[Any]:
+        """Return what each layer shows: an array, or all levels of a lazy one."""
+        if as_rgb:
+            parts = [[_colors(level, self.limits[0]) for level in self.levels]]
+        else:
+            parts = [[level[k] for level in self.levels] for k in range(len(self.limits))]
+        return parts if self.is_lazy else [part[0] for part in parts]
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that it holds."""
+        return sum(level.nbytes for level in self.levels if isinstance(level, np.ndarray))
+
+
+def _colors(pixels: Any, limits: tuple[float, float]) -> Any:
+    """Return [Y, X, 3] of [3, Y, X] as napari shows colour pictures: in 8 bit or 0..1."""
+    if pixels.dtype != np.uint8:
+        low, high = limits
+        pixels = ((pixels - low) / (high - low)).clip(0, 1).astype(np.float32)
+    return pixels.transpose(1, 2, 0)
+
+
+def _read(path: Path, plane: Plane, record: ImageRecord) -> Picture:
+    if is_large(path, plane):
+        levels = open_levels(path, plane)
+        while max(levels[-1].shape[1:]) > OVERVIEW_PX:  # no pyramid, or too short a one
+            levels.append(levels[-1][:, ::4, ::4])
+        smallest = np.asarray(levels[-1])
+        levels[-1] = smallest
+    else:
+        levels = [read_plane(path, plane)]
+        smallest = levels[0]
+    pixels = levels[0]
     if pixels.shape != tuple(record.shape):
         raise ImageError(
             f"{record.name} is {pixels.shape[1]} x {pixels.shape[2]} px with {pixels.shape[0]} "
             f"channels now, but was {record.shape[1]} x {record.shape[2]} with "
             f"{record.shape[0]} when it was added. Put the original file back."
         )
-    return pixels
+    return Picture(tuple(levels), tuple(contrast_limits(channel) for channel in smallest))
 
 
 def contrast_limits(plane: NDArray[np.generic]) -> tuple[float, float]:
@@ -76,7 +130,7 @@ class ImageView(QObject):
         self.session = session
         self.layers: list[Image] = []
         self._signature: tuple[object, ...] = ()
-        self._cache: OrderedDict[str, NDArray[np.generic]] = OrderedDict()
+        self._cache: OrderedDict[str, Picture] = OrderedDict()
         self._reading: dict[str, Future[None]] = {}
         self._ahead: dict[str, None] = {}
         self._hidden: list[Image] = []
@@ -98,8 +152,9 @@ class ImageView(QObject):
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def pixels(self, image_id: str) -> NDArray[np.generic] | None:
-        """Return an image's pixels [C, Y, X] where they are in memory, else None."""
-        return self._cache.get(image_id)
+        """Return an image's pixels [C, Y, X] where all are in memory, else None."""
+        picture = self._cache.get(image_id)
+        return None if picture is None or picture.is_lazy else picture.levels[0]
 
     def _on_project(self, _project: object) -> None:
         self._cache.clear()
@@ -148,7 +203,7 @@ class ImageView(QObject):
                 self._request(image_id)
 
     def _cached_bytes(self) -> int:
-        return sum(a.nbytes for a in self._cache.values())
+        return sum(picture.nbytes for picture in self._cache.values())
 
     def _request(self, image_id: str) -> None:
         project = self.session.project
@@ -183,7 +238,7 @@ class ImageView(QObject):
                 self._remove_layers()
                 self.session.tell(str(result), error=True)
             return
-        assert isinstance(result, np.ndarray)
+        assert isinstance(result, Picture)
         self._cache[image_id] = result
         while len(self._cache) > 1 and self._cached_bytes() > CACHE_BYTES:
             self._cache.popitem(last=False)
@@ -194,21 +249,24 @@ class ImageView(QObject):
         project = self.session.project
         assert project is not None
         record = project.images[image_id]
-        pixels = self._cache[image_id]
-        as_rgb = record.rgb and pixels.shape[0] == 3
-        planes = [np.moveaxis(pixels, 0, -1)] if as_rgb else list(pixels)
+        picture = self._cache[image_id]
+        full = picture.levels[0]
+        as_rgb = record.rgb and full.shape[0] == 3
+        planes = picture.planes(as_rgb)
         names = [record.name] if as_rgb else list(record.channels)
-        signature = (as_rgb, tuple(record.channels), pixels.dtype.str)
+        signature = (as_rgb, tuple(record.channels), full.dtype.str)
+        if picture.is_lazy:
+            signature += (image_id,)
         reusable = signature == self._signature and all(
             layer in self.viewer.layers for layer in self.layers
         )
-        same_size = reusable and self.layers[0].data.shape[:2] == planes[0].shape[:2]
+        same_size = reusable and self.layers[0].data.shape[:2] == full.shape[1:]
         if reusable:
-            for layer, plane, name in zip(self.layers, planes, names, strict=True):
-                layer.data = plane
-                layer.name = name
+            for place, layer in enumerate(self.layers):
+                layer.data = planes[place]
+                layer.name = names[place]
                 if not as_rgb:
-                    layer.contrast_limits = contrast_limits(plane)
+                    layer.contrast_limits = picture.limits[place]
             for layer in self._hidden:
                 layer.visible = True
             self._hidden = []
@@ -217,11 +275,16 @@ class ImageView(QObject):
             self.shown.emit(image_id)
             return
         self._take_down()
-        made = [
-            partial(self._layer, plane, name, as_rgb, place, len(planes))
-            for place, (plane, name) in enumerate(zip(planes, names, strict=True))
-        ]
-        self._turns.extend(partial(self._insert, make) for make in made)
+        for place, (plane, name) in enumerate(zip(planes, names, strict=True)):
+            look: dict[str, Any] = {"rgb": True}
+            if not as_rgb:
+                look = {
+                    "colormap": channel_color(place, len(planes)),
+                    "blending": "additive",
+                    "contrast_limits": picture.limits[place],
+                }
+            make = partial(Image, plane, name=name, multiscale=picture.is_lazy, **look)
+            self._turns.append(partial(self._insert, make))
         self._turns.append(partial(self._complete, image_id, signature))
         self._turn()
 
@@ -260,19 +323,6 @@ class ImageView(QObject):
     def _complete(self, image_id: str, signature: tuple[object, ...]) -> None:
         self._signature = signature
         self.shown.emit(image_id)
-
-    @staticmethod
-    def _layer(
-        plane: NDArray[np.generic], name: str, as_rgb: bool, place: int, total: int
-    ) -> Image:
-        if as_rgb:
-            if plane.dtype != np.uint8:  # napari shows colour pictures as 8 bit or 0..1
-                low, high = contrast_limits(plane[..., 0])
-                plane = np.clip((plane - low) / (high - low), 0, 1).astype(np.float32)
-            return Image(plane, name=name, rgb=True)
-        limits = contrast_limits(plane)
-        color = channel_color(place, total)
-        return Image(plane, name=name, colormap=color, blending="additive", contrast_limits=limits)
 
     def _remove_layers(self) -> None:
         self._take_down()

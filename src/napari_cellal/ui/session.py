@@ -214,6 +214,13 @@ class Session:
             return []
         return [c for c in self.project.cells.of_image(self.image_id) if self.shown.includes(c)]
 
+    @property
+    def is_crowded(self) -> bool:
+        """True where the image has so many cells that only those in view are shown."""
+        if self.project is None or self.image_id is None:
+            return False
+        return self.project.cells.is_crowded(self.image_id)
+
     def select(self, cell_ids: Iterable[str]) -> None:
         """Take cells in hand; the first is the current one."""
         chosen = tuple(dict.fromkeys(cell_ids))
@@ -237,6 +244,13 @@ class Session:
 
     def step_cell(self, by: int) -> None:
         """Take the next (+1) or previous (-1) box in reading order, centred and zoomed."""
+        if self.is_crowded:
+            assert self.project is not None
+            assert self.image_id is not None
+            cell = self.project.cells.step(self.image_id, self.current, by, self.shown.includes)
+            if cell is not None:
+                self.go_to(cell)
+            return
         order = sorted(self.cells(), key=lambda c: (c.box[0] + c.box[2], c.box[1]))
         if not order:
             self.tell("No boxes here yet. Detect, or draw one with W.")
@@ -365,10 +379,9 @@ class Session:
         if not cells:
             self.tell("Click a box first; then Delete rejects it.")
             return False
-        order = [c.cell_id for c in self.cells()]
         done = self.do(gestures.remove(cells, self.person))
         gone = {c.cell_id for c in cells}
-        self.select([k for k in self.selection if k in order and k not in gone])
+        self.select([k for k in self.selection if k not in gone])
         return done
 
     def draw(self, boxes: list[Box]) -> bool:

@@ -23,6 +23,7 @@ from .images import ImageView
 from .jobs import Jobs
 from .keys import KeyFilter
 from .learn_loop import LearnLoop
+from .overview import Overview
 from .session import Session
 from .warm import WarmUp
 
@@ -53,6 +54,7 @@ class Workspace(QObject):
         self.viewer = viewer
         self._warm_up = WarmUp()
         self._boxes: BoxLayer | None = None
+        self.overview: Overview | None = None
         self.session = Session(later=lambda do: QTimer.singleShot(0, do))
         self.jobs = Jobs(self)
         self.learn = LearnLoop(self.session, self.jobs)
@@ -118,7 +120,8 @@ class Workspace(QObject):
             dock.disconnect_session()
         self.learn.disconnect()
         self.images.close()
-        if self._boxes is not None:
+        if self._boxes is not None and self.overview is not None:
+            self.overview.disconnect_all()
             self._boxes.disconnect()
         self._warm_up.close()
         self.camera.disconnect()
@@ -135,6 +138,7 @@ class Workspace(QObject):
             if not self.viewer.layers:  # what a person removes later should be freed then
                 self._warm_up.spare_collections()
             self._boxes = BoxLayer(self.session, later=_soon)
+            self.overview = Overview(self.viewer, self.session, self._boxes, self.current_view)
         return self._boxes
 
     # -- docks ----------------------------------------------------------------------------
@@ -291,6 +295,8 @@ class Workspace(QObject):
             return False
         active: Layer | None = self.viewer.layers.selection.active
         ours = [self.boxes.layer, *self.images.layers]
+        if self.overview is not None and self.overview.layer is not None:
+            ours.append(self.overview.layer)
         return active is None or any(active is layer for layer in ours)
 
     def _bind_keys(self) -> None:

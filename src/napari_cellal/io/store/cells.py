@@ -14,7 +14,7 @@ from .schema import readable_errors, transaction
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from napari_cellal.core.geometry import Box
     from napari_cellal.core.history import Edit, Rows
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 _SELECT = f"SELECT {CELL_COLUMNS} FROM cells JOIN images USING (image_no)"
 _STATUS = {s.value: s for s in Status}
 _IMAGES_KEPT = 64
+_ROWS_KEPT = 200_000  # of all these images together, some 300 MB
+CROWDED = 8_000
+"""An image with more cells than so is shown in parts; asking for all of them takes a while."""
 _VARIABLES = 500  # ids in one statement; SQLite allows 999 in its oldest builds
 
 
@@ -76,7 +79,9 @@ class CellTable:
             sql = f"{_SELECT} WHERE image_id = ? ORDER BY cell_no"
             found = [unpack_cell(row) for row in self._all(sql, [image_id])]
             self._seen[image_id] = {cell.cell_id: cell for cell in found}
-            while len(self._seen) > _IMAGES_KEPT:
+            while len(self._seen) > 1 and (
+                len(self._seen) > _IMAGES_KEPT or sum(map(len, self._seen.values())) > _ROWS_KEPT
+            ):
                 self._seen.popitem(last=False)
         self._seen.move_to_end(image_id)
         return list(self._seen[image_id].values())
@@ -86,16 +91,65 @@ class CellTable:
         for image_id in image_ids:
             self._seen.pop(image_id, None)
 
-    def in_view(self, image_id: str, view: Box) -> list[Cell]:
-        """Return the cells of an image whose box touches ``view``, (y0, x0, y1, x1) px."""
+    def is_crowded(self, image_id: str) -> bool:
+        """Return whether an image has more than `CROWDED` cells, rejected ones too."""
+        sql = (
+            "SELECT COUNT(*) FROM (SELECT 1 FROM cells WHERE image_no ="
+            " (SELECT image_no FROM images WHERE image_id = ?) LIMIT ?)"
+        )
+        return bool(self._all(sql, [image_id, CROWDED + 1])[0][0] > CROWDED)
+
+    def step(
+        self, image_id: str, since: Cell | None, by: int, wanted: Callable[[Cell], bool]
+    ) -> Cell | None:
+        """Return the next (``by`` 1) or previous (-1) wanted cell of an image, or None.
+
+        In the order of the boxes' middles from top to bottom; after the last comes the first.
+        """
+        after, order = (">", "ASC") if by > 0 else ("<", "DESC")
+        middle = "(y0 + y1, x0, cell_no)"
+        sql = (
+            f"SELECT {CELL_COLUMNS} FROM cells JOIN images USING (image_no) WHERE image_id = ?"
+            " AND {where} ORDER BY y0 + y1 {order}, x0 {order}, cell_no {order}"
+        ).replace("{order}", order)
+        rounds: list[tuple[str, list[object]]] = [("1", [])]
+        if since is not None:
+            number = self._all("SELECT cell_no FROM cells WHERE cell_id = ?", [since.cell_id])
+            place = [since.box[0] + since.box[2], since.box[1], number[0][0] if number else 0]
+            rounds.insert(0, (f"{middle} {after} (?, ?, ?)", place))
+        for where, values in rounds:
+            with readable_errors(self._name), contextlib.closing(self._db.cursor()) as cursor:
+                for row in cursor.execute(sql.replace("{where}", where), (image_id, *values)):
+                    cell = unpack_cell(row)
+                    if wanted(cell):
+                        return cell
+        return None
+
+    def density(self, image_id: str, side: float) -> list[tuple[int, int, int]]:
+        """Return (row, column, cells) of squares of ``side`` px, rejected cells left out."""
+        sql = (
+            "SELECT CAST((y0 + y1) / ? AS INTEGER) AS r, CAST((x0 + x1) / ? AS INTEGER) AS c,"
+            " COUNT(*) FROM cells WHERE image_no = (SELECT image_no FROM images WHERE image_id = ?)"
+            " AND status <> 'rejected' GROUP BY r, c"
+        )
+        return [(r, c, n) for r, c, n in self._all(sql, [2 * side, 2 * side, image_id])]
+
+    def in_view(self, image_id: str, view: Box, limit: int = -1) -> list[Cell]:
+        """Return the cells of an image whose box touches ``view``, (y0, x0, y1, x1) px.
+
+        Parameters
+        ----------
+        limit : int
+            Return so many at most; negative for all.
+        """
         y0, x0, y1, x1 = view
         sql = (
             f"SELECT {CELL_COLUMNS} FROM images JOIN cells USING (image_no) JOIN ("
             " SELECT cell_no FROM boxes WHERE image_low = (SELECT image_no FROM images"
             " WHERE image_id = ?) AND y1 >= ? AND y0 <= ? AND x1 >= ? AND x0 <= ?"
-            ") USING (cell_no) ORDER BY cell_no"
+            " LIMIT ?) USING (cell_no) ORDER BY cell_no"
         )
-        return [unpack_cell(row) for row in self._all(sql, [image_id, y0, y1, x0, x1])]
+        return [unpack_cell(row) for row in self._all(sql, [image_id, y0, y1, x0, x1, limit])]
 
     def with_status(self, *statuses: Status) -> list[Cell]:
         """Return the cells of every image with one of the statuses, by image."""
@@ -125,7 +179,8 @@ class CellTable:
         """Return {image_id: {class_id: cells}} of the cells that a person vouches for."""
         sql = (
             "SELECT image_id, class_id, n FROM images JOIN (SELECT image_no, class_id, COUNT(*)"
-            " AS n FROM cells WHERE class_id IS NOT NULL AND review = 'confirmed'"
+            " AS n FROM cells WHERE status IN ('confirmed', 'corrected', 'drawn')"
+            " AND review = 'confirmed' AND class_id IS NOT NULL"
             " GROUP BY image_no, class_id) USING (image_no)"
         )
         counts: dict[str, dict[int, int]] = {}
@@ -137,7 +192,8 @@ class CellTable:
         """Return the images with cells that are unsure, or confirmed without a class."""
         sql = (
             "SELECT DISTINCT image_id FROM cells JOIN images USING (image_no)"
-            " WHERE review = 'unsure' OR (review = 'confirmed' AND class_id IS NULL)"
+            " WHERE status = 'unsure' OR (status IN ('confirmed', 'corrected', 'drawn')"
+            " AND review = 'confirmed' AND class_id IS NULL)"
         )
         return {key for (key,) in self._all(sql)}
 

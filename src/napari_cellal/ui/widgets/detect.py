@@ -10,7 +10,7 @@ from superqt import QLabeledDoubleSlider
 
 from napari_cellal.core.errors import CellalError
 from napari_cellal.core.progress import Job, Progress
-from napari_cellal.core.records import local_time
+from napari_cellal.core.records import Status, local_time
 from napari_cellal.ui.controls import ComboBox, Dock, JobBar, Needs, button, heading, note, row
 from napari_cellal.workflows import detecting
 from napari_cellal.workflows.training import use_detector
@@ -217,6 +217,10 @@ class DetectDock(Dock):
         project = self.session.project
         if project is None or self.session.image_id is None:
             self._count.setText("")
+            return
+        if self.session.is_crowded:
+            n = project.cells.counts_of(self.session.image_id).get(Status.PROPOSED, 0)
+            self._count.setText(f"{n:,} proposals in this image; zoom in to see them.")
             return
         rows = project.cells.of_image(self.session.image_id)
         waiting = [c for c in rows if c.status.value == "proposed"]

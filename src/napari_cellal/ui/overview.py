@@ -1,0 +1,114 @@
+"""A crowded image in the viewer: follows the camera, and shows where the cells are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari.layers import Image
+from qtpy.QtCore import QObject, QTimer
+
+from .camera import camera_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import napari
+
+    from napari_cellal.core.geometry import Box
+
+    from .boxes import BoxLayer
+    from .session import Session
+
+WAIT_MS = 30
+"""The camera moves many times a second while a person pans; boxes come when it rests so long."""
+RECOUNT_MS = 500
+"""Counting 200,000 cells takes 0.2 s: not ahead of the picture, nor after each of many edits."""
+
+
+class Overview(QObject):
+    """Loads the boxes in view, and shows a picture of all of them where they are too many.
+
+    Attributes
+    ----------
+    layer : napari.layers.Image or None
+        How many cells lie where; in the viewer while a crowded image is on screen.
+    """
+
+    def __init__(
+        self, viewer: napari.Viewer, session: Session, boxes: BoxLayer, view: Callable[[], Box]
+    ) -> None:
+        super().__init__()
+        self._viewer, self._session, self._boxes, self._view = viewer, session, boxes, view
+        self.layer: Image | None = None
+        self._is_off = False
+        self._look_timer = self._timer(WAIT_MS, self._look)
+        self._count_timer = self._timer(RECOUNT_MS, self._count)
+        camera_of(viewer).events.connect(self._on_camera)
+        session.image_changed.connect(self._on_image)
+        session.edited.connect(self._on_edit)
+        self._on_image()
+
+    def _timer(self, ms: int, do: Callable[[], None]) -> QTimer:
+        timer = QTimer(self)
+        timer.setSingleShot(True)
+        timer.setInterval(ms)
+        timer.timeout.connect(do)
+        return timer
+
+    def disconnect_all(self) -> None:
+        """Stop following."""
+        self._is_off = True
+        camera_of(self._viewer).events.disconnect(self._on_camera)
+        self._session.image_changed.disconnect(self._on_image)
+        self._session.edited.disconnect(self._on_edit)
+
+    def _on_camera(self, *_: object) -> None:
+        if self._boxes.crowd.is_on and not self._look_timer.isActive():
+            self._look_timer.start()
+
+    def _on_image(self, *_: object) -> None:
+        layers = self._viewer.layers
+        if self.layer is not None:
+            if self.layer in layers:
+                layers.remove(self.layer)
+            self.layer = None
+        if self._boxes.crowd.is_on:
+            self._count_timer.start()
+            self._look_timer.start()
+
+    def _on_edit(self, *_: object) -> None:
+        if self._boxes.crowd.is_on:
+            self._count_timer.start()
+
+    def _count(self) -> None:
+        """Count where the cells are, and show it in a layer below the boxes."""
+        if self._is_off or self._session.image is None or not self._boxes.crowd.is_on:
+            return
+        counts, side = self._boxes.crowd.overview()
+        layers = self._viewer.layers
+        if self.layer is None:
+            self.layer = Image(
+                counts,
+                name="Where cells are",
+                scale=(side, side),
+                translate=(side / 2, side / 2),
+                colormap="yellow",
+                blending="additive",
+                opacity=0.6,
+                visible=self._boxes.crowd.too_many,
+            )
+            active = layers.selection.active
+            place = layers.index(self._boxes.layer) if self._boxes.layer in layers else len(layers)
+            layers.insert(place, self.layer)
+            if active is not None and active in layers:
+                layers.selection.active = active
+        else:
+            self.layer.data = counts
+        self.layer.contrast_limits = (0, max(1.0, float(counts.max())))
+
+    def _look(self) -> None:
+        if self._is_off:
+            return
+        self._boxes.show_view(self._view())
+        if self.layer is not None:
+            self.layer.visible = self._boxes.crowd.too_many
