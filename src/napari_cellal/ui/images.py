@@ -13,7 +13,9 @@ from napari.layers import Image
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_cellal.core.errors import CellalError, ImageError
-from napari_cellal.io.planes import is_large, open_levels, read_plane
+from napari_cellal.core.progress import run_job
+from napari_cellal.io.planes import is_large, read_plane
+from napari_cellal.io.pyramids import all_levels, make_pyramid, needs_pyramid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -27,8 +29,6 @@ if TYPE_CHECKING:
     from .session import Session
 
 OLD_PICTURE_MS = 200
-OVERVIEW_PX = 4096
-"""The smallest level of a large image is kept in memory; no larger than so."""
 CACHE_BYTES = 512 * 2**20
 AHEAD_BYTES = CACHE_BYTES // 2
 """Images are read before they are asked for until the cache holds so much."""
@@ -79,11 +79,11 @@ def _colors(pixels: Any, limits: tuple[float, float]) -> Any:
     return pixels.transpose(1, 2, 0)
 
 
-def _read(path: Path, plane: Plane, record: ImageRecord) -> Picture:
+def _read(path: Path, plane: Plane, record: ImageRecord, cache: Path) -> Picture:
     if is_large(path, plane):
-        levels = open_levels(path, plane)
-        while max(levels[-1].shape[1:]) > OVERVIEW_PX:  # no pyramid, or too short a one
-            levels.append(levels[-1][:, ::4, ::4])
+        if needs_pyramid(path, plane):  # once; adding images has done it already
+            run_job(make_pyramid(path, plane, cache))
+        levels = all_levels(path, plane, cache)
         smallest = np.asarray(levels[-1])
         levels[-1] = smallest
     else:
@@ -110,9 +110,11 @@ def contrast_limits(plane: NDArray[np.generic]) -> tuple[float, float]:
     return float(low), float(high if high > low else low + 1)
 
 
-def channel_color(place: int, total: int) -> str:
-    """Return the napari colormap of a channel of so many."""
-    return "gray" if total == 1 else COLORMAPS[place % len(COLORMAPS)]
+def channel_color(record: ImageRecord, place: int) -> str:
+    """Return the napari colormap of a channel: the file's own colour where it gives one."""
+    if record.shape[0] == 1:
+        return "gray"
+    return record.colors[place] if record.colors else COLORMAPS[place % len(COLORMAPS)]
 
 
 class ImageView(QObject):
@@ -210,11 +212,11 @@ class ImageView(QObject):
         if image_id in self._reading or project is None or image_id not in project.images:
             return
         path, record = project.image_path(image_id), project.images[image_id]
-        plane = project.plane(image_id)
+        plane, cache = project.plane(image_id), project.folder / "cache"
 
         def read() -> None:
             try:
-                result: object = _read(path, plane, record)
+                result: object = _read(path, plane, record, cache)
             except CellalError as error:
                 result = error
             try:
@@ -279,7 +281,7 @@ class ImageView(QObject):
             look: dict[str, Any] = {"rgb": True}
             if not as_rgb:
                 look = {
-                    "colormap": channel_color(place, len(planes)),
+                    "colormap": channel_color(record, place),
                     "blending": "additive",
                     "contrast_limits": picture.limits[place],
                 }

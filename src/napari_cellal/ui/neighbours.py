@@ -93,7 +93,7 @@ class CellPictures(QObject):
         record, path = project.images[cell.image_id], project.image_path(cell.image_id)
         plane, there = project.plane(cell.image_id), self._images.pixels(cell.image_id)
         n = record.shape[0]
-        colors = [channel_color(k, n) for k in range(n)]
+        colors = [channel_color(record, k) for k in range(n)]
 
         def read() -> tuple[NDArray[np.generic], Box]:
             if there is not None:

@@ -145,7 +145,7 @@ class QuestionPanel(QWidget):
             pixels,
             cell.box,
             rgb=record.rgb,
-            colors=[channel_color(i, n) for i in range(n)],
+            colors=[channel_color(record, i) for i in range(n)],
             side=CROP_PX,
         )
         self._crop.setPixmap(pictures[0])
