@@ -69,6 +69,25 @@ class Stage:
         n = len(w.session.project.images)
         self.wait(lambda: len(w.session.project.cells.counts_by_image()) == n)
 
+    def show_import(self) -> None:
+        """Write a picture of the import dialog on a table that needs a look."""
+        project = self.workspace.session.project
+        table = Path(self.folder).parent / "cells.csv"
+        lines = ["filename,cell_id,cell_type,xmin,xmax,ymin,ymax,image_id"]
+        for record in [*project.images.values()][:8]:
+            for k, name in enumerate(("RBC", "Leukocyte", "Platelets", "Artefact", "RBC")):
+                x = 10 + 90 * k
+                lines.append(f"{record.name},{k},{name},{x},{x + 70},300,{300 + 70 * (k < 4)},1")
+        table.write_text("\n".join([*lines, "smear_999.png,1,RBC,1,40,2,40,9"]))
+        dialog = self.workspace.dock("Project").exchange.open_import()
+        dialog.look_at([str(table)])
+        self.wait(dialog._import.isEnabled)
+        dialog._classes["Leukocyte"].setCurrentText("WBC")
+        dialog._classes["Artefact"].setCurrentText("(leave out)")
+        settle(1)
+        dialog.grab().save(str(IMAGES / "import.png"))
+        dialog.close()
+
     def answer(self, n: int) -> None:
         """Answer suggestions as somebody who tells cells by their size."""
         w = self.workspace
@@ -106,6 +125,7 @@ def main() -> None:
         stage.picture("review")
         stage.workspace.raise_dock("Project")
         stage.picture("project")
+        stage.show_import()
         stage.viewer.close()
         settle(0.5)
 

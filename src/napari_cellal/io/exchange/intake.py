@@ -125,7 +125,7 @@ class Intake:
     def image(self, **more: Any) -> ImportedImage:
         """Return the image and complete ``problems``; once, when all boxes were taken."""
         for kind, what in self._skipped:
-            self.report(kind, f"{what}; skipped. The other {len(self.boxes)} were imported.")
+            self.report(kind, f"{what}; skipped. The other {len(self.boxes)} come in.")
         self._find_doubled()
         for kind, n in self._told.items():
             if n > MOST_ALIKE:

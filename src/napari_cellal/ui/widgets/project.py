@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QCheckBox, QFileDialog, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QSizePolicy, QVBoxLayout, QWidget
 from superqt import QElidingLabel
 
 from napari_cellal.core.errors import CellalError
 from napari_cellal.io.store import Project
 from napari_cellal.ui.controls import Dock, JobBar, button, heading, note, row
-from napari_cellal.workflows import adding, annotating, exporting
+from napari_cellal.workflows import adding
 from napari_cellal.workflows.sampling import make_samples
 
 from .class_list import ClassList
+from .exchange import Exchange
 from .image_list import ImageList
 from .image_removal import ImageRemoval
 
@@ -80,12 +81,7 @@ class ProjectDock(Dock):
         self.list = ImageList(self.session)
         self.removal = ImageRemoval(self.session, self.list)
         self._count = note()
-        self._complete = QCheckBox("Imported files box every cell")
-        self._complete.setChecked(True)
-        self._complete.setToolTip(
-            "Marks their images finished: a detector may learn background from them. "
-            "Take the tick away if the files leave cells without a box."
-        )
+        self.exchange = Exchange(self.workspace, self.bar.follow, self._say)
         layout = QVBoxLayout(self._page)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(6)
@@ -120,17 +116,7 @@ class ProjectDock(Dock):
             self._count,
             heading("Classes"),
             self.classes,
-            heading("Annotations"),
-            self._complete,
-            row(
-                button(
-                    "Import VOC…",
-                    "Boxes from Pascal VOC XML files, as LabelImg writes them. "
-                    "They count as your labels.",
-                    self.import_voc,
-                ),
-                button("Export VOC…", "Write every box as Pascal VOC XML files", self.export_voc),
-            ),
+            self.exchange,
         ):
             layout.addWidget(widget)
 
@@ -289,52 +275,3 @@ class ProjectDock(Dock):
         elif paths:
             self.add_images(paths)
         event.acceptProposedAction()
-
-    # -- annotations ----------------------------------------------------------------------
-
-    def import_voc(self) -> None:
-        """Ask for a folder of VOC files and import it."""
-        chosen = QFileDialog.getExistingDirectory(
-            self, "Folder with VOC XML files", str(Path.home())
-        )
-        if chosen:
-            self.import_annotations(chosen)
-
-    def import_annotations(self, folder: str, *, confirm: bool = True) -> None:
-        """Read VOC files in the background, then write their boxes as one edit."""
-        project = self.session.project
-        handle = self.workspace.jobs.run(
-            "Reading annotations", annotating.read_annotations, [folder], "voc", lane="quick"
-        )
-        self.bar.follow(handle)
-        handle.finished.connect(lambda found: self._on_read(project, found, confirm))
-        handle.failed.connect(self._on_failed)
-
-    def _on_read(self, project: Project | None, found: Any, confirm: bool) -> None:
-        if project is None or self._is_gone(project):
-            return
-        steps = annotating.import_steps(
-            project, *found, confirm=confirm, finished=self._complete.isChecked()
-        )
-        self.session.work_off(steps, lambda done: self._say(done.lines()))
-
-    def export_voc(self) -> None:
-        """Ask for a folder and write VOC files."""
-        chosen = QFileDialog.getExistingDirectory(
-            self, "Folder for the VOC XML files", str(Path.home())
-        )
-        if chosen:
-            self.export_annotations(chosen)
-
-    def export_annotations(self, folder: str) -> None:
-        """Write VOC files in the background."""
-        project = self.session.project
-        if project is None:
-            return
-        request = ("voc", folder, exporting.export_images(project))
-        handle = self.workspace.jobs.run(
-            "Writing annotations", exporting.write_images, *request, lane="quick"
-        )
-        self.bar.follow(handle)
-        handle.finished.connect(lambda report: self._say(report.lines()))
-        handle.failed.connect(self._on_failed)

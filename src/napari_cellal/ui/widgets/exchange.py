@@ -1,0 +1,121 @@
+"""The part of the Project dock where boxes come in from and go out to other programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
+
+from napari_cellal.core.errors import CellalError
+from napari_cellal.core.progress import run_job
+from napari_cellal.io.exchange.formats import FORMATS
+from napari_cellal.ui.controls import ComboBox, button, heading, row
+from napari_cellal.workflows import cropping, exporting
+
+from .import_dialog import ImportDialog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_cellal.ui.jobs import JobHandle
+    from napari_cellal.ui.workspace import Workspace
+    from napari_cellal.workflows.worker import Failed
+
+CROPS = "crops"
+
+
+class Exchange(QWidget):
+    """Buttons to import and export, and the dialog that the first one opens.
+
+    Parameters
+    ----------
+    follow : callable
+        Shows the progress of a job.
+    say : callable
+        Shows the lines of a report.
+    """
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        follow: Callable[[JobHandle], object],
+        say: Callable[[list[str]], object],
+    ) -> None:
+        super().__init__()
+        self._workspace = workspace
+        self._session = workspace.session
+        self._follow = follow
+        self._say = say
+        self.dialog: ImportDialog | None = None
+        self.format = ComboBox("What the boxes are written as")
+        for name, known in FORMATS.items():
+            self.format.addItem(known.title, name)
+        self.format.addItem("Cells as pictures", CROPS)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(6)
+        for widget in (
+            heading("Annotations"),
+            button(
+                "Import boxes…",
+                "From Pascal VOC, COCO, YOLO, CSV, QuPath or label images; shows what would come "
+                "in first",
+                self.open_import,
+            ),
+            row(
+                self.format,
+                button("Export…", "Write every box but rejected ones into a folder", self._ask),
+            ),
+        ):
+            layout.addWidget(widget)
+
+    def open_import(self) -> ImportDialog | None:
+        """Open the dialog, or bring it to the front."""
+        if self._session.project is None:
+            return None
+        if self.dialog is None:
+            self.dialog = ImportDialog(self._workspace, self._session.project, self._say)
+            self.dialog.finished.connect(self._on_closed)
+            self.dialog.show()
+        self.dialog.raise_()
+        return self.dialog
+
+    def _on_closed(self, _result: int) -> None:
+        self.dialog = None
+
+    def _ask(self) -> None:
+        chosen = QFileDialog.getExistingDirectory(self, "Folder to write to", str(Path.home()))
+        if chosen:
+            self.export(chosen)
+
+    def export(self, folder: str) -> None:
+        """Write the boxes, or the cells, into a folder in the background."""
+        project = self._session.project
+        if project is None:
+            return
+        name = self.format.currentData()
+        jobs = self._workspace.jobs
+        try:
+            if name == CROPS:
+                request = run_job(cropping.request_crops(project, folder))
+                handle = jobs.run("Cutting out cells", cropping.cut_crops, request, lane="quick")
+            else:
+                images, classes = (
+                    exporting.export_images(project),
+                    exporting.export_classes(project),
+                )
+                said = (name, folder, images, classes)
+                handle = jobs.run(
+                    "Writing annotations", exporting.write_images, *said, lane="quick"
+                )
+        except CellalError as error:
+            self._session.tell(str(error), error=True)
+            return
+        self._follow(handle)
+        handle.finished.connect(lambda report: self._say(report.lines()))
+        handle.failed.connect(self._on_failed)
+
+    def _on_failed(self, failed: Failed) -> None:
+        self._session.tell(failed.message, error=True)
+        self._say([failed.message])
