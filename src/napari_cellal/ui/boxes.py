@@ -179,21 +179,25 @@ class BoxLayer:
             self.layer.mode = "select"
         self._reload()
 
-    def show_view(self, view: Box) -> None:
-        """Show the boxes around a part of a crowded image, (y0, x0, y1, x1) px."""
+    def show_view(self, view: Box) -> bool:
+        """Show the boxes around a part of a crowded image, (y0, x0, y1, x1) px.
+
+        Return whether they had to be loaded.
+        """
         drawing = self.layer.mode == "add_rectangle" and self.layer._is_creating
         if drawing or not self.crowd.needs(view):
-            return
+            return False
         self.crowd.look_at(view)
         self._edge_width = max(1.0, (view[2] - view[0]) / 400)
         self._reload()
+        return True
 
     def _reload(self) -> None:
         """Load the layer afresh."""
         cells = self.crowd.cells()
         first, focus = len(cells), self.session.focus
         if self._later is not None and len(cells) > _AROUND:
-            first = _PORTION
+            first = _PORTION * (2 if self.crowd.is_on else 1)  # in view: nearly all at once
             if focus is not None:
                 first = _AROUND
                 y, x = focus.box[0] + focus.box[2], focus.box[1] + focus.box[3]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from napari.layers import Image
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     from .boxes import BoxLayer
     from .session import Session
 
-WAIT_MS = 30
-"""The camera moves many times a second while a person pans; boxes come when it rests so long."""
+PAUSE_MS = 120
+"""From one loading of boxes to the next at least: a person who pans wants to see it move."""
 RECOUNT_MS = 500
 """Counting 200,000 cells takes 0.2 s: not ahead of the picture, nor after each of many edits."""
 
@@ -41,7 +42,8 @@ class Overview(QObject):
         self._viewer, self._session, self._boxes, self._view = viewer, session, boxes, view
         self.layer: Image | None = None
         self._is_off = False
-        self._look_timer = self._timer(WAIT_MS, self._look)
+        self._looked_at = 0.0
+        self._look_timer = self._timer(0, self._look)
         self._count_timer = self._timer(RECOUNT_MS, self._count)
         camera_of(viewer).events.connect(self._on_camera)
         session.image_changed.connect(self._on_image)
@@ -64,7 +66,9 @@ class Overview(QObject):
 
     def _on_camera(self, *_: object) -> None:
         if self._boxes.crowd.is_on and not self._look_timer.isActive():
-            self._look_timer.start()
+            # At once where the camera rested: the boxes come with the picture's first drawing.
+            since_ms = (time.monotonic() - self._looked_at) * 1000
+            self._look_timer.start(max(0, round(PAUSE_MS - since_ms)))
 
     def _on_image(self, *_: object) -> None:
         layers = self._viewer.layers
@@ -109,6 +113,7 @@ class Overview(QObject):
     def _look(self) -> None:
         if self._is_off:
             return
-        self._boxes.show_view(self._view())
+        if self._boxes.show_view(self._view()):
+            self._looked_at = time.monotonic()
         if self.layer is not None:
             self.layer.visible = self._boxes.crowd.too_many
