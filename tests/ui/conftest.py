@@ -102,3 +102,20 @@ def sit_down(make_napari_viewer, qtbot):
     for person in people:
         if person.viewer is not None:
             person.close()
+
+
+@pytest.fixture(scope="session")
+def _channels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("channels") / "here"
+    write_samples(place / "fields", "fluorescence", 3, 0, shape=(200, 260), cell_px=60)
+    with Project.create(place / "fields.cellal", CLASSES) as project:
+        adding.add_looked(project, run_job(adding.look_at_images([place / "fields"])))
+        job = detecting.detect(detecting.request_detection(project, project.images))
+        detecting.apply_detections(project, [s.item for s in job if s.item is not None])
+    return place
+
+
+@pytest.fixture
+def fields(_channels: Path, tmp_path: Path) -> Path:
+    """A project of three fields in five channels, with detected boxes."""
+    return shutil.copytree(_channels, tmp_path / "f") / "fields.cellal"

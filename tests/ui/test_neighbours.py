@@ -6,7 +6,7 @@ import numpy as np
 from qtpy.QtGui import QImage
 
 from napari_cellal.io.pixels import read_pixels
-from napari_cellal.ui.crops import composite
+from napari_cellal.ui.crops import pictures_of
 from napari_cellal.ui.neighbours import FRAME_PX, PICTURE_PX, CellPictures
 
 
@@ -21,7 +21,8 @@ def looks_like(pixmap, project, cell):
     """Return whether a picture shows a cell, whatever its size."""
     record = project.images[cell.image_id]
     pixels = read_pixels(project.image_path(cell.image_id))
-    true = composite(pixels, cell.box, rgb=record.rgb, colors=["gray"]) * 255
+    assert record.rgb
+    true = pictures_of(pixels, cell.box, ())[0] * 255
     made = array_of(pixmap)
     ys, xs = (np.linspace(0.15, 0.85, 12),) * 2
 

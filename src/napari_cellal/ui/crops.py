@@ -12,9 +12,13 @@ from qtpy.QtGui import QImage, QPixmap
 from .images import contrast_limits
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from napari_cellal.core.geometry import Box
+
+    from .looks import Style
 
 CONTEXT = 0.35
 """How much of its surroundings a crop shows, as a share of the cell's longer side."""
@@ -49,44 +53,39 @@ def pixmap_of(rgb: NDArray[np.float64], side: int) -> QPixmap:
     )
 
 
-def crop_pixmaps(
-    pixels: NDArray[np.generic], box: Box, *, rgb: bool, colors: list[str], side: int
-) -> list[QPixmap]:
-    """Return pictures of a cell: the composite, then each channel of a multichannel image.
+def pictures_of(
+    pixels: NDArray[np.generic], box: Box, styles: Sequence[Style]
+) -> list[NDArray[np.float64]]:
+    """Return pictures of a cell: the composite, then each channel in grey if there are several.
+
+    Knows no Qt.
 
     Parameters
     ----------
     pixels : [C, Y, X]
-    colors : list of str
-        A napari colormap a channel; ignored where ``rgb``.
-    side : int
-        px of the composite; the channels get half of it.
+    styles : sequence of Style
+        One a channel; empty for a colour picture.
+
+    Returns
+    -------
+    list of float[Y, X, 3] in 0..1
     """
-    if rgb:
-        return [pixmap_of(composite(pixels, box, rgb=True, colors=colors), side)]
-    planes = _scaled_planes(pixels, box)
-    singles = [pixmap_of(np.repeat(p[..., None], 3, axis=2), side // 2) for p in planes]
-    return [pixmap_of(_added(planes, colors), side), *(singles if len(singles) > 1 else [])]
-
-
-def composite(
-    pixels: NDArray[np.generic], box: Box, *, rgb: bool, colors: list[str]
-) -> NDArray[np.float64]:
-    """Return float[Y, X, 3] in 0..1, the surroundings of a box; see `crop_pixmaps`. Knows no Qt."""
-    if not rgb:
-        return _added(_scaled_planes(pixels, box), colors)
     rows, columns = window_around(box, pixels.shape[1:])
-    top = 255.0 if pixels.dtype == np.uint8 else contrast_limits(pixels[0])[1]
-    return np.moveaxis(scaled(pixels[:, rows, columns], (0.0, top)), 0, -1)
+    if not styles:
+        top = 255.0 if pixels.dtype == np.uint8 else contrast_limits(pixels[0])[1]
+        return [np.moveaxis(scaled(pixels[:, rows, columns], (0.0, top)), 0, -1)]
+    planes = [
+        scaled(plane[rows, columns], style.limits or contrast_limits(plane)) ** style.gamma
+        for plane, style in zip(pixels, styles, strict=True)
+    ]
+    singles = [np.repeat(p[..., None], 3, axis=2) for p in planes] if len(planes) > 1 else []
+    return [_added(planes, styles), *singles]
 
 
-def _scaled_planes(pixels: NDArray[np.generic], box: Box) -> list[NDArray[np.float64]]:
-    rows, columns = window_around(box, pixels.shape[1:])
-    return [scaled(plane[rows, columns], contrast_limits(plane)) for plane in pixels]
-
-
-def _added(planes: list[NDArray[np.float64]], colors: list[str]) -> NDArray[np.float64]:
+def _added(planes: list[NDArray[np.float64]], styles: Sequence[Style]) -> NDArray[np.float64]:
     total = np.zeros((*planes[0].shape, 3))
-    for values, color in zip(planes, colors, strict=True):
-        total += ensure_colormap(color).map(values.ravel())[:, :3].reshape(*values.shape, 3)
+    for values, style in zip(planes, styles, strict=True):
+        if style.shown:
+            colors = ensure_colormap(style.colormap).map(values.ravel())
+            total += colors[:, :3].reshape(total.shape)
     return np.clip(total, 0, 1)

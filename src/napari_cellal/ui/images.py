@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,8 @@ from napari_cellal.core.progress import run_job
 from napari_cellal.io.planes import is_large, read_plane
 from napari_cellal.io.pyramids import all_levels, make_pyramid, needs_pyramid
 
+from .looks import Looks
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
     from napari_cellal.core.records import ImageRecord, Plane
 
+    from .looks import Style
     from .session import Session
 
 OLD_PICTURE_MS = 200
@@ -33,7 +36,6 @@ CACHE_BYTES = 512 * 2**20
 AHEAD_BYTES = CACHE_BYTES // 2
 """Images are read before they are asked for until the cache holds so much."""
 NEXT_ONES = 2
-COLORMAPS = ("blue", "green", "red", "yellow", "magenta", "cyan", "gray")
 _SAMPLE = 200_000  # px looked at for the contrast limits
 
 
@@ -110,13 +112,6 @@ def contrast_limits(plane: NDArray[np.generic]) -> tuple[float, float]:
     return float(low), float(high if high > low else low + 1)
 
 
-def channel_color(record: ImageRecord, place: int) -> str:
-    """Return the napari colormap of a channel: the file's own colour where it gives one."""
-    if record.shape[0] == 1:
-        return "gray"
-    return record.colors[place] if record.colors else COLORMAPS[place % len(COLORMAPS)]
-
-
 class ImageView(QObject):
     """Shows the session's image in a viewer; files are read away from the window's thread.
 
@@ -130,6 +125,7 @@ class ImageView(QObject):
         super().__init__()
         self.viewer = viewer
         self.session = session
+        self.looks = Looks(session)
         self.layers: list[Image] = []
         self._signature: tuple[object, ...] = ()
         self._cache: OrderedDict[str, Picture] = OrderedDict()
@@ -150,6 +146,7 @@ class ImageView(QObject):
         """Stop reading and listening."""
         self.session.image_changed.disconnect(self._on_image)
         self.session.project_changed.disconnect(self._on_project)
+        self.looks.close()
         self._turns.clear()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
@@ -179,8 +176,9 @@ class ImageView(QObject):
         """Hide the image before if the new one is still being read: its boxes lie elsewhere."""
         if self.session.image_id in self._reading:
             self._hidden = [layer for layer in self.layers if layer.visible]
-            for layer in self._hidden:
-                layer.visible = False
+            with self.looks.quiet():
+                for layer in self._hidden:
+                    layer.visible = False
 
     def _prefetch(self, image_id: str) -> None:
         project = self.session.project
@@ -256,6 +254,7 @@ class ImageView(QObject):
         as_rgb = record.rgb and full.shape[0] == 3
         planes = picture.planes(as_rgb)
         names = [record.name] if as_rgb else list(record.channels)
+        styles = self.looks.use(record)
         signature = (as_rgb, tuple(record.channels), full.dtype.str)
         if picture.is_lazy:
             signature += (image_id,)
@@ -267,10 +266,10 @@ class ImageView(QObject):
             for place, layer in enumerate(self.layers):
                 layer.data = planes[place]
                 layer.name = names[place]
-                if not as_rgb:
-                    layer.contrast_limits = picture.limits[place]
-            for layer in self._hidden:
-                layer.visible = True
+            with self.looks.quiet():
+                for layer in self._hidden:
+                    layer.visible = True
+            self._dress(styles, picture)
             self._hidden = []
             if not same_size:
                 self.viewer.reset_view()
@@ -278,14 +277,10 @@ class ImageView(QObject):
             return
         self._take_down()
         for place, (plane, name) in enumerate(zip(planes, names, strict=True)):
-            look: dict[str, Any] = {"rgb": True}
+            make = partial(Image, plane, name=name, multiscale=picture.is_lazy, rgb=True)
             if not as_rgb:
-                look = {
-                    "colormap": channel_color(record, place),
-                    "blending": "additive",
-                    "contrast_limits": picture.limits[place],
-                }
-            make = partial(Image, plane, name=name, multiscale=picture.is_lazy, **look)
+                limits = styles[place].limits or picture.limits[place]
+                make = partial(self._channel, plane, name, styles[place], limits, picture.is_lazy)
             self._turns.append(partial(self._insert, make))
         self._turns.append(partial(self._complete, image_id, signature))
         self._turn()
@@ -294,8 +289,9 @@ class ImageView(QObject):
         """Hide the layers that are there, and have each removed in a turn of its own."""
         self._turns.clear()
         self._leaving += self.layers
-        for layer in self._leaving:
-            layer.visible = False
+        with self.looks.quiet():
+            for layer in self._leaving:
+                layer.visible = False
         self.layers, self._hidden, self._signature = [], [], ()
         self._turns.extend([self._remove_one] * len(self._leaving))
 
@@ -325,6 +321,50 @@ class ImageView(QObject):
     def _complete(self, image_id: str, signature: tuple[object, ...]) -> None:
         self._signature = signature
         self.shown.emit(image_id)
+
+    def _channel(
+        self, plane: Any, name: str, style: Style, limits: tuple[float, float], is_lazy: bool
+    ) -> Image:
+        layer = Image(
+            plane,
+            name=name,
+            multiscale=is_lazy,
+            colormap=style.colormap,
+            blending="additive",
+            contrast_limits=limits,
+            gamma=style.gamma,
+            visible=self.looks.shows(name),  # a key may have been pressed since the one before
+        )
+        self.looks.watch(layer, name)
+        return layer
+
+    def styles(self, image_id: str) -> tuple[Style, ...]:
+        """Return how each channel of an image that was read is drawn in the composite."""
+        project = self.session.project
+        assert project is not None
+        styles = self.looks.styles(project.images[image_id])
+        automatic = self._cache[image_id].limits
+        return tuple(
+            replace(style, limits=style.limits or limits)
+            for style, limits in zip(styles, automatic, strict=False)  # none of colour pictures
+        )
+
+    def show_channels(self) -> None:
+        """Show and hide the layers as the looks say by now."""
+        with self.looks.quiet():
+            for layer, name in zip(self.layers, self.looks.channels, strict=False):
+                layer.visible = self.looks.shows(name)
+
+    def dress(self) -> None:
+        """Give the layers what the looks say by now."""
+        image = self.session.image
+        if image is not None and image.image_id in self._cache:
+            self._dress(self.looks.use(image), self._cache[image.image_id])
+
+    def _dress(self, styles: tuple[Style, ...], picture: Picture) -> None:
+        # Fewer layers while they are being built, no styles of a colour picture.
+        for layer, style, limits in zip(self.layers, styles, picture.limits, strict=False):
+            self.looks.dress(layer, style, style.limits or limits)
 
     def _remove_layers(self) -> None:
         self._take_down()

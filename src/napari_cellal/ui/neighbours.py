@@ -14,8 +14,7 @@ from qtpy.QtWidgets import QSizePolicy, QWidget
 from napari_cellal.core.errors import CellalError
 from napari_cellal.io.planes import read_plane, read_plane_region
 
-from .crops import composite, pixmap_of, window_around
-from .images import channel_color
+from .crops import pictures_of, pixmap_of, window_around
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -92,8 +91,7 @@ class CellPictures(QObject):
         key = (cell.cell_id, cell.box)
         record, path = project.images[cell.image_id], project.image_path(cell.image_id)
         plane, there = project.plane(cell.image_id), self._images.pixels(cell.image_id)
-        n = record.shape[0]
-        colors = [channel_color(record, k) for k in range(n)]
+        styles = self._images.looks.styles(record)
 
         def read() -> tuple[NDArray[np.generic], Box]:
             if there is not None:
@@ -111,7 +109,7 @@ class CellPictures(QObject):
             if key in self._wanted:  # else the question has been answered meanwhile
                 try:
                     pixels, box = read()
-                    picture = composite(pixels, box, rgb=record.rgb, colors=colors)
+                    picture = pictures_of(pixels, box, styles)[0]
                 except (CellalError, ValueError):  # its file is gone or another one
                     picture = None
             try:

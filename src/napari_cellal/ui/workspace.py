@@ -19,6 +19,7 @@ from napari_cellal.workflows.detecting import CLASSICAL
 
 from .boxes import BoxLayer
 from .camera import Camera, camera_of
+from .channels import Channels
 from .images import ImageView
 from .jobs import Jobs
 from .keys import KeyFilter
@@ -45,7 +46,7 @@ class Workspace(QObject):
     """Everything that napari-cellal keeps for one viewer. Lives as long as its window.
 
     Use `Workspace.of`. Attributes are the parts that docks talk to: ``session``, ``jobs``,
-    ``images``, ``boxes``, ``camera``, ``keys``, ``learn``.
+    ``images``, ``channels``, ``boxes``, ``camera``, ``keys``, ``learn``.
     """
 
     def __init__(self, viewer: napari.Viewer) -> None:
@@ -59,6 +60,7 @@ class Workspace(QObject):
         self.jobs = Jobs(self)
         self.learn = LearnLoop(self.session, self.jobs)
         self.images = ImageView(viewer, self.session)
+        self.channels = Channels(viewer, self.session, self.images)
         self.camera = Camera(viewer, self.session)
         self.docks: dict[str, QWidget] = {}
         self._closed = False
@@ -334,6 +336,15 @@ class Workspace(QObject):
             lambda: self._show_boxes(False),
             release=lambda: self._show_boxes(True),
         )
+        bind(("C",), "one channel alone, the next, all together", self.channels.step)
+        for digit in "123456789":
+            bind(
+                (f"Ctrl+{digit}",),
+                "show or hide a channel",
+                lambda d=digit: self.channels.toggle(int(d)),
+                shown_as="Ctrl+1 to Ctrl+9" if digit == "1" else "",
+            )
+        bind(("Shift+C",), "contrast automatic again", self.channels.make_automatic)
         bind(("Ctrl+Z",), "undo", session.undo)
         bind(("Ctrl+Shift+Z", "Ctrl+Y"), "redo", session.redo)
         bind(("?",), "show these keys", self._show_keys)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QVBoxLayout, QWidget
 
 from napari_cellal.ui.controls import button, empty, note, row, swatch
-from napari_cellal.ui.crops import crop_pixmaps
-from napari_cellal.ui.images import channel_color
+from napari_cellal.ui.crop_view import CropView
 from napari_cellal.ui.neighbours import CellPictures, NeighbourStrip
 from napari_cellal.ui.plots import ProbabilityBars
 
@@ -29,24 +28,18 @@ class QuestionPanel(QWidget):
         self._images = workspace.images
         self._pictures = CellPictures(workspace.session, workspace.images)
         self._pictures.arrived.connect(self._show_neighbours)
+        workspace.images.looks.changed.connect(self._on_looks)
         self._class_rows: list[Any] = []
         self._build()
 
     def _build(self) -> None:
         loop = self.loop
-        self._crop = QLabel()
-        self._crop.setFixedSize(CROP_PX + 2, CROP_PX + 2)  # themes give labels 1 px of padding
-        self._crop.setToolTip("The cell that is asked about")
-        self._channels = QWidget()
-        self._channel_grid = QGridLayout(self._channels)
-        self._channel_grid.setContentsMargins(0, 0, 0, 0)
-        self._channel_grid.setSpacing(2)
+        self.crop = CropView(self.session, self._images, CROP_PX, "The cell that is asked about")
         self._bars = ProbabilityBars()
         pictures = QWidget()
         line = QHBoxLayout(pictures)
         line.setContentsMargins(0, 0, 0, 0)
-        line.addWidget(self._crop)
-        line.addWidget(self._channels)
+        line.addWidget(self.crop.composite)
         line.addWidget(self._bars, 1)
         self._why = note()
         self._why.setToolTip("Why this cell was chosen")
@@ -64,6 +57,7 @@ class QuestionPanel(QWidget):
         column.setSpacing(5)
         for widget in (
             pictures,
+            self.crop.channels,
             self._why,
             self._alike,
             answers,
@@ -134,27 +128,16 @@ class QuestionPanel(QWidget):
         if question is None or project is None:
             return
         cell = project.cells.get(question.cell_id)
-        pixels = None if cell is None else self._images.pixels(cell.image_id)
-        empty(self._channel_grid)
-        if cell is None or pixels is None:
-            self._crop.clear()
-            return
-        record = project.images[cell.image_id]
-        n = pixels.shape[0]
-        pictures = crop_pixmaps(
-            pixels,
-            cell.box,
-            rgb=record.rgb,
-            colors=[channel_color(record, i) for i in range(n)],
-            side=CROP_PX,
-        )
-        self._crop.setPixmap(pictures[0])
-        self._pictures.keep(cell, pictures[0])  # once confirmed it will be a neighbour of others
-        for place, picture in enumerate(pictures[1:]):
-            label = QLabel()
-            label.setPixmap(picture)
-            label.setToolTip(record.channels[place])
-            self._channel_grid.addWidget(label, place % 2, place // 2)
+        picture = self.crop.show_cell(cell)
+        if cell is not None and picture is not None:
+            self._pictures.keep(cell, picture)  # once confirmed it will be a neighbour of others
+
+    def _on_looks(self) -> None:
+        """Draw every picture anew: a person shows the channels in another way."""
+        self._pictures.forget()
+        if self.isVisible():
+            self.show_crop()
+            self._show_neighbours()
 
     def _show_neighbours(self) -> None:
         question, project = self.loop.question, self.session.project

@@ -20,11 +20,13 @@ from napari_cellal.ui.controls import (
     row,
     swatch,
 )
+from napari_cellal.ui.crop_view import CropView
 
 if TYPE_CHECKING:
     from napari_cellal.core.records import Cell
     from napari_cellal.ui.workspace import Workspace
 
+CROP_PX = 84
 _WORDS = {
     Status.PROPOSED: "proposed, not looked at yet",
     Status.CONFIRMED: "confirmed",
@@ -84,6 +86,10 @@ class ReviewDock(Dock):
         form.addRow("Made by", self._origin)
         about = QWidget()
         about.setLayout(form)
+        images = self.workspace.images
+        self.crop = CropView(session, images, CROP_PX, "The cell in hand")
+        images.shown.connect(self._on_pixels)
+        images.looks.changed.connect(self._on_pixels)
         classes = QWidget()
         classes.setLayout(self._class_grid)
 
@@ -109,7 +115,8 @@ class ReviewDock(Dock):
             heading("Classes: click or press the number"),
             classes,
             self._title,
-            about,
+            row(self.crop.composite, about),
+            self.crop.channels,
             row(
                 button("Accept", "Right as it is (Enter)", session.accept),
                 button("Reject", "Not a cell; a drawn box is deleted (Delete)", session.remove),
@@ -250,8 +257,15 @@ class ReviewDock(Dock):
     def _on_selection(self, *_: object) -> None:
         self.when_seen(self._show_current)
 
+    def _on_pixels(self, *_: object) -> None:
+        self.when_seen(self._show_crop)
+
+    def _show_crop(self) -> None:
+        self.crop.show_cell(self.session.current)
+
     def _show_current(self) -> None:
         project, cell = self.session.project, self.session.current
+        self._show_crop()
         n = len(self.session.selection)
         if project is None or cell is None:
             self._title.setText("<b>Cell in hand</b>: none. Click a box, or press Tab")
