@@ -91,6 +91,7 @@ class Looks(QObject):
         self.alone: str | None = None
         self.channels: tuple[str, ...] = ()
         self._dtype = ""
+        self._colors_in_use: dict[str, str] = {}
         self._file: Path | None = None
         self._quiet_depth = 0
         self._settled = QTimer(self)
@@ -113,9 +114,11 @@ class Looks(QObject):
         self._dtype = record.dtype
         if self.alone not in self.channels:
             self.alone = None
+        styles = self.styles(record)
+        self._colors_in_use = {n: s.colormap for n, s in zip(self.channels, styles, strict=True)}
         return tuple(
             replace(style, shown=self.shows(name))
-            for style, name in zip(self.styles(record), self.channels, strict=True)
+            for style, name in zip(styles, self.channels, strict=True)
         )
 
     def styles(self, record: ImageRecord) -> tuple[Style, ...]:
@@ -191,8 +194,11 @@ class Looks(QObject):
             look = replace(look, limits=(float(low), float(high)), dtype=self._dtype)
         elif event.type == "gamma":
             look = replace(look, gamma=float(layer.gamma))
-        else:
+        elif layer.colormap.name != self._colors_in_use.get(channel):
             look = replace(look, colormap=layer.colormap.name)
+            self._colors_in_use[channel] = look.colormap
+        else:  # napari's controls say what is there once more when they are built
+            return
         self._looks[channel] = look
         self._settled.start()
 
@@ -264,7 +270,7 @@ class Looks(QObject):
             self._hidden = {str(name) for name, values in found.items() if values["hidden"] is True}
         except FileNotFoundError:
             return
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
             self._looks, self._hidden = {}, set()
             log.warning("%s was not read: %s", self._file, error)
 

@@ -90,6 +90,16 @@ class ReviewDock(Dock):
         self.crop = CropView(session, images, CROP_PX, "The cell in hand")
         images.shown.connect(self._on_pixels)
         images.looks.changed.connect(self._on_pixels)
+        channels = self.workspace.channels
+        self._channel_buttons = row(
+            button("Next channel", "One channel alone, the next, all together (C)", channels.step),
+            button(
+                "Auto contrast",
+                "Scale every channel by each image's own brightness again (Shift+C). What you set "
+                "in napari's layer controls is otherwise kept for all images.",
+                channels.make_automatic,
+            ),
+        )
         classes = QWidget()
         classes.setLayout(self._class_grid)
 
@@ -117,6 +127,7 @@ class ReviewDock(Dock):
             self._title,
             row(self.crop.composite, about),
             self.crop.channels,
+            self._channel_buttons,
             row(
                 button("Accept", "Right as it is (Enter)", session.accept),
                 button("Reject", "Not a cell; a drawn box is deleted (Delete)", session.remove),
@@ -262,6 +273,7 @@ class ReviewDock(Dock):
 
     def _show_crop(self) -> None:
         self.crop.show_cell(self.session.current)
+        self._channel_buttons.setVisible(bool(self.workspace.images.looks.channels))
 
     def _show_current(self) -> None:
         project, cell = self.session.project, self.session.current
