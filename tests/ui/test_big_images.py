@@ -93,3 +93,18 @@ def test_tab_goes_through_a_crowd_from_top_to_bottom(sit_down, slide):
     assert seen == ["c0", "c1", "c2"]
     person.press("Shift+Tab")
     assert person.session.selection == ("c1",)
+
+
+def test_the_cell_in_hand_is_cut_out_of_a_large_image(sit_down, slide):
+    person = sit_down(slide, "Review")
+    person.wait(lambda: len(person.workspace.images.layers) == 2)
+    crop = person.workspace.dock("Review").crop
+    seen = []
+    for _ in range(2):
+        person.press("Tab")
+        person.wait(lambda: not crop.composite.pixmap().isNull())
+        assert crop.channels.names == ["DNA", "ER"]
+        seen.append(crop.composite.pixmap().toImage())
+    assert seen[0] != seen[1]
+    person.press("C")
+    assert [layer.visible for layer in person.workspace.images.layers] == [True, False]

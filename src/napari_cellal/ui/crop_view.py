@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QRect, QSize, Qt
+import numpy as np
+from qtpy.QtCore import QObject, QRect, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QPainter, QPalette, QPixmap
 from qtpy.QtWidgets import QLabel, QSizePolicy, QWidget
 
+from napari_cellal.core.errors import CellalError
+
 from .controls import DOCK_WIDTH
-from .crops import pictures_of, pixmap_of
+from .crops import pictures_of, pixmap_of, window_around
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
     from qtpy.QtGui import QPaintEvent
 
+    from napari_cellal.core.geometry import Box
     from napari_cellal.core.records import Cell
 
     from .images import ImageView
+    from .looks import Style
     from .session import Session
 
+_Key = tuple[str, "Box", "tuple[Style, ...]"]
 _GAP_PX = 4
 _NAME_PX = 15
 _MOST_IN_A_ROW = 6
@@ -92,7 +98,7 @@ class ChannelStrip(QWidget):
             painter.drawText(foot, int(Qt.AlignmentFlag.AlignCenter), text)
 
 
-class CropView:
+class CropView(QObject):
     """The two widgets that show one cell, ``composite`` and ``channels``, for a dock to place.
 
     Parameters
@@ -101,7 +107,10 @@ class CropView:
         Of the composite.
     """
 
+    _arrived = Signal(object, object)
+
     def __init__(self, session: Session, images: ImageView, side_px: int, tooltip: str) -> None:
+        super().__init__()
         self._session = session
         self._images = images
         self._side_px = side_px
@@ -109,23 +118,65 @@ class CropView:
         self.composite.setFixedSize(side_px + 2, side_px + 2)  # themes give labels 1 px of padding
         self.composite.setToolTip(tooltip)
         self.channels = ChannelStrip()
-        self._shown: object = None
+        self._wanted: _Key | None = None
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="cellal-crop")
+        self._arrived.connect(self._on_arrived)
+
+    def close(self) -> None:
+        """Read no more, before the window closes."""
+        self._wanted = None
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
     def show_cell(self, cell: Cell | None) -> QPixmap | None:
-        """Show a cell, if its image has been read, and return the composite."""
-        project = self._session.project
-        pixels = None if cell is None else self._images.pixels(cell.image_id)
-        if cell is None or pixels is None or project is None:
-            self._shown = None
+        """Show a cell, if its image has been read, and return the composite.
+
+        Of a large image the part around the cell is read first: None until then.
+        """
+        picture = None if cell is None else self._images.picture(cell.image_id)
+        if cell is None or picture is None or self._session.project is None:
+            self._wanted = None
             self._show([], self._images.looks.channels)
             return None
-        record = project.images[cell.image_id]
-        styles = self._images.looks.styles(record)
-        shown = (cell.image_id, cell.box, styles, id(pixels))
-        if shown != self._shown:  # every edit asks, most of them change nothing here
-            self._shown = shown
-            self._show(pictures_of(pixels, cell.box, styles), record.channels if styles else ())
-        return self.composite.pixmap()
+        key = (cell.image_id, cell.box, self._images.styles(cell.image_id))
+        if key != self._wanted:  # every edit asks, most of them change nothing here
+            self._wanted = key
+            if picture.is_lazy:
+                self._show([], self._images.looks.channels)
+                self._ask(key, picture.levels[0])
+            else:
+                self._show(pictures_of(picture.levels[0], cell.box, key[2]), self._names(key))
+        shown = self.composite.pixmap()
+        return None if shown.isNull() else shown
+
+    def _names(self, key: _Key) -> tuple[str, ...]:
+        project = self._session.project
+        assert project is not None
+        return project.images[key[0]].channels if key[2] else ()
+
+    def _ask(self, key: _Key, pixels: Any) -> None:
+        y0, x0, y1, x1 = key[1]
+        rows, columns = window_around(key[1], pixels.shape[1:])
+        top, left = rows.start, columns.start
+
+        def read() -> None:
+            if key is not self._wanted:
+                return
+            try:
+                part = np.asarray(pixels[:, rows, columns])
+            except CellalError:  # its file is gone; the picture has said so
+                return
+            box = (y0 - top, x0 - left, y1 - top, x1 - left)
+            try:
+                self._arrived.emit(key, pictures_of(part, box, key[2]))
+            except RuntimeError:  # the window closed meanwhile
+                return
+
+        self._pool.submit(read)
+
+    def _on_arrived(self, key: _Key, pictures: list[NDArray[np.float64]]) -> None:
+        project = self._session.project
+        if key is self._wanted and project is not None and key[0] in project.images:
+            self._show(pictures, self._names(key))
 
     def _show(self, pictures: list[NDArray[np.float64]], names: tuple[str, ...]) -> None:
         # The strip keeps its place without a cell: buttons under it must not jump.

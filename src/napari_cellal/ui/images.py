@@ -155,6 +155,10 @@ class ImageView(QObject):
         picture = self._cache.get(image_id)
         return None if picture is None or picture.is_lazy else picture.levels[0]
 
+    def picture(self, image_id: str) -> Picture | None:
+        """Return an image that has been read or opened, else None."""
+        return self._cache.get(image_id)
+
     def _on_project(self, _project: object) -> None:
         self._cache.clear()
         self._reading.clear()

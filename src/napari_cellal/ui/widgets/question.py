@@ -75,6 +75,7 @@ class QuestionPanel(QWidget):
     def close_pictures(self) -> None:
         """Make no more pictures, before the window closes."""
         self._pictures.close()
+        self.crop.close()
 
     def forget(self) -> None:
         """Let go of what belongs to the project before."""

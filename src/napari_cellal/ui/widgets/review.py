@@ -67,6 +67,11 @@ class ReviewDock(Dock):
         )
         self.refresh()
 
+    def disconnect_session(self) -> None:
+        """Stop listening and reading, before the window closes."""
+        super().disconnect_session()
+        self.crop.close()
+
     def _build(self) -> None:
         session = self.session
         self._class_grid = QGridLayout()
