@@ -318,6 +318,8 @@ def test_long_names_widen_nothing(sit_down, detected):
     project.update_class(replace(project.classes[2], name="Large granular lymphocytes and " * 4))
     project.add_classes([f"Another class {k}" for k in range(12)])
     ask_something(person)
+    person.press("Escape", "Tab", "2")
+    assert person.session.current.class_id == 2
     for name in DOCKS:
         dock = show(person, name)
         assert dock.body.width() <= dock.viewport().width()

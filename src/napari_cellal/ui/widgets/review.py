@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFormLayout, QGridLayout, QLabel, QWidget
-from superqt import QCollapsible
+from superqt import QCollapsible, QElidingLabel
 
 from napari_cellal.core.records import Status, local_time
 from napari_cellal.ui.controls import (
@@ -78,7 +78,7 @@ class ReviewDock(Dock):
         self._class_grid.setSpacing(3)
         self._class_buttons: list[QWidget] = []
         self._title = heading("Cell in hand")
-        self._class = QLabel()
+        self._class = QElidingLabel()
         self._score = QLabel()
         self._status = note()
         self._origin = note()
