@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 
+import numpy as np
 import pytest
 from qtpy.QtCore import QPoint
-from qtpy.QtWidgets import QAbstractButton, QApplication, QCheckBox, QComboBox, QPushButton
+from qtpy.QtWidgets import QAbstractButton, QApplication, QCheckBox, QComboBox, QMenu, QPushButton
 
 from napari_cellal.core.records import Review
 
@@ -170,3 +171,31 @@ def test_export_without_cells_says_why(person, tmp_path):
     dock.exchange.export(str(tmp_path / "out"))
     assert person.told[-1][1]
     assert not (tmp_path / "out").exists()
+
+
+def test_boxes_of_other_layers_come_into_the_image(person):
+    """Shapes and Labels of other programs, wherever they lie, become open boxes."""
+    viewer, brought = person.viewer, person.workspace.dock("Project").exchange.layer_boxes
+    shapes = viewer.add_shapes([np.array([[10, 10], [10, 40], [30, 40], [30, 10]])], name="drawn")
+    labels = np.zeros((60, 80), np.uint8)
+    labels[20:30, 10:25] = 1
+    masks = viewer.add_labels(labels, name="masks", scale=(2, 2), translate=(0.5, 0.5))
+    assert brought.layers() == [shapes, masks]
+    menu = QMenu()
+    brought.fill(menu)
+    menu.actions()[0].trigger()
+    person.wait(lambda: len(person.rows()) == 1)
+    menu.actions()[1].trigger()
+    person.wait(lambda: len(person.rows()) == 2)
+    boxes = sorted(c.box for c in person.rows().values())
+    assert boxes == [(10.0, 10.0, 30.0, 40.0), (40.0, 20.0, 60.0, 50.0)]
+    person.session.undo()
+    person.session.undo()
+    assert not person.rows()
+
+
+def test_a_stack_of_labels_is_refused_in_a_sentence(person):
+    masks = person.viewer.add_labels(np.ones((3, 20, 20), np.uint8), name="stack")
+    person.workspace.dock("Project").exchange.layer_boxes.bring(masks)
+    assert "stack" in person.told[-1][0]
+    assert not person.rows()

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QMenu, QVBoxLayout, QWidget
 
 from napari_cellal.core.errors import CellalError
 from napari_cellal.core.progress import run_job
 from napari_cellal.io.exchange.formats import FORMATS
 from napari_cellal.ui.controls import ComboBox, button, heading, row
+from napari_cellal.ui.layer_boxes import LayerBoxes
 from napari_cellal.workflows import cropping, exporting
 
 from .import_dialog import ImportDialog
@@ -52,16 +53,28 @@ class Exchange(QWidget):
         for name, known in FORMATS.items():
             self.format.addItem(known.title, name)
         self.format.addItem("Cells as pictures", CROPS)
+        self.layer_boxes = LayerBoxes(workspace)
+        menu = QMenu(self)
+        menu.aboutToShow.connect(lambda: self.layer_boxes.fill(menu))
+        self._from_layer = button(
+            "From a layer",
+            "Bring the shapes or labels of another layer in this window into the image on screen",
+            lambda: None,
+        )
+        self._from_layer.setMenu(menu)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(6)
         for widget in (
             heading("Annotations"),
-            button(
-                "Import boxes…",
-                "From Pascal VOC, COCO, YOLO, CSV, QuPath or label images; shows what would come "
-                "in first",
-                self.open_import,
+            row(
+                button(
+                    "Import boxes…",
+                    "From Pascal VOC, COCO, YOLO, CSV, QuPath or label images; shows what would "
+                    "come in first",
+                    self.open_import,
+                ),
+                self._from_layer,
             ),
             row(
                 self.format,
