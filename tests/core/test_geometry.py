@@ -145,8 +145,10 @@ def test_match_properties(seed: int, iou: float) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_pairs_in_bands_equal_the_whole_matrix(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("napari_cellal.core.geometry._BAND", 7)
+def test_pairs_of_neighbours_equal_the_whole_matrix(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("napari_cellal.core.geometry._TOGETHER", 7)
     a, b = random_boxes(60, seed), random_boxes(80, seed + 10)
     rows, cols, values = overlapping_pairs(a, b, 0.2)
     whole = iou_matrix(a, b)

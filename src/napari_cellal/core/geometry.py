@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 Box: TypeAlias = tuple[float, float, float, float]
 BoxArray: TypeAlias = NDArray[np.floating]
 
-_BAND = 512  # boxes that are compared at once with those at their height
+_TOGETHER = 64  # neighbouring boxes that are compared at once
 
 
 def as_boxes(boxes: ArrayLike) -> NDArray[np.float64]:
@@ -56,18 +56,27 @@ def overlapping_pairs(
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
     """Return (i, j, IoU) of every pair that overlaps by ``iou`` (> 0) or more, in no order.
 
-    Bands of ``a`` are compared with those of ``b`` that lie at their height: a slide's
-    200,000 boxes twice make a matrix of 320 GB.
+    Boxes are compared with those near them only: a slide's 200,000 boxes twice would make
+    a matrix of 320 GB.
     """
     a, b = as_boxes(a), as_boxes(b)
-    by_y = np.argsort(a[:, 0], kind="stable")
     rows, cols, values = [], [], []
-    for start in range(0, len(by_y), _BAND):
-        band = by_y[start : start + _BAND]
-        near = np.flatnonzero((b[:, 0] < a[band, 2].max()) & (b[:, 2] > a[band, 0].min()))
-        overlap = iou_matrix(a[band], b[near])
+    if len(a) and len(b):
+        stripe = max(1.0, 4 * float(np.median(a[:, 2] - a[:, 0])))
+        neighbours = np.lexsort((a[:, 1], np.floor(a[:, 0] / stripe)))
+        by_top = np.argsort(b[:, 0], kind="stable")
+        tops, tallest = b[by_top, 0], float((b[:, 2] - b[:, 0]).max())
+    else:
+        neighbours = np.zeros(0, dtype=np.intp)
+    for start in range(0, len(neighbours), _TOGETHER):
+        some = neighbours[start : start + _TOGETHER]
+        y0, x0 = a[some, :2].min(axis=0)
+        y1, x1 = a[some, 2:].max(axis=0)
+        near = by_top[slice(*np.searchsorted(tops, (y0 - tallest, y1)))]
+        near = near[(b[near, 2] > y0) & (b[near, 1] < x1) & (b[near, 3] > x0)]
+        overlap = iou_matrix(a[some], b[near])
         i, j = np.nonzero(overlap >= iou)
-        rows.append(band[i])
+        rows.append(some[i])
         cols.append(near[j])
         values.append(overlap[i, j])
     none = np.zeros(0, dtype=np.intp)
