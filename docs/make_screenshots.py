@@ -12,10 +12,12 @@ import tempfile
 from pathlib import Path
 
 import napari
+import tifffile
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 
 from napari_cellal.core.progress import run_job
+from napari_cellal.io.samples.fluorescence import make_field
 from napari_cellal.ui.show import settle
 from napari_cellal.ui.workspace import Workspace
 from napari_cellal.workflows.sampling import make_samples
@@ -60,7 +62,8 @@ class Stage:
     def detect(self) -> None:
         """Open the project and propose boxes in every image."""
         w = self.workspace
-        w.open_project(self.folder)
+        if w.session.project is None:
+            w.open_project(self.folder)
         self.wait(lambda: w.images.layers)
         w.raise_dock("Detect")
         dock = w.dock("Detect")
@@ -103,31 +106,69 @@ class Stage:
             self.wait(lambda asked=asked: w.learn.question not in (asked, None))
 
 
-def main() -> None:
-    """Write every picture."""
-    IMAGES.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory() as scratch:
-        stage = Stage("dark", scratch)
-        stage.picture("start")
-        stage.detect()
-        stage.picture("detect")
-        stage.answer(30)
-        stage.picture("learn")
-        stage.workspace.dock("Learn")._rest.click()
-        stage.wait(lambda: "learner" in stage.workspace.session.project.history.undo_label)
-        stage.workspace.session.show_image(next(iter(stage.workspace.session.project.images)))
-        stage.workspace.raise_dock("Review")
-        stage.press(Qt.Key.Key_Escape)
-        settle(8)  # messages fade
-        stage.viewer.reset_view()
+def smears(scratch: str) -> None:
+    """Write the pictures of a project of smears."""
+    stage = Stage("dark", scratch)
+    stage.picture("start")
+    stage.detect()
+    stage.picture("detect")
+    stage.answer(30)
+    stage.picture("learn")
+    stage.workspace.dock("Learn")._rest.click()
+    stage.wait(lambda: "learner" in stage.workspace.session.project.history.undo_label)
+    stage.workspace.session.show_image(next(iter(stage.workspace.session.project.images)))
+    stage.workspace.raise_dock("Review")
+    stage.press(Qt.Key.Key_Escape)
+    settle(8)  # messages fade
+    stage.viewer.reset_view()
+    stage.press(Qt.Key.Key_Tab)
+    stage.viewer.reset_view()
+    stage.picture("review")
+    stage.workspace.raise_dock("Project")
+    stage.picture("project")
+    stage.show_import()
+    stage.viewer.close()
+    settle(0.5)
+
+
+def fields(scratch: str) -> None:
+    """Write the pictures of fields in five channels, each in a file of its own."""
+    stage = Stage("dark", scratch)
+    place = Path(scratch) / "plate"
+    place.mkdir()
+    for k, well in enumerate(("A14", "A15", "B03")):
+        pixels = make_field(k, (520, 696)).pixels
+        for c, plane in enumerate(pixels[: 4 if well == "B03" else 5], 1):
+            tifffile.imwrite(place / f"plate1_{well}_site1_Ch{c}.tif", plane)
+    tifffile.imwrite(place / "thumbnail.tif", pixels[0, ::8, ::8])
+    dock = stage.workspace.dock("Project")
+    dock.make(str(Path(scratch) / "fields.cellal"))
+    stage.workspace.session.project.add_classes(["interphase", "mitotic", "large"])
+    dock.adding.add([str(place)])
+    stage.wait(lambda: dock.adding.dialog is not None)
+    dialog = dock.adding.dialog
+    dialog.names.setText("DNA, ER, RNA, AGP, Mito")
+    settle(0.5)
+    dialog.grab().save(str(IMAGES / "grouping.png"))
+    dialog.add.click()
+    stage.wait(lambda: len(stage.workspace.images.layers) == 5)
+    stage.detect()
+    stage.workspace.raise_dock("Review")
+    settle(8)  # messages fade
+    for _ in range(6):
         stage.press(Qt.Key.Key_Tab)
-        stage.viewer.reset_view()
-        stage.picture("review")
-        stage.workspace.raise_dock("Project")
-        stage.picture("project")
-        stage.show_import()
-        stage.viewer.close()
-        settle(0.5)
+    stage.picture("channels")
+    stage.viewer.close()
+    settle(0.5)
+
+
+def main() -> None:
+    """Write every picture, or those of the parts that are named."""
+    IMAGES.mkdir(exist_ok=True)
+    for part in (smears, fields):
+        if not sys.argv[1:] or part.__name__ in sys.argv[1:]:
+            with tempfile.TemporaryDirectory() as scratch:
+                part(scratch)
 
 
 if __name__ == "__main__":

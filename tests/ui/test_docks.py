@@ -153,7 +153,7 @@ def test_docks_say_what_they_need(sit_down, folder):
     assert not docks["Project"]._welcome.isVisible()
 
     dock = show(person, "Project")
-    dock.add_images([str(folder.parent / "smears")])
+    dock.adding.add([str(folder.parent / "smears")])
     person.wait(lambda: len(session.project.images) == 3, 60_000)
     person.wait_for_image()
     assert lacking() == {"Learn"}  # no classes yet
@@ -591,7 +591,7 @@ def test_images_are_removed_by_a_second_click(sit_down, detected):
     session.undo()  # nothing is left that could be taken back
     assert person.rows() == {}
     assert all(path.is_file() for path in files)
-    dock.add_images([str(files[0])])
+    dock.adding.add([str(files[0])])
     person.wait(lambda: session.image_id is not None)
     person.wait_for_image()
     person.agree()

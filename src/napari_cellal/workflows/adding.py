@@ -96,7 +96,7 @@ def find_groups(paths: Iterable[str | Path], pattern: str) -> Grouping:
     ImageError
         If a path does not exist, there is no image at all, or the pattern makes no sense.
     """
-    return group_files(_files(list(paths)), pattern)
+    return group_files(find_files(list(paths)), pattern)
 
 
 def look_at_images(
@@ -111,7 +111,7 @@ def look_at_images(
     """
     yield Progress(0, 0, "Looking for images")
     chosen = options or LookOptions()
-    files = _files(list(paths))
+    files = find_files(list(paths))
     found: list[Looked] = []
     problems: list[str] = []
     notes: list[str] = []
@@ -158,7 +158,14 @@ def look_at_images(
 _EMPTY = ImageInfo((0, 0, 0), "uint8", (), False, None, 1, 1, 1, "")
 
 
-def _files(places: Sequence[str | Path]) -> list[Path]:
+def find_files(places: Sequence[str | Path]) -> list[Path]:
+    """Return the image files that files and folders stand for.
+
+    Raises
+    ------
+    ImageError
+        If a path does not exist, or there is no image at all.
+    """
     files = image_files(places)
     if not files:
         where = ", ".join(Path(place).name or str(place) for place in places)

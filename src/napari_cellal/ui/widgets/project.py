@@ -12,17 +12,15 @@ from superqt import QElidingLabel
 from napari_cellal.core.errors import CellalError
 from napari_cellal.io.store import Project
 from napari_cellal.ui.controls import Dock, JobBar, button, heading, note, row
-from napari_cellal.workflows import adding
 from napari_cellal.workflows.sampling import make_samples
 
 from .class_list import ClassList
 from .exchange import Exchange
+from .image_adding import ImageAdding
 from .image_list import ImageList
 from .image_removal import ImageRemoval
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from qtpy.QtGui import QDragEnterEvent, QDropEvent
 
     from napari_cellal.core.history import Edit
@@ -81,6 +79,7 @@ class ProjectDock(Dock):
         self.list = ImageList(self.session)
         self.removal = ImageRemoval(self.session, self.list)
         self._count = note()
+        self.adding = ImageAdding(self.workspace, self.bar.follow, self._say)
         self.exchange = Exchange(self.workspace, self.bar.follow, self._say)
         layout = QVBoxLayout(self._page)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -92,15 +91,7 @@ class ProjectDock(Dock):
                 button("Close", "Close the project; everything is saved", self.close_project),
             ),
             heading("Images"),
-            row(
-                button(
-                    "Add images…",
-                    "PNG, JPEG, TIFF or OME-TIFF files. You can also drop files or a folder here.",
-                    self.add_files,
-                    main=True,
-                ),
-                button("Add folder…", "Every image below a folder", self.add_folder),
-            ),
+            self.adding,
             self.list,
             row(
                 button("‹ Previous", "The image before (A)", lambda: self.session.step_image(-1)),
@@ -199,57 +190,6 @@ class ProjectDock(Dock):
         else:
             self.when_seen(self._on_images)
 
-    # -- images ---------------------------------------------------------------------------
-
-    def add_files(self) -> None:
-        """Ask for image files and add them."""
-        chosen, _ = QFileDialog.getOpenFileNames(
-            self,
-            "Add images",
-            str(Path.home()),
-            "Images (*.png *.jpg *.jpeg *.tif *.tiff *.bmp);;All files (*)",
-        )
-        if chosen:
-            self.add_images(chosen)
-
-    def add_folder(self) -> None:
-        """Ask for a folder and add its images."""
-        chosen = QFileDialog.getExistingDirectory(self, "Add a folder of images", str(Path.home()))
-        if chosen:
-            self.add_images([chosen])
-
-    def add_images(self, paths: Sequence[str]) -> None:
-        """Look at files and folders in the background, then add them."""
-        project = self.session.project
-        if project is None:
-            self.session.tell("Make or open a project first; then add images.")
-            return
-        handle = self.workspace.jobs.run(
-            "Looking at the images", adding.look_at_images, list(paths), lane="quick"
-        )
-        self.bar.follow(handle)
-        handle.finished.connect(lambda looked: self._on_looked(project, looked))
-        handle.failed.connect(self._on_failed)
-
-    def _on_looked(self, project: Project, looked: adding.LookResult) -> None:
-        if self._is_gone(project):
-            return
-        try:
-            added = adding.add_looked(project, looked)
-        except CellalError as error:
-            self.session.tell(str(error), error=True)
-            return
-        self._say(added.lines())
-
-    def _is_gone(self, project: Project) -> bool:
-        """Return whether another project was opened while a job ran, and say so."""
-        if self.session.project is project:
-            return False
-        self.session.tell(
-            f"{project.name} was closed meanwhile, so nothing was added. Open it and repeat."
-        )
-        return True
-
     def _say(self, lines: list[str]) -> None:
         shown = lines[:8]
         if len(lines) > 8:
@@ -273,5 +213,5 @@ class ProjectDock(Dock):
         if projects:
             self.workspace.open_project(projects[0])
         elif paths:
-            self.add_images(paths)
+            self.adding.add(paths)
         event.acceptProposedAction()
