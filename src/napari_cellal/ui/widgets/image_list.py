@@ -110,9 +110,9 @@ class ImageTable(QAbstractTableModel):
         if index.column() == 0:
             return record.name
         if index.column() == 1:
-            return str(sum(counts.values()) - counts.get(Status.REJECTED, 0))
+            return _brief(sum(counts.values()) - counts.get(Status.REJECTED, 0))
         if index.column() == 2:
-            return str(waiting) if waiting else ""
+            return _brief(waiting) if waiting else ""
         state = "done" if record.finished else ""
         held = "" if record.split is Split.TRAIN else record.split.value
         return " ".join(filter(None, (state, held)))
@@ -165,3 +165,8 @@ class ImageList(QTableView):
         else:
             self.clearSelection()
         self.table.refresh_states()
+
+
+def _brief(n: int) -> str:
+    """Return a number that fits into a narrow column."""
+    return str(n) if n < 10_000 else f"{n // 1000}k"
