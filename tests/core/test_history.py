@@ -439,14 +439,34 @@ def test_a_gesture_between_portions_is_a_step_of_its_own() -> None:
     assert store.table == {}
 
 
-def test_a_run_that_is_broken_off_leaves_its_images_unfinished_and_can_be_undone() -> None:
+def test_what_a_person_did_between_portions_stays() -> None:
     store = Memory()
     history = History(store)
-    stale = edit_of("", [(cell("gone"), None)])
+    steps = history.do_run("many", drawn(2 * PORTION))
+    next(steps)
+    mine = cell(f"c{PORTION + 3}", y=5.0)  # a row that a later portion would make
+    history.do(edit_of("person's", [(None, mine)]))
+    assert finish(steps) == 2 * PORTION - 1
+    assert store.table[mine.cell_id] == mine
+    assert len(store.table) == 2 * PORTION
+
+
+def test_a_run_that_is_left_leaves_its_images_unfinished_and_can_be_undone() -> None:
+    store = Memory()
+    history = History(store)
     marks = Edit("", {}, {}, {"i0": (False, True)})
-    with pytest.raises(StaleEditError):
-        finish(history.do_run("many", [marks, *drawn(PORTION + 5), stale]))
+    next(history.do_run("many", [marks, *drawn(PORTION + 5)]))
     assert len(store.table) == PORTION
     assert store.marks == {"i0": False}
     history.undo()
     assert store.table == {}
+
+
+def test_a_large_gesture_in_portions_is_checked_as_a_whole() -> None:
+    store = Memory()
+    history = History(store)
+    stale = edit_of("", [(cell("gone"), None), *((None, cell(f"c{k}")) for k in range(PORTION))])
+    with pytest.raises(StaleEditError):
+        finish(history.do_steps(stale))
+    assert store.table == {}
+    assert store.done == []

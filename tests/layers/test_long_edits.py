@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from napari_cellal.core import gestures
 from napari_cellal.core.history import PORTION, edit_of, finish
-from napari_cellal.core.records import Cell
+from napari_cellal.core.records import Cell, Review
 from napari_cellal.io.store import Project
 from napari_cellal.ui.session import Session
 
@@ -93,14 +94,26 @@ def test_closing_the_project_writes_the_rest(awake, loop):
         assert len(again.cells.of_image("one")) == 3 * PORTION
 
 
-def test_a_long_edit_that_cannot_be_written_is_told(awake, loop):
-    told = []
-    awake.told.connect(lambda text, error: told.append(error))
-    cells = grid_cells(PORTION + 1)
-    missing = edit_of("", [(cells[-1], None)])
-    edits = [edit_of("", [(None, c) for c in cells[:-1]]), missing]
-    awake.work_off(awake.project.history.do_run("many", edits), lambda _n: pytest.fail("heard"))
+def test_a_large_gesture_is_written_in_portions(awake, loop):
+    finish(run_steps(awake))
+    assert awake.do(gestures.accept(awake.cells(), "ann"))
+    done = [c.review is Review.CONFIRMED for c in awake.cells()]
+    assert 0 < sum(done) < len(done)
+    awake.select(["c0"])
+    awake.mark_unsure()  # after the rest
+    assert all(c.review is not Review.OPEN for c in awake.cells())
+    awake.undo()
+    awake.undo()
     while loop.waiting:
         loop.turn()
+    assert {c.review for c in awake.cells()} == {Review.OPEN}
+
+
+def test_a_large_gesture_that_cannot_be_written_is_told_and_does_nothing(awake, loop):
+    told = []
+    awake.told.connect(lambda text, error: told.append(error))
+    gone = grid_cells(PORTION + 1)
+    assert not awake.do(gestures.remove(gone, "ann"))
     assert told == [True]
-    assert len(awake.cells()) == PORTION
+    assert loop.waiting == []
+    assert awake.cells() == []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeAlias, TypeVar
 
 from psygnal import Signal
@@ -173,21 +173,28 @@ class History:
         """Write edits of different cells as one step of undo; return how many rows changed.
 
         A generator that pauses after each portion of about `PORTION` rows, unless one is
-        all. One that is left before its end has written the portions so far.
-
-        Raises
-        ------
-        StaleEditError
-            If a row is no longer what its edit was made against. Portions written before
-            stay and can be undone.
+        all. One that is left before its end has written the portions so far. What a person
+        changed in a pause, or an image removed in it, stays as the person left it.
         """
         rows = 0
-        for edit in portions(label, edits, by):
+        for planned in portions(label, edits, by):
+            edit = self._without_stale(planned)
             self.do(edit)
             rows += len(edit.after)
             if edit.run:
                 yield
         return rows
+
+    def do_steps(self, edit: Edit) -> Steps[int]:
+        """Write a large gesture in portions, as `do_run`; return how many rows changed.
+
+        Raises
+        ------
+        StaleEditError
+            As `do`, at the first step; nothing is written then.
+        """
+        self._check(edit)
+        return (yield from self.do_run(edit.label, [edit], edit.by))
 
     def undo_steps(self) -> Steps[Edit | None]:
         """Take back the last edit, or all of the last run; return the oldest of it, or None.
@@ -240,7 +247,25 @@ class History:
         """What redo would do again, in words; empty where there is nothing."""
         return self._store.edit_labels()[1]
 
+    def _without_stale(self, edit: Edit) -> Edit:
+        """Return the edit without the rows and marks that are no longer what it starts from."""
+        marks = self._store.finished(edit.image_ids)
+        now = self._store.rows(edit.before)
+        fresh = [
+            key
+            for key, row in edit.before.items()
+            if now[key] == row
+            and all(c is None or c.image_id in marks for c in (row, edit.after[key]))
+        ]
+        return replace(
+            edit,
+            before={key: edit.before[key] for key in fresh},
+            after={key: edit.after[key] for key in fresh},
+            finished={k: pair for k, pair in edit.finished.items() if marks.get(k) == pair[0]},
+        )
+
     def _check(self, edit: Edit) -> None:
+        """Raise `StaleEditError` where a row or mark is no longer what the edit starts from."""
         if edit.before.keys() != edit.after.keys():
             raise ValueError("an edit needs the same cells before and after")
         touched = edit.image_ids

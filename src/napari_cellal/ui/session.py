@@ -11,7 +11,7 @@ from psygnal import Signal
 
 from napari_cellal.core import gestures
 from napari_cellal.core.errors import CellalError
-from napari_cellal.core.history import History
+from napari_cellal.core.history import PORTION, History
 from napari_cellal.core.records import Review, Status
 
 if TYPE_CHECKING:
@@ -298,7 +298,12 @@ class Session:
         if any(work.alone for work in self._works):
             self.finish_works()
         try:
-            self.project.history.do(edit)
+            if len(edit.after) > PORTION:
+                steps = self.project.history.do_steps(edit)
+                next(steps)
+                self.work_off(steps, lambda _n: None, alone=True)
+            else:
+                self.project.history.do(edit)
         except CellalError as error:
             self.tell(str(error), error=True)
             return False
