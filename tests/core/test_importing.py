@@ -217,3 +217,60 @@ def test_a_project_goes_out_and_comes_in_again(
             assert kept.color == "#010203"
         if name in KEEP_REVIEW | {"voc"}:
             assert [r.name for r in other.images.values() if r.finished] == ["c.png"]
+
+
+def proposed(project: Project, name: str, box: tuple[float, float, float, float]) -> Cell:
+    """Put an open proposal of class 1 into an image and return it."""
+    key = next(k for k, r in project.images.items() if r.name == name)
+    row = Cell(new_id(), key, box, 1, Origin.MODEL, proposed=Proposal(box, 1, 0.5, "m"))
+    project.history.do(edit_of("detected", [(None, row)]))
+    return row
+
+
+@pytest.mark.parametrize("confirm", [False, True])
+def test_a_review_in_the_file_reaches_a_proposal_that_is_there(
+    project: Project, confirm: bool
+) -> None:
+    wanted = (Status.REJECTED, Status.UNSURE, Status.CONFIRMED)
+    boxes = [(0.0, x, 9.0, x + 9) for x in (0.0, 20.0, 40.0)]
+    rows = [proposed(project, "c.png", box) for box in boxes]
+    by = {"reviewed_by": "ann", "reviewed_at": "2026-01-01T00:00:00.000+00:00"}
+    items = [
+        ImportedBox(box, "RBC", status=str(status), **by)
+        for box, status in zip(boxes, wanted, strict=True)
+    ]
+    done = bring(project, said("c.png", *items, reviews=True), confirm=confirm)
+    assert (done.boxes, done.repeated) == (0, 3)
+    after = cells(project)
+    assert [c.cell_id for c in after] == [c.cell_id for c in rows]
+    assert tuple(c.status for c in after) == wanted
+    assert {c.reviewed_by for c in after} == {"ann"}
+    project.history.undo()
+    assert cells(project) == rows
+
+
+def test_two_files_of_one_image_bring_a_box_once(project: Project) -> None:
+    done = bring(project, said("c.png", BOX), said("c.png", BOX))
+    assert (len(cells(project)), done.boxes, done.repeated) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("n", [1, 120, 130, 300])
+def test_two_files_of_one_image_say_different_things(project: Project, n: int) -> None:
+    """It makes no difference how many are written before the second file is looked at."""
+    places = [(k // 40 * 2.0, k % 40 * 2.0, k // 40 * 2 + 2.0, k % 40 * 2 + 2.0) for k in range(n)]
+    row = proposed(project, "c.png", places[0])
+    first = said("c.png", *(ImportedBox(place, "WBC") for place in places))
+    second = said("c.png", *(ImportedBox(place, "RBC") for place in places))
+    done = bring(project, first, second, confirm=True)
+    assert (done.boxes, done.repeated, done.confirmed) == (2 * n - 1, 1, 1)
+    assert len(cells(project)) == 2 * n
+    project.history.undo()
+    assert cells(project) == [row]
+
+
+def test_of_two_boxes_in_one_place_the_one_that_is_there_stays(project: Project) -> None:
+    row = proposed(project, "c.png", BOX.box)
+    bring(project, said("c.png", BOX, ImportedBox(BOX.box, "WBC")))
+    after = cells(project)
+    assert [c.class_id for c in after] == [1, 2]
+    assert after[0] == row

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from napari_cellal.core.errors import AnnotationError
 from napari_cellal.core.geometry import match_boxes
-from napari_cellal.core.gestures import accept, join
 from napari_cellal.core.history import edit_of, finish
 from napari_cellal.core.progress import Progress
 from napari_cellal.core.reconcile import is_replaceable, overlaps_any
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
     from napari_cellal.core.history import Edit, Steps
     from napari_cellal.core.progress import Job
-    from napari_cellal.core.records import Cell
+    from napari_cellal.core.records import Cell, ImageRecord
     from napari_cellal.io.exchange.report import ImportedImage, ImportReport
     from napari_cellal.io.store import Project
 
@@ -65,7 +64,7 @@ class Imported:
     """Boxes that the project had already."""
     problems: tuple[str, ...]
     confirmed: int = 0
-    """Those of the repeated boxes that were open before."""
+    """Those of the repeated boxes that were open before, and are reviewed now."""
     kept: int = 0
     """Boxes left out because a person has reviewed the cell that they overlap."""
     matched: int = 0
@@ -86,7 +85,7 @@ class Imported:
         if self.repeated:
             text += f" {self.repeated} were there already."
         if self.confirmed:
-            text += f" {self.confirmed} of these are confirmed now."
+            text += f" {self.confirmed} of these were open and are reviewed now."
         if self.kept:
             text += f" {self.kept} overlap cells that you have reviewed: kept yours."
         lines = [text]
@@ -203,6 +202,8 @@ def import_steps(
     class_of = _classes_of(project, taken, links, report.colors, dry_run)
     left_out = {link.name for link in links if link.name and not link.becomes}
     marked: set[str] = set()
+    known: set[str] = set()
+    person = project.person if confirm else None
     problems = [p.sentence for p in report.problems]
     problems += [
         f"{image.file.name}: {len(m)} images of the project are called {image.image_name}, and it "
@@ -214,43 +215,49 @@ def import_steps(
 
     def edits() -> Iterator[Edit]:
         nonlocal touched, boxes, repeated, confirmed, kept, clipped, outside
-        for image, record in matched:
-            if image.size is not None and image.size != record.shape[1:]:
-                problems.append(
-                    f"{image.file.name}: it was made for an image of {image.size[1]} × "
-                    f"{image.size[0]} px, but {record.name} has {record.shape[2]} × "
-                    f"{record.shape[1]} px. Check its boxes."
-                )
-            rows = project.cells.of_image(record.image_id)
-            person = project.person if confirm else None
-            new = sort_boxes(image, record, rows, class_of, left_out, confirm_by=person)
-            reviewed = [c for c in rows if c.review is not Review.OPEN]
+        for record, group in _by_record(matched):
+            rows = {c.cell_id: c for c in project.cells.of_image(record.image_id)}
+            state = dict(rows)
+            done = False
+            for image in group:
+                if image.size is not None and image.size != record.shape[1:]:
+                    problems.append(
+                        f"{image.file.name}: it was made for an image of {image.size[1]} × "
+                        f"{image.size[0]} px, but {record.name} has {record.shape[2]} × "
+                        f"{record.shape[1]} px. Check its boxes."
+                    )
+                present = list(state.values())
+                new = sort_boxes(image, record, present, class_of, left_out, confirm_by=person)
+                state.update({c.cell_id: c for c in new.added})
+                state.update({told.cell_id: told for _, told in new.known})
+                repeated += len(new.known)
+                clipped += new.clipped
+                outside += new.outside
+                if new.clipped or new.outside:
+                    problems.append(
+                        f"{image.file.name}: of the boxes for {record.name}, {new.clipped} were "
+                        f"cut at its edges and {new.outside} lie outside it and were left out."
+                    )
+                done = done or (confirm and (finished or image.verified))
+                done = done or (image.verified and image.reviews)
+                known.update(told.cell_id for _, told in new.known)
+            reviewed = [c for c in rows.values() if c.review is not Review.OPEN]
+            fresh = [c for key, c in state.items() if key not in rows]
             merge_iou = project.settings.merge_iou
-            theirs = overlaps_any(reviewed, [c.box for c in new.added], merge_iou)
+            theirs = overlaps_any(reviewed, [c.box for c in fresh], merge_iou)
             kept += int(theirs.sum())
-            added = [c for c, is_theirs in zip(new.added, theirs, strict=True) if not is_theirs]
-            opened = [c for c in new.known if confirm and c.review is Review.OPEN]
+            added = [c for c, is_theirs in zip(fresh, theirs, strict=True) if not is_theirs]
             boxes += len(added)
             touched += bool(added)
-            repeated += len(new.known)
-            confirmed += len({c.cell_id for c in opened})
-            clipped += new.clipped
-            outside += new.outside
-            if new.clipped or new.outside:
-                problems.append(
-                    f"{image.file.name}: of the boxes for {record.name}, {new.clipped} were cut at "
-                    f"its edges and {new.outside} lie outside it and were left out."
-                )
+            told = [(old, state[key]) for key, old in rows.items() if state[key] != old]
+            confirmed += len(told)
             # An imported box takes the place of a proposal, as it does in a detection run.
-            proposals = [c for c in rows if is_replaceable(c)]
+            proposals = [c for c in rows.values() if is_replaceable(c) and c.cell_id not in known]
             pairs = match_boxes([c.box for c in proposals], [c.box for c in added], merge_iou)
             changes: list[tuple[Cell | None, Cell | None]] = [(None, c) for c in added]
-            changes += [(proposals[i], None) for i, _ in pairs]
-            accepted = accept(opened, project.person)
-            edit = join("", [edit_of("", changes), accepted], project.person)
-            done = (confirm and (finished or image.verified)) or (image.verified and image.reviews)
-            # Two files may speak of one image.
-            if done and not record.finished and record.image_id not in marked:
+            changes += [*told, *((proposals[i], None) for i, _ in pairs)]
+            edit = edit_of("", changes, project.person)
+            if done and not record.finished:
                 marked.add(record.image_id)
                 edit = replace(edit, finished={record.image_id: (False, True)})
             yield edit
@@ -277,6 +284,16 @@ def import_steps(
         outside=outside,
         dry_run=dry_run,
     )
+
+
+def _by_record(
+    matched: Sequence[tuple[ImportedImage, ImageRecord]],
+) -> list[tuple[ImageRecord, list[ImportedImage]]]:
+    """Return each image once, with all that the files say of it."""
+    groups: dict[str, tuple[ImageRecord, list[ImportedImage]]] = {}
+    for image, record in matched:
+        groups.setdefault(record.image_id, (record, []))[1].append(image)
+    return list(groups.values())
 
 
 def _links(

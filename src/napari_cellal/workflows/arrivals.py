@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -40,14 +40,15 @@ class Arrivals:
     ----------
     added : list of Cell
         New to the image.
-    known : list of Cell
-        Rows of the image that the file repeats.
+    known : list of (Cell, Cell)
+        Rows of the image that the file repeats, and what they become: an open one takes the
+        review that the file, or the person, gives it.
     clipped, outside : int
         Boxes that were cut to the image, and that lay outside it and were left out.
     """
 
     added: list[Cell]
-    known: list[Cell]
+    known: list[tuple[Cell, Cell]]
     clipped: int = 0
     outside: int = 0
 
@@ -91,11 +92,14 @@ def sort_boxes(
         found = class_of.get(item.class_name)
         class_id = None if found is None else found.class_id
         same = there.get(_key((y0, x0, y1, x1), class_id))
+        review = _review(item, confirm_by, at)
         if same is not None:
-            result.known.append(same)
+            told = replace(same, **review) if same.review is Review.OPEN else same
+            there[_key(same.box, class_id)] = told
+            result.known.append((same, told))
             continue
         result.added.append(
-            _cell(item, (y0, x0, y1, x1), record.image_id, class_id, class_of, confirm_by, at)
+            _cell(item, (y0, x0, y1, x1), record.image_id, class_id, class_of, review)
         )
     return Arrivals(result.added, result.known, clipped, outside)
 
@@ -110,19 +114,23 @@ def in_pixels(boxes: Sequence[Box], relative: bool, shape: tuple[int, ...]) -> N
     return np.where(abs(table - whole) <= SNAP_PX, whole, table)
 
 
+def _review(item: ImportedBox, confirm_by: str | None, at: str) -> dict[str, Any]:
+    """Return a cell's review, by whom and when: the file's word, else the person's."""
+    review = _REVIEWED.get(Status(item.status), Review.OPEN) if item.status else Review.OPEN
+    by, when = (item.reviewed_by, item.reviewed_at) if review is not Review.OPEN else (None, None)
+    if confirm_by is not None and review is Review.OPEN:
+        review, by, when = Review.CONFIRMED, confirm_by, at
+    return {"review": review, "reviewed_by": by, "reviewed_at": when}
+
+
 def _cell(
     item: ImportedBox,
     box: Box,
     image_id: str,
     class_id: int | None,
     class_of: Mapping[str, CellClass],
-    confirm_by: str | None,
-    at: str,
+    review: Mapping[str, Any],
 ) -> Cell:
-    review = _REVIEWED.get(Status(item.status), Review.OPEN) if item.status else Review.OPEN
-    by, when = (item.reviewed_by, item.reviewed_at) if review is not Review.OPEN else (None, None)
-    if confirm_by is not None and review is Review.OPEN:
-        review, by, when = Review.CONFIRMED, confirm_by, at
     proposed = None
     if item.score is not None:
         known = [(class_of.get(name), p) for name, p in item.probabilities]
@@ -135,11 +143,9 @@ def _cell(
         box,
         class_id,
         Origin.MODEL if proposed and item.status == Status.PROPOSED else Origin.IMPORT,
-        review,
-        proposed,
-        by,
-        when,
-        " ".join([*marks, *([item.note] if item.note else [])]),
+        proposed=proposed,
+        note=" ".join([*marks, *([item.note] if item.note else [])]),
+        **review,
     )
 
 
