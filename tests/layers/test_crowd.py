@@ -127,3 +127,34 @@ def test_the_overview_counts_every_cell(view):
     counts, side = view.crowd.overview()
     assert counts.sum() == len(grid())
     assert side == 800 / 256
+
+
+def test_an_image_that_becomes_crowded_shows_only_what_is_in_view(project, monkeypatch):
+    """A detection run on the image on screen may bring 100,000 cells."""
+    monkeypatch.setattr("napari_cellal.io.store.cells.CROWDED", 100)
+    monkeypatch.setattr("napari_cellal.ui.crowd.MOST_IN_VIEW", 150)
+    session = Session()
+    session.open_project(project)
+    view = BoxLayer(session)
+    session.do(edit_of("few", [(None, c) for c in grid()[:40]]))
+    assert len(view.ids()) == 40
+    session.do(edit_of("many", [(None, c) for c in grid()[40:]]))
+    assert view.ids() == []
+    view.show_view(NEAR)
+    assert {c.cell_id for c in grid() if touches(c, NEAR)} <= set(view.ids())
+    assert len(view.ids()) < 150
+    session.undo()
+    assert set(view.ids()) <= {c.cell_id for c in grid()[:40]}
+
+
+def test_a_box_half_drawn_when_the_image_changes_is_no_cell_of_the_next(project):
+    session = Session()
+    session.open_project(project)
+    view = BoxLayer(session)
+    view.layer.mode = "add_rectangle"
+    with view._quiet():
+        view.layer.add(np.array([[11, 13], [11, 59], [59, 59], [59, 13]]), shape_type="rectangle")
+    view.layer._is_creating, view.layer._moving_value = True, (0, None)  # the button is held
+    session.show_image("two")
+    assert view.ids() == []
+    assert session.cells() == []

@@ -176,16 +176,20 @@ class BoxLayer:
             self._edge_width = max(1.0, max(image.shape[1:]) / 400)
         self.crowd.start()
         if self.layer.mode not in ("select", "pan_zoom"):
-            self.layer.mode = "select"
+            with self._quiet():  # a box half drawn belongs to the image before
+                self.layer.mode = "select"
         self._reload()
+
+    @property
+    def _is_drawing(self) -> bool:
+        return self.layer.mode == "add_rectangle" and bool(self.layer._is_creating)
 
     def show_view(self, view: Box) -> bool:
         """Show the boxes around a part of a crowded image, (y0, x0, y1, x1) px.
 
         Return whether they had to be loaded.
         """
-        drawing = self.layer.mode == "add_rectangle" and self.layer._is_creating
-        if drawing or not self.crowd.needs(view):
+        if self._is_drawing or not self.crowd.needs(view):
             return False
         self.crowd.look_at(view)
         self._edge_width = max(1.0, (view[2] - view[0]) / 400)
@@ -228,8 +232,7 @@ class BoxLayer:
         if project is None or not self._waiting:
             self._waiting = []
             return
-        drawing = self.layer.mode == "add_rectangle" and self.layer._is_creating
-        if drawing or self.session.is_leaving:
+        if self._is_drawing or self.session.is_leaving:
             self._go_on_later()  # not under a person's hand, nor in its way
             return
         portion, self._waiting = self._waiting[:_PORTION], self._waiting[_PORTION:]
@@ -296,6 +299,9 @@ class BoxLayer:
             if key in self._shown and (key not in wanted or wanted[key].box != self._shown[key].box)
         }
         add = [cell for key, cell in wanted.items() if key not in self._shown or key in drop]
+        if self.crowd.is_full(len(self._shown) + len(add)) and not self._is_drawing:
+            self._reload()  # shows that there are too many
+            return
         with self._quiet():
             self._drop(drop)
             self._add(add)
@@ -356,7 +362,13 @@ class BoxLayer:
             for key, row in edit.after.items()
             if key in self._shown or (row is not None and row.image_id == self.session.image_id)
         }
-        if touched:
+        if not touched:
+            return
+        grows = not self.crowd.is_on and any(edit.before[key] is None for key in touched)
+        if grows and self.session.is_crowded and not self._is_drawing:
+            self.crowd.start()
+            self._reload()
+        else:
             self._push(touched)
 
     def _on_shown(self, *_: object) -> None:

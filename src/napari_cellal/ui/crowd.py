@@ -63,6 +63,14 @@ class Crowd:
         height, width = (view[2] - view[0]) * MARGIN, (view[3] - view[1]) * MARGIN
         self._loaded = (view[0] - height, view[1] - width, view[2] + height, view[3] + width)
 
+    def forget_view(self) -> None:
+        """Have the cells in view chosen again."""
+        self._loaded = None
+
+    def is_full(self, n: int) -> bool:
+        """Return whether ``n`` boxes are more than the layer of a crowded image should hold."""
+        return self.is_on and n > MOST_IN_VIEW
+
     def includes(self, box: Box) -> bool:
         """Return whether a box of the image belongs on the layer."""
         if not self.is_on:

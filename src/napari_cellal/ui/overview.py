@@ -83,6 +83,7 @@ class Overview(QObject):
     def _on_edit(self, *_: object) -> None:
         if self._boxes.crowd.is_on:
             self._count_timer.start()
+            self._on_camera()  # the edit may have made the image a crowded one
 
     def _count(self) -> None:
         """Count where the cells are, and show it in a layer below the boxes."""
@@ -109,6 +110,9 @@ class Overview(QObject):
         else:
             self.layer.data = counts
         self.layer.contrast_limits = (0, max(1.0, float(counts.max())))
+        if self._boxes.crowd.too_many:  # there may be fewer by now
+            self._boxes.crowd.forget_view()
+            self._look_timer.start()
 
     def _look(self) -> None:
         if self._is_off:
