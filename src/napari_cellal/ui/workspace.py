@@ -15,6 +15,7 @@ from qtpy.QtWidgets import QDockWidget, QWidget
 
 from napari_cellal.core.errors import CellalError
 from napari_cellal.io.store import Project
+from napari_cellal.io.store.project import SUFFIX
 from napari_cellal.workflows.detecting import CLASSICAL
 
 from .boxes import BoxLayer
@@ -82,6 +83,7 @@ class Workspace(QObject):
         window.destroyed.connect(self.close)
         # napari has no "about to close" signal; its window is asked to close exactly once.
         window.installEventFilter(self)
+        viewer.window._qt_viewer.installEventFilter(self)
 
     @classmethod
     def of(cls, viewer: napari.Viewer) -> Workspace:
@@ -93,10 +95,22 @@ class Workspace(QObject):
         return found
 
     def eventFilter(self, watched: QObject, event: Any) -> bool:
-        """End everything when the window goes."""
+        """End everything when the window goes; open a project that is dropped on the image."""
+        if event.type() == event.Type.Drop:
+            return self._on_drop(event)
         if event.type() == event.Type.Close and not self._closed:
             QTimer.singleShot(0, self._close_if_gone)
         return False
+
+    def _on_drop(self, event: Any) -> bool:
+        """Open a dropped project at once, without napari's question about readers."""
+        places = [Path(url.toLocalFile()) for url in event.mimeData().urls()]
+        projects = [place for place in places if place.suffix == SUFFIX and place.is_dir()]
+        if not projects:
+            return False
+        self.open_project(projects[0])
+        event.acceptProposedAction()
+        return True
 
     def _close_if_gone(self) -> None:
         try:

@@ -9,18 +9,27 @@ from napari_cellal.io.exchange.formats import format_of
 from napari_cellal.io.exchange.report import ExportBox, ExportClass, ExportImage, ExportReport
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from napari_cellal.core.progress import Job
     from napari_cellal.io.store import Project
 
 
-def export_images(project: Project, *, reviewed_only: bool = False) -> list[ExportImage]:
-    """Return every image with its cells as exchange formats take them, rejected ones left out."""
+def export_images(
+    project: Project, *, reviewed_only: bool = False, image_ids: Iterable[str] | None = None
+) -> list[ExportImage]:
+    """Return images with their cells as exchange formats take them, rejected ones left out.
+
+    Parameters
+    ----------
+    image_ids : iterable of str or None
+        None takes all.
+    """
     name_of = {c.class_id: c.name for c in project.classes.values()}
     result = []
-    for record in project.images.values():
+    for key in project.images if image_ids is None else image_ids:
+        record = project.images[key]
         boxes = []
         for cell in project.cells.of_image(record.image_id):
             if cell.status is Status.REJECTED:

@@ -12,10 +12,10 @@ from superqt import QElidingLabel
 from napari_cellal.core.errors import CellalError
 from napari_cellal.io.store import Project
 from napari_cellal.ui.controls import Dock, JobBar, button, heading, note, row
-from napari_cellal.workflows.sampling import make_samples
 
 from .class_list import ClassList
 from .exchange import Exchange
+from .founding import Founding
 from .image_adding import ImageAdding
 from .image_list import ImageList
 from .image_removal import ImageRemoval
@@ -41,9 +41,10 @@ class ProjectDock(Dock):
         self._report = note()
         self._report.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.bar = JobBar()
+        self.founding = Founding(workspace, self.bar.follow, self._say)
         self._build_welcome()
         self._build_page()
-        self.add(self._welcome, self.bar, self._report, self._page)
+        self.add(self._welcome, self.founding, self.bar, self._report, self._page)
         self.column.addStretch(1)
         self.listen(
             (session.project_changed, self._on_project),
@@ -67,7 +68,7 @@ class ProjectDock(Dock):
             button(
                 "Try the sample smears",
                 "Makes a small project of synthetic blood smears to play with",
-                self.try_samples,
+                lambda: self.founding.make_samples(),
             ),
         ):
             layout.addWidget(widget)
@@ -139,19 +140,6 @@ class ProjectDock(Dock):
     def close_project(self) -> None:
         """Let go of the project."""
         self.session.close_project()
-
-    def try_samples(self) -> None:
-        """Make a project of synthetic smears in the home folder and show it."""
-        handle = self.workspace.jobs.run("Making sample smears", make_samples, lane="quick")
-        self.bar.follow(handle)
-        handle.finished.connect(self._on_samples)
-        handle.failed.connect(self._on_failed)
-
-    def _on_samples(self, folder: str) -> None:
-        if self.session.project is None:
-            self.workspace.open_project(folder)
-        else:
-            self._say([f"The sample project is ready in {folder}."])
 
     def _on_project(self, project: Project | None) -> None:
         self._welcome.setVisible(project is None)
