@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from napari.layers import Image
 
 from napari_cellal.core.records import Review, Status
 from napari_cellal.ui.boxes import BoxLayer, corners
@@ -200,3 +201,12 @@ def test_random_walk_of_200_edits_undone_to_the_start(session, view):
         session.undo()
         agree(session, view)
     assert everything(session) == start
+
+
+def test_a_box_lies_on_the_edges_of_the_pixels_that_it_holds(session, view):
+    """napari shows the middle of an image's first pixel at 0, a box begins at its edge."""
+    image = Image(np.zeros((400, 800)))
+    edges = image._extent_data_augmented  # at no scale the same in the world
+    whole = corners(np.array([[0.0, 0.0, 400.0, 800.0]]))[0]
+    on_screen = np.array([view.layer.data_to_world(point) for point in whole])
+    assert np.array_equal([on_screen.min(axis=0), on_screen.max(axis=0)], edges)

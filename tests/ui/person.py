@@ -15,7 +15,7 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
 from napari_cellal.core.records import Status
-from napari_cellal.ui.boxes import UNCLASSED
+from napari_cellal.ui.boxes import HALF_PX, UNCLASSED
 from napari_cellal.ui.camera import camera_of
 from napari_cellal.ui.workspace import Workspace
 
@@ -136,7 +136,7 @@ class Person:
     def pixel(self, y: float, x: float) -> QPoint:
         """Return where an image point is on the canvas."""
         camera = camera_of(self.viewer)
-        at_y, at_x = camera.center[-2:]
+        at_y, at_x = (v + HALF_PX for v in camera.center[-2:])
         return QPoint(
             round((x - at_x) * camera.zoom + self.canvas.width() / 2),
             round((y - at_y) * camera.zoom + self.canvas.height() / 2),
@@ -160,7 +160,8 @@ class Person:
                 Qt.KeyboardModifier.NoModifier,
             )
             QApplication.sendEvent(self.canvas, move)
-            return math.dist(self.viewer.cursor.position[-2:], (y, x)) <= slack
+            at = self.viewer.cursor.position[-2:]
+            return math.dist(at, (y - HALF_PX, x - HALF_PX)) <= slack
 
         self.wait(is_there)
 

@@ -174,9 +174,14 @@ def test_export_without_cells_says_why(person, tmp_path):
 
 
 def test_boxes_of_other_layers_come_into_the_image(person):
-    """Shapes and Labels of other programs, wherever they lie, become open boxes."""
+    """Shapes and Labels of other programs, wherever they lie, become open boxes.
+
+    napari's 0 is half a pixel from the image's edge.
+    """
     viewer, brought = person.viewer, person.workspace.dock("Project").exchange.layer_boxes
-    shapes = viewer.add_shapes([np.array([[10, 10], [10, 40], [30, 40], [30, 10]])], name="drawn")
+    shapes = viewer.add_shapes(
+        [np.array([[9.5, 9.5], [9.5, 39.5], [29.5, 39.5], [29.5, 9.5]])], name="drawn"
+    )
     labels = np.zeros((60, 80), np.uint8)
     labels[20:30, 10:25] = 1
     masks = viewer.add_labels(labels, name="masks", scale=(2, 2), translate=(0.5, 0.5))

@@ -43,6 +43,8 @@ _LOOK = {
     Status.UNSURE: (0.35, 1.3),
     Status.REJECTED: (0.25, 0.4),
 }
+HALF_PX = 0.5
+"""napari puts the middle of an image's first pixel at 0; boxes are counted from its edge."""
 _AROUND = 40  # boxes shown first when one cell is centred: more than the zoom lets see
 _PORTION = 120  # boxes added in one turn of the window's loop
 _FEW = 12  # shapes that are recoloured one by one
@@ -88,6 +90,7 @@ class BoxLayer:
         self.layer = Shapes(
             ndim=2,
             name="Boxes",
+            translate=(-HALF_PX, -HALF_PX),
             features={"cell_id": np.array([], dtype=object)},
             edge_color=UNCLASSED,
             face_color="transparent",

@@ -10,6 +10,8 @@ from qtpy.QtCore import QObject
 
 from napari_cellal.workflows.bringing import bring_boxes, find_label_boxes
 
+from .boxes import HALF_PX
+
 if TYPE_CHECKING:
     from napari.layers import Layer
     from qtpy.QtWidgets import QMenu
@@ -88,8 +90,8 @@ def _on_image(layer: Layer, box: Box) -> Box:
     """Return where a box of a layer lies on the image: layers may be scaled and moved."""
     y0, x0, y1, x1 = box
     corners = [(y, x) for y in (y0, y1) for x in (x0, x1)]
-    shift = 0.5 if isinstance(layer, Labels) else 0.0  # a label's pixel spans -.5 to .5
+    shift = HALF_PX if isinstance(layer, Labels) else 0.0  # a label's pixel spans -.5 to .5
     lead = (0.0,) * (layer.ndim - 2)
     world = np.array([layer.data_to_world((*lead, y - shift, x - shift))[-2:] for y, x in corners])
-    world += shift
+    world += HALF_PX
     return (*world.min(axis=0).tolist(), *world.max(axis=0).tolist())

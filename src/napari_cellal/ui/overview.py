@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from napari.layers import Image
 from qtpy.QtCore import QObject, QTimer
 
+from .boxes import HALF_PX
 from .camera import camera_of
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class Overview(QObject):
                 counts,
                 name="Where cells are",
                 scale=(side, side),
-                translate=(side / 2, side / 2),
+                translate=(side / 2 - HALF_PX, side / 2 - HALF_PX),
                 colormap="yellow",
                 blending="additive",
                 opacity=0.6,
