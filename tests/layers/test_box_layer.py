@@ -39,6 +39,14 @@ def everything(session):
     return {c.cell_id: c for c in session.project.cells.of_image("one")}
 
 
+def test_the_status_bar_tells_our_keys(view):
+    ours = view.layer.help
+    assert ours
+    view.layer.mode = "add_rectangle"
+    view.layer.help = "use <R> for add rectangles"  # as napari's viewer does in every mode
+    assert view.layer.help == ours
+
+
 def test_delete_rejects_and_undo_brings_back(session, view):
     start = everything(session)
     view.layer.selected_data = {1}

@@ -209,6 +209,45 @@ def test_images_are_given_another_split(run: Run, fails: Run, project: Path) -> 
     assert run("info", project)["by_split"] == done["by_split"]
     fails("split", project, "test", "nothing")
     assert run("split", project, "train", "*")["by_split"] == {"train": 6, "val": 0, "test": 0}
+    assert run("split", project, "test", "smear_001")["changed"] == 1  # as lists of splits name it
+
+
+def test_lists_do_not_change_the_split_of_images_that_are_there_and_say_so(
+    run: Run, project: Path, smears: Path, tmp_path: Path
+) -> None:
+    before = run("info", project)["by_split"]
+    (tmp_path / "all.txt").write_text("smear_001\nsmear_002\nsmear_003\n", encoding="utf-8")
+    again = run("add", project, smears, "--split", f"test={tmp_path / 'all.txt'}")
+    assert (again["added"], len(again["problems"])) == (0, 1)
+    assert run("info", project)["by_split"] == before
+    main_lists = [f"{s}={smears / 'ImageSets' / 'Main' / s}.txt" for s in Split]
+    assert run("add", project, smears, "--split", *main_lists)["problems"] == []
+
+
+def test_every_image_is_named_on_request(run: Run, confirmed: Path) -> None:
+    assert "image_list" not in run("info", confirmed)
+    told = run("info", confirmed, "--images")
+    keys = {
+        "name": str,
+        "split": str,
+        "finished": bool,
+        "cells": int,
+        "shape": list,
+        "channels": list,
+    }
+    named = [check(item, keys) for item in told["image_list"]]
+    assert sum(item["cells"] for item in named) == told["cells"] > 0
+    with Project.open(confirmed) as opened:
+        assert [item["name"] for item in named] == [r.name for r in opened.images.values()]
+
+
+def test_a_project_may_be_named_without_its_suffix(run: Run, fails: Run, tmp_path: Path) -> None:
+    run("new", tmp_path / "cells", "--classes", "RBC", "--classes", "WBC,RBC")
+    assert run("info", tmp_path / "cells")["classes"] == ["RBC", "WBC"]
+    (tmp_path / "cells").mkdir()  # of pictures, say
+    assert run("info", tmp_path / "cells")["images"] == 0
+    (tmp_path / "one.png").touch()
+    assert "one.png" in fails("info", tmp_path / "one.png")
 
 
 def test_proposals_alone_need_no_second_word(run: Run, project: Path) -> None:
@@ -240,6 +279,7 @@ def test_the_whole_path(run: Run, smears: Path, tmp_path: Path) -> None:
         run("info", p),
         {
             "project": str,
+            "classes": list,
             "images": int,
             "finished": int,
             "cells": int,
@@ -335,7 +375,7 @@ def test_the_whole_path(run: Run, smears: Path, tmp_path: Path) -> None:
 
 def test_a_real_process_keeps_stdout_for_the_result(smears: Path, tmp_path: Path) -> None:
     def cellal(*argv: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "napari_cellal.cli", *map(str, argv)]
+        command = [sys.executable, "-m", "napari_cellal", *map(str, argv)]
         return subprocess.run(
             command, capture_output=True, text=True, cwd=tmp_path, timeout=120, check=False
         )
@@ -372,6 +412,18 @@ def test_without_json_the_result_is_lines_for_a_person(
     with pytest.raises(json.JSONDecodeError):
         json.loads(out)
     assert "classical" in out
+
+
+def test_numbers_stand_beside_each_other(
+    confirmed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", str(confirmed), "--split", "val"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "  classes: RBC, WBC, Platelets" in lines
+    start = lines.index("  counts:")
+    rows = [line.strip().removeprefix("- ").split(", ") for line in lines[start + 1 : start + 5]]
+    assert [len(row) for row in rows] == [4] * 4
+    assert all(cell.isdigit() for row in rows for cell in row)
 
 
 # -- detect -----------------------------------------------------------------------------------
@@ -499,6 +551,19 @@ def test_training_registers_a_model_that_can_be_run(run: Run, confirmed: Path) -
     assert (found["model"], found["images"], found["device"]) == (trained["model"], 1, "cpu")
 
 
+def test_a_model_that_nothing_measured_is_not_used_by_itself(
+    run: Run, smears: Path, tmp_path: Path
+) -> None:
+    p = tmp_path / "p.cellal"
+    run("new", p, "--classes", "RBC,WBC,Platelets")
+    run("add", p, smears)
+    run("import", p, smears, "--confirm")
+    run("split", p, "train", "*")  # so none is held out
+    trained = run("train", "detector", p, "--steps", 1, "--start", "scratch", "--device", "cpu")
+    assert (trained["old"], trained["new"], trained["in_use"]) == (None, None, False)
+    assert run("info", p)["detector"] == "classical"
+
+
 def test_the_demo_without_training(run: Run, fails: Run, smears: Path, tmp_path: Path) -> None:
     options = ("--headless", "--data", smears, "--train-minutes", 0, "--answers", 6)
     report = check(
@@ -623,6 +688,19 @@ def test_errors_of_import(fails: Run, project: Path, smears: Path, tmp_path: Pat
     assert "empty" in fails("import", project, tmp_path / "empty")
     assert "nowhere" in fails("import", project, tmp_path / "nowhere")
     assert "smear_001.png" in fails("import", project, smears / "smear_001.png")
+    assert "--confirm" in fails("import", project, smears, "--finished")
+
+
+def test_annotations_of_other_images_are_told(
+    smears: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    p = tmp_path / "p.cellal"
+    assert main(["new", str(p)]) == 0
+    capsys.readouterr()
+    assert main(["import", str(p), str(smears), "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["matched"] == 0
+    assert json.loads(out)["unmatched"][0] in err
 
 
 def test_errors_of_names(fails: Run, project: Path) -> None:

@@ -1192,6 +1192,18 @@ def test_what_would_be_trained_on(labelled: Project) -> None:
     assert "RBC" in seen.line()
 
 
+def test_a_model_is_compared_by_what_both_can_do() -> None:
+    def figures(model: str, map50: float | None, blind: float) -> dict[str, Any]:
+        return {"model": model, "map50": map50, "any_class": {"ap50": blind}}
+
+    classical = figures("classical", 0.0, 0.46)  # it gives no classes
+    poor, good = figures("a", 0.04, 0.1), figures("b", 0.3, 0.6)
+    assert not evaluating.is_better(poor, classical)
+    assert evaluating.is_better(good, classical)
+    assert evaluating.is_better(figures("c", 0.31, 0.5), good)
+    assert not evaluating.is_better(figures("d", None, 0.9), good)
+
+
 def test_training_takes_labels_and_hard_negatives_of_the_train_split(blank: Project) -> None:
     rejected = (60, 0, 80, 20)
     put(

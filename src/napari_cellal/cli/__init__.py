@@ -19,26 +19,45 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-MOST_LINES = 12
-"""A longer list is not printed for a person."""
+MOST_LINES = 1000
+"""Of a longer list the rest is counted, for a person."""
 
 
-def _show(value: Any, indent: int = 0) -> list[str]:
-    """Return a result as indented lines."""
-    pad = "  " * indent
+def _show(value: Any) -> list[str]:
+    """Return a result as lines: numbers beside each other, what belongs together behind a dash."""
     if isinstance(value, dict):
         lines = []
         for key, item in value.items():
-            if isinstance(item, (dict, list)) and item:
-                lines += [f"{pad}{key}:", *_show(item, indent + 1)]
+            shown = _show(item)
+            if isinstance(item, dict | list) and item and not _is_short(item):
+                lines += [f"{key}:", *(f"  {line}" for line in shown)]
             else:
-                lines.append(f"{pad}{key}: {'-' if item in (None, {}, []) else item}")
-        return lines
-    if isinstance(value, list) and len(value) > MOST_LINES:
-        return [f"{pad}({len(value)} entries; --json prints them)"]
+                lines.append(f"{key}: {shown[0]}")
+        return lines or ["-"]
+    if isinstance(value, list) and not _is_short(value):
+        lines = []
+        for item in value[:MOST_LINES]:
+            first, *others = _show(item)
+            lines += [f"- {first}", *(f"  {line}" for line in others)]
+        more = len(value) - MOST_LINES
+        return [*lines, f"({more} more; --json prints all)"] if more > 0 else lines
     if isinstance(value, list):
-        return [line for item in value for line in _show(item, indent)]
-    return [f"{pad}{value}"]
+        return [", ".join(_show(item)[0] for item in value) or "-"]
+    if isinstance(value, float):
+        return [str(round(value, 4))]
+    return ["-" if value is None else str(value)]
+
+
+def _is_short(value: dict[str, Any] | list[Any]) -> bool:
+    """Return whether the values of a list stand on one line."""
+    if isinstance(value, dict):
+        return False
+    simple = all(isinstance(item, str | int | float) for item in value)
+    return (
+        simple
+        and sum(len(str(item)[:12]) + 2 for item in value) < 80
+        and not any(isinstance(item, str) and len(item) > 30 for item in value)
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

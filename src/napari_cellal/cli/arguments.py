@@ -86,7 +86,7 @@ def make_parser() -> argparse.ArgumentParser:
     p.add_argument("--start", default="auto")
 
     p = command("new", projects.new, "make a project")
-    p.add_argument("--classes", default="", help="A,B,C")
+    p.add_argument("--classes", action="append", default=[], help="A,B,C")
 
     p = command("add", images.add, "add images")
     p.add_argument("paths", nargs="+", help="image files and folders")
@@ -118,7 +118,8 @@ def make_parser() -> argparse.ArgumentParser:
 
     exchange.add_import(command("import", exchange.import_, "bring annotations in"))
 
-    command("info", projects.info, "what a project holds")
+    p = command("info", projects.info, "what a project holds")
+    p.add_argument("--images", action="store_true", help="also name every image")
 
     p = command("detect", models.detect, "propose boxes")
     p.add_argument("--model", default="auto", help="auto, classical, or a model's id")

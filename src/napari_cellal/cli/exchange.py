@@ -10,7 +10,7 @@ from napari_cellal.core.errors import CellalError
 from napari_cellal.core.progress import run_job
 from napari_cellal.io.store import Project
 
-from .running import Teller
+from .running import Teller, say
 
 if TYPE_CHECKING:
     import argparse
@@ -60,6 +60,8 @@ def import_(a: argparse.Namespace) -> Result:
     from napari_cellal.io.exchange.report import ReadOptions
     from napari_cellal.workflows import annotating
 
+    if a.finished and not a.confirm:
+        raise CellalError("--finished goes with --confirm: only a person's labels finish an image.")
     columns = _pairs("--columns", [c for item in a.columns for c in item.split(",")])
     options = ReadOptions(columns, a.from_one, a.split_parts)
     classes = _pairs("--map", a.map)
@@ -73,6 +75,11 @@ def import_(a: argparse.Namespace) -> Result:
             confirm=a.confirm,
             finished=a.finished,
             dry_run=a.dry_run,
+        )
+    if not done.matched:
+        say(
+            f"None of the {len(done.unmatched)} annotated images is in the project, such as "
+            f"{done.unmatched[0]}. Add those images, then import again."
         )
     return {
         "dry_run": a.dry_run,

@@ -9,7 +9,7 @@ from napari_cellal.core import gestures
 from napari_cellal.core.errors import CellalError
 from napari_cellal.io.store import Project
 
-from .running import run, seed
+from .running import run, say, seed
 
 if TYPE_CHECKING:
     import argparse
@@ -39,6 +39,8 @@ def suggest(a: argparse.Namespace) -> Result:
         )
         result = run(learning.suggest(request))
         found = result.suggestions
+        if not requests:
+            say("The project has no cells to ask about. Detect or import some first.")
         rows = project.cells.rows(found.cell_ids)
         suggestions = []
         for k, cell_id in enumerate(found.cell_ids):

@@ -105,9 +105,14 @@ def train(a: argparse.Namespace) -> Result:
                 )
                 for m in (trained.record.model_id, old_id)
             )
-        better = new is None or old is None or (new["map50"] or 0) > (old["map50"] or 0)
+        better = bool(new and old and evaluating.is_better(new, old))
         if better:
             training.use_detector(project, trained.record.model_id)
+        if new is None:
+            say(
+                "No held-out image (val) is finished, so the new model was not measured and "
+                f"{old_id} stays in use. To try it: detect --model {trained.record.model_id}"
+            )
     return {
         "model": trained.record.model_id,
         "start": trained.record.start,

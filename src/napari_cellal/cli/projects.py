@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 def new(a: argparse.Namespace) -> Result:
     """Make a project."""
-    with Project.create(a.project, a.classes.split(",") if a.classes else []) as project:
+    with Project.create(
+        a.project, [name for names in a.classes for name in names.split(",") if name]
+    ) as project:
         return {
             "project": str(project.folder),
             "classes": [c.name for c in project.active_classes],
@@ -43,8 +45,21 @@ def info(a: argparse.Namespace) -> Result:
             by_class[name] = by_class.get(name, 0) + n
             by_status[status.value] = by_status.get(status.value, 0) + n
         splits = [r.split for r in project.images.values()]
+        by_image = project.cells.counts_by_image()
+        listed = [
+            {
+                "name": r.name,
+                "split": r.split.value,
+                "finished": r.finished,
+                "cells": sum(by_image.get(key, {}).values()),
+                "shape": list(r.shape),
+                "channels": list(r.channels),
+            }
+            for key, r in project.images.items()
+        ]
         return {
             "project": str(project.folder),
+            "classes": [c.name for c in project.active_classes],
             "images": len(splits),
             "finished": sum(r.finished for r in project.images.values()),
             "cells": sum(counts.values()),
@@ -63,7 +78,7 @@ def info(a: argparse.Namespace) -> Result:
                 }
                 for m in project.models
             ],
-        }
+        } | ({"image_list": listed} if a.images else {})
 
 
 def _show_window(project: str, screenshot: str | None, *, stay: bool) -> None:

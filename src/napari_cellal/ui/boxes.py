@@ -49,6 +49,9 @@ _AROUND = 40  # boxes shown first when one cell is centred: more than the zoom l
 _PORTION = 120  # boxes added in one turn of the window's loop
 _FEW = 12  # shapes that are recoloured one by one
 _SMALLEST_PX = 3.0  # a stray click in draw mode is not a cell
+_HELP = (
+    "1 to 9 class, Enter accept, Delete reject, Tab next box, W draw, F image finished, ? all keys"
+)
 _UNFINISHED = {"adding", "removing", "changing"}
 
 
@@ -99,6 +102,8 @@ class BoxLayer:
         self.layer.events.data.connect(self._on_layer_data)
         self.layer.events.features.connect(self._on_layer_data)  # a paste emits only this
         self.layer.selected_data.events.items_changed.connect(self._on_layer_selection)
+        self.layer.events.help.connect(self._on_help)
+        self._on_help()
         session.edited.connect(self._on_edit)
         session.image_changed.connect(self._on_image)
         session.shown_changed.connect(self._on_shown)
@@ -116,6 +121,10 @@ class BoxLayer:
             (self.session.selection_changed, self._on_session_selection),
         ):
             signal.disconnect(slot)
+
+    def _on_help(self) -> None:
+        """Say our keys in the status bar, where napari would say its own for Shapes."""
+        self.layer.help = _HELP
 
     # -- reading the layer ----------------------------------------------------------------
 

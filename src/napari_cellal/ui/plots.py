@@ -66,7 +66,10 @@ class CurvePlot(QWidget):
             )
         foot = QRectF(area.left(), area.bottom() + 2, area.width(), 18)
         if not self._points:
-            painter.drawText(area, Qt.AlignmentFlag.AlignCenter, "the curve grows with your labels")
+            upper = QRectF(area.left(), area.top(), area.width(), area.height() / 2)
+            painter.drawText(
+                upper, Qt.AlignmentFlag.AlignCenter, "the curve grows with your labels"
+            )
             painter.drawText(foot, Qt.AlignmentFlag.AlignCenter, "labels")
             return
         most = max(10, self._points[-1].labels)

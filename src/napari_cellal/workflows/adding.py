@@ -16,7 +16,7 @@ from napari_cellal.io.planes import probe_plane, sharpest_z
 from napari_cellal.io.pyramids import make_pyramid, needs_pyramid
 from napari_cellal.io.zarr_metadata import plate_place
 
-from .splitting import choose_splits
+from .splitting import choose_splits, listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -251,6 +251,12 @@ def add_looked(
         name are for training.
     """
     known = {(r.path, r.scene, r.t, r.z) for r in project.images.values()}
+    there = {project.stored_path(item.path) for item in looked.images}
+    kept = [
+        r
+        for r in project.images.values()
+        if r.path in there and listed(r, splits or {}) not in (None, r.split)
+    ]
     contents = {(r.fingerprint, r.scene, r.t, r.z) for r in project.images.values()}
     fresh: list[ImageRecord] = []
     for item in looked.images:
@@ -264,6 +270,12 @@ def add_looked(
         fresh, project.images.values(), project.settings.holdout_percent, splits
     )
     project.add_images(records)
+    if kept:
+        more = f" and {len(kept) - 1} more" if len(kept) > 1 else ""
+        problems.append(
+            f"{kept[0].name}{more}: in the project already, as {kept[0].split}, which the lists do "
+            "not change; split does."
+        )
     known_already = len(looked.images) - len(records)
     return Added(tuple(records), known_already, (*looked.problems, *problems), looked.notes)
 

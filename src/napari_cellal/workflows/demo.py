@@ -359,7 +359,7 @@ def _train(demo: Demo, project: Project, truth: _Truth) -> Job[None]:
     )
     new = yield from evaluating.evaluate(evaluation)
     old = demo.report["test_classical_and_learner"]
-    better = (new["map50"] or 0) > (old["map50"] or 0)
+    better = evaluating.is_better(new, old)
     training.use_detector(project, trained.record.model_id if better else detecting.CLASSICAL)
     demo.report["test_detector"] = new
     demo.report["detector"] = {

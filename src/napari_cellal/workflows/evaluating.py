@@ -161,6 +161,17 @@ def figures(request: EvaluateRequest, found: Sequence[Detections]) -> dict[str, 
     }
 
 
+def is_better(new: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
+    """Return whether the first of two models' figures are better, on the same images.
+
+    By mean average precision; against the classical detector, which gives no classes and so
+    never has any, by average precision with classes ignored.
+    """
+    if detecting.CLASSICAL in (new["model"], old["model"]):
+        new, old = ({"map50": f["any_class"]["ap50"]} for f in (new, old))
+    return (new["map50"] or 0) > (old["map50"] or 0)
+
+
 def class_detections(
     learner: LearnerRequest, found: Mapping[str, Detections], class_names: Mapping[int, str]
 ) -> Job[dict[str, Detections]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_cellal.core.errors import CellalError
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 def find_images(project: Project, patterns: Iterable[str]) -> list[str]:
     """Return the images that are called so: names, stored paths, or patterns such as ``A1_*``.
 
+    A name may stand without its suffix, as lists of splits have it.
+
     Raises
     ------
     CellalError
@@ -26,7 +29,7 @@ def find_images(project: Project, patterns: Iterable[str]) -> list[str]:
         fits = [
             key
             for key, r in project.images.items()
-            if pattern in (r.name, r.path)
+            if pattern in (r.name, Path(r.name).stem, r.path)
             or fnmatch.fnmatchcase(r.name, pattern)
             or fnmatch.fnmatchcase(r.path, pattern)
         ]

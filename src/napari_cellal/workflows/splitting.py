@@ -27,6 +27,11 @@ def group_of(record: ImageRecord) -> str:
     return record.group or record.path
 
 
+def listed(record: ImageRecord, lists: Mapping[str, Split]) -> Split | None:
+    """Return the split that lists give an image, which they name with its suffix or without."""
+    return lists.get(record.name) or lists.get(Path(record.name).stem)
+
+
 def choose_splits(
     fresh: Sequence[ImageRecord],
     there: Iterable[ImageRecord],
@@ -49,9 +54,7 @@ def choose_splits(
     old = list(there)
     of_group = {group_of(r): r.split for r in old}
     lists = given or {}
-    named = {
-        r.image_id: lists[key] for r in fresh for key in (Path(r.name).stem, r.name) if key in lists
-    }
+    named = {r.image_id: split for r in fresh if (split := listed(r, lists))}
     for r in fresh:
         if r.image_id in named:
             of_group.setdefault(group_of(r), named[r.image_id])

@@ -31,11 +31,20 @@ class TrainingSet:
     def line(self) -> str:
         """Return it in words."""
         classes = ", ".join(f"{n} {name}" for name, n in self.boxes.items())
-        return (
-            f"Trains on {self.images} images ({self.complete} finished) with "
-            f"{classes or 'no boxes'}; "
-            f"measured on {self.val_images} held-out images with {self.val_boxes} boxes."
+        measured = (
+            f"measured on {_count(self.val_images, 'held-out image')} with "
+            f"{_count(self.val_boxes, 'box', 'boxes')}."
+            if self.val_images
+            else "not measured, for no held-out image (val) is finished."
         )
+        return (
+            f"Trains on {_count(self.images, 'image')} ({self.complete} finished) with "
+            f"{classes or 'no boxes'}; {measured}"
+        )
+
+
+def _count(n: int, one: str, more: str = "") -> str:
+    return f"{n:,} {one if n == 1 else more or one + 's'}"
 
 
 def _train_image(project: Project, record: ImageRecord, cells: list[Cell]) -> TrainImage | None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 ROLES: Mapping[str, tuple[str, ...]] = {
     "image": (
-        "filename", "file", "image", "imagename", "imagefilename", "imagefile", "imagepath",
+        "filename", "image", "file", "imagename", "imagefilename", "imagefile", "imagepath",
         "path", "filepath", "img", "imgname", "imageid", "imgid",
     ),
     "class": (

@@ -80,6 +80,10 @@ class Project:
     models_changed = Signal()
 
     def __init__(self, folder: Path) -> None:
+        if folder.is_file():
+            raise ProjectError(
+                f"{folder} is a file, and a project is a folder that ends in .cellal."
+            )
         if not folder.is_dir():
             raise ProjectError(f"{folder} is not there. Check the name, or make a new project.")
         self.folder = folder.resolve()
@@ -143,14 +147,18 @@ class Project:
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str]) -> Project:
-        """Return the project in ``folder``, open and locked.
+        """Return the project in ``folder``, open and locked; ``.cellal`` may be left out.
 
         Raises
         ------
         ProjectError
             If it is missing, damaged, from a newer version, read-only or open elsewhere.
         """
-        return cls(Path(folder))
+        target = Path(folder)
+        if target.suffix != SUFFIX and not (target / DATABASE).exists():
+            named = target.with_name(target.name + SUFFIX) if target.name else target
+            target = named if named.is_dir() else target
+        return cls(target)
 
     def close(self) -> None:
         """Let go of the folder. Nothing is left to save."""
