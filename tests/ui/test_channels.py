@@ -14,8 +14,12 @@ from qtpy.QtGui import QPixmap
 from qtpy.QtWidgets import QPushButton
 from test_docks import clipped, pale, show
 
+from napari_cellal.core import gestures
+from napari_cellal.core.errors import CellalError
+from napari_cellal.core.progress import Progress
 from napari_cellal.io.samples.fluorescence import FIELD_CHANNELS
 from napari_cellal.ui.looks import FILE
+from napari_cellal.workflows import training
 
 
 def images(person):
@@ -247,3 +251,39 @@ def test_the_buttons_do_what_the_keys_do(sit_down, fields, detected):
     person.session.close_project()
     person.open(detected)
     person.wait(lambda: not step.isVisible() and not contrast.isVisible())
+
+
+@pytest.mark.parametrize("kind", ["none", "colors", "pca"])
+def test_retraining_lets_the_network_see_colours(person, monkeypatch, kind):
+    """Only what is asked for is looked at: the training itself is `tests/ml`'s."""
+    project, jobs = person.session.project, person.workspace.jobs
+    dock = show(person, "Learn")
+    panel = dock.retraining
+    person.push(dock.start)  # the panel comes with it
+    person.wait(lambda: person.workspace.learn.question is not None, 60_000)
+    person.session.do(gestures.give_class([*person.rows().values()], 1, "RBC", "me"))
+    person.wait(panel.sees.isVisible)
+    asked = []
+    run = jobs.run
+
+    def note_training(title, call, *args, **how):
+        if call is training.train:
+            asked.append(args[0])
+            call = nothing
+        return run(title, call, *args, **how)
+
+    monkeypatch.setattr(jobs, "run", note_training)
+    panel.sees.setCurrentIndex(panel.sees.findData(kind))
+    person.push(panel.train)
+    person.wait(lambda: asked)
+    made = asked[0].composite
+    assert (made is None) == (kind == "none")
+    if made is not None:
+        assert made.kind == kind
+        assert made.channels == FIELD_CHANNELS
+        assert project.composite(kind) == made  # for every model and picture of the project
+
+
+def nothing(_request):
+    yield Progress(0, 0, "")
+    raise CellalError("Not now.")

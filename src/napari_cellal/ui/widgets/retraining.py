@@ -5,18 +5,25 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from napari_cellal.core.errors import CellalError
-from napari_cellal.ui.controls import JobBar, button, heading, note, row
-from napari_cellal.workflows import training
+from napari_cellal.io.composites import COLORS, PCA
+from napari_cellal.ui.controls import ComboBox, JobBar, button, heading, note, row
+from napari_cellal.workflows import compositing, training
 
 if TYPE_CHECKING:
     from napari_cellal.detect.requests import TrainedModel, TrainPoint
+    from napari_cellal.io.composites import Composite
     from napari_cellal.io.store import Project
     from napari_cellal.ui.workspace import Workspace
     from napari_cellal.workflows.worker import Failed
 
+SEES = (
+    (compositing.NONE, "all channels"),
+    (COLORS, "channels in colours"),
+    (PCA, "principal components"),
+)
 RECOUNT_MS = 400
 """After a quick series of answers the labels are counted once, not for each."""
 
@@ -39,6 +46,14 @@ class Retraining(QWidget):
             self._train,
         )
         self._training_set = note()
+        self.sees = ComboBox(
+            "What the network sees of images with several channels. All channels natively loses "
+            "nothing; colours start from weights that know pictures of three channels."
+        )
+        for kind, text in SEES:
+            self.sees.addItem(text, kind)
+        self._sees_line = row(QLabel("It sees"), self.sees)
+        self._sees_line.hide()
         self.bar = JobBar()
         self._text = note()
         self._use = button("Use the new model", "Make it the model of Detect", self._use_new)
@@ -51,6 +66,7 @@ class Retraining(QWidget):
         for widget in (
             heading("Detector"),
             self._training_set,
+            self._sees_line,
             self.train,
             self.bar,
             self._text,
@@ -69,6 +85,8 @@ class Retraining(QWidget):
         project = self.session.project
         if project is not None:
             self._training_set.setText(training.training_set(project).line())
+            several = any(len(r.channels) > 1 and not r.rgb for r in project.images.values())
+            self._sees_line.setVisible(several)
 
     def count_soon(self) -> None:
         """Do so when no more answers come for a moment."""
@@ -81,15 +99,46 @@ class Retraining(QWidget):
         if self.bar.busy:
             self.session.tell("Training is under way already.")
             return
+        kind = compositing.NONE if self._sees_line.isHidden() else self.sees.currentData()
         try:
-            request = training.request_training(project)
+            training.request_training(project)  # before colours are worked out for nothing
+            if kind == compositing.NONE:
+                self._start(project, None)
+                return
+            wanted = compositing.request_composite(project, kind)
+            stored = project.composite(kind)
+        except CellalError as error:
+            self.session.tell(str(error), error=True)
+            return
+        if stored is not None and stored.channels == wanted.channels:
+            self._start(project, stored)
+            return
+        title = "Looking at the colours of the images"
+        handle = self._jobs.run(title, compositing.fit_composite, wanted, lane="quick")
+        self.bar.follow(handle)
+        handle.finished.connect(lambda made: self._on_colors(project, made))
+        handle.failed.connect(self._on_failed)
+        handle.cancelled.connect(self._on_cancelled)
+
+    def _on_colors(self, project: Project, composite: Composite) -> None:
+        if self.session.project is project:
+            project.set_composite(composite)
+            self._start(project, composite)
+
+    def _start(self, project: Project, composite: Composite | None) -> None:
+        try:
+            request = training.request_training(project, composite=composite)
         except CellalError as error:
             self.session.tell(str(error), error=True)
             return
         self._verdict.hide()
         handle = self._jobs.run("Training the detector", training.train, request)
         self.bar.follow(handle)
-        self._text.setText("You can go on labelling meanwhile.")
+        seen = ""
+        if composite is not None and composite.explained:
+            share = sum(composite.explained[:3])
+            seen = f"The three components hold {share:.0%} of the variance. "
+        self._text.setText(f"{seen}You can go on labelling meanwhile.")
         handle.progressed.connect(lambda step: self._on_point(step.item))
         handle.finished.connect(lambda trained: self._on_trained(project, trained))
         handle.failed.connect(self._on_failed)
