@@ -101,6 +101,24 @@ def test_an_image_that_is_gone_or_another(sit_down, detected):
     person.agree()
 
 
+def test_a_reader_that_breaks_down(sit_down, detected, monkeypatch):
+    """As where memory is short: it is told, and the images behind it are read."""
+    person = sit_down(detected, "Review")
+    person.wait_for_image()
+    images = person.workspace.images
+    person.wait(lambda: not images._reading)
+    images._cache.clear()
+    read = "napari_cellal.ui.images._read"
+    with monkeypatch.context() as broken:
+        broken.setattr(read, lambda *_: np.zeros(2**60))
+        person.press("D")
+        person.wait(lambda: errors(person))
+        person.wait(lambda: not images._reading)
+    person.press("D")
+    person.wait_for_image()
+    person.agree()
+
+
 def test_broken_files_among_those_dropped(sit_down, folder, tmp_path):
     person = sit_down(folder, "Project")
     dock, project = person.workspace.dock("Project"), person.session.project

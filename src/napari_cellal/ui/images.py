@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict, deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
     from .looks import Style
     from .session import Session
+
+log = logging.getLogger(__name__)
 
 OLD_PICTURE_MS = 200
 CACHE_BYTES = 512 * 2**20
@@ -221,6 +224,9 @@ class ImageView(QObject):
                 result: object = _read(path, plane, record, cache)
             except CellalError as error:
                 result = error
+            except Exception as error:  # else no image would ever be read again
+                log.exception("%s could not be read", record.name)
+                result = ImageError(f"{record.name} could not be read: {error!r}.")
             try:
                 self._arrived.emit(image_id, result)
             except RuntimeError:  # the window closed meanwhile
