@@ -17,7 +17,7 @@ from napari_cellal.io.atomic import write_atomic
 from napari_cellal.io.composites import COLORS
 from napari_cellal.io.exchange.names import Outlets, distinct_paths
 from napari_cellal.io.exchange.report import ExportReport, Problem
-from napari_cellal.io.planes import is_large, read_plane, read_plane_region
+from napari_cellal.io.planes import is_large, read_plane, read_plane_region, read_sample
 
 from .compositing import composite_for
 from .exporting import export_images
@@ -192,17 +192,11 @@ def _crops(image: CropImage, request: CropRequest) -> Iterator[tuple[str, dict[s
     if not image.said.boxes:
         return
     path = str(image.said.path)
-    whole = None if is_large(path, image.plane) else _Shown(image, request)
-    if whole is not None:
-        whole.pixels = read_plane(path, image.plane)
+    large = is_large(path, image.plane)
+    shown = _Shown(image, request, None if large else read_plane(path, image.plane))
     digits = max(2, len(str(len(image.said.boxes))))
     for k, cell in enumerate(image.said.boxes, 1):
-        if whole is not None:
-            cut = whole.cut(cell.box)
-        else:
-            part = _Shown(image, request)
-            box = part.read_around(cell.box)
-            cut = part.cut(box)
+        cut = shown.cut(shown.read_around(cell.box) if large else cell.box)
         file = f"{image.stem}_{k:0{digits}d}.{image.picture.replace('tiff', 'tif')}"
         y0, x0, y1, x1 = (int(v) if v == int(v) else float(v) for v in cell.box)
         row = {
@@ -223,12 +217,15 @@ def _crops(image: CropImage, request: CropRequest) -> Iterator[tuple[str, dict[s
 
 
 class _Shown:
-    """An image, or the part of it around a cell, and how its crops look."""
+    """An image, or of a large one the part around a cell, and how its crops look."""
 
-    def __init__(self, image: CropImage, request: CropRequest) -> None:
+    def __init__(
+        self, image: CropImage, request: CropRequest, pixels: NDArray[Any] | None = None
+    ) -> None:
         self.image = image
         self.request = request
-        self.pixels: NDArray[Any] = np.zeros((0, 0, 0))
+        self.is_part = pixels is None
+        self.pixels = np.zeros((0, 0, 0)) if pixels is None else pixels
         self._limits: tuple[float, float] | None = None
 
     def read_around(self, box: Box) -> Box:
@@ -254,7 +251,10 @@ class _Shown:
 
     def _to_8_bit(self, cut: NDArray[Any]) -> NDArray[np.uint8]:
         if self._limits is None:  # one scale for the image, so that its cells compare
-            finite = self.pixels[np.isfinite(self.pixels)] if self.pixels.size else self.pixels
+            pixels = self.pixels
+            if self.is_part:
+                pixels = read_sample(str(self.image.said.path), self.image.plane)
+            finite = pixels[np.isfinite(pixels)] if pixels.size else pixels
             low, high = np.percentile(finite[:: max(1, finite.size // 1_000_000)], _PERCENTILES)
             self._limits = (float(low), float(max(high, low + 1e-9)))
         low, high = self._limits
