@@ -157,3 +157,16 @@ def test_other_channels_are_told_before_the_run(folder: Path) -> None:
         project.add_images([few])
         with pytest.raises(ModelError, match="4"):
             detecting.request_detection(project, ["few"], model="m")
+
+
+def test_pictures_of_like_names_do_not_overwrite_each_other(folder: Path, tmp_path: Path) -> None:
+    """Capitals are no difference on Windows and macOS."""
+    with Project.open(folder) as project:
+        first, second, *_ = project.images.values()
+        project.replace_images([replace(first, title="B/x.tif"), replace(second, title="b_X.tif")])
+        composite = run_job(compositing.composite_for(project, "colors"))
+        assert composite is not None
+        problems = run_job(compositing.export_composites(project, composite, tmp_path / "out"))
+        assert problems == []
+        names = {file.name.casefold() for file in (tmp_path / "out").iterdir()}
+        assert len(names) == len(project.images)

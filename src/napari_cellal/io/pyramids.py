@@ -94,7 +94,7 @@ def make_pyramid(path: str | Path, plane: Plane, cache: Path) -> Job[Path]:
                 part, size = shrunk(part, step // size), step
                 top, left = y // step, x // step
                 copy[:, top : top + part.shape[1], left : left + part.shape[2]] = part
-        (draft / "steps.json").write_text(json.dumps(steps))
+        (draft / "steps.json").write_text(json.dumps(steps), encoding="utf-8")
         with suppress(OSError):  # another process was quicker
             draft.replace(target)
     except OSError as error:
@@ -126,7 +126,7 @@ def open_pyramid(folder: Path) -> list[da.Array]:
     import zarr
 
     try:
-        steps = json.loads((folder / "steps.json").read_text())
+        steps = json.loads((folder / "steps.json").read_text(encoding="utf-8"))
         arrays = [zarr.open_array(folder / str(k), mode="r") for k in range(len(steps))]
     except (OSError, ValueError, KeyError):
         return []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
 from napari_cellal.core.errors import CellalError, ImageError
@@ -199,7 +199,7 @@ def _look(item: Looked, names: Sequence[str], options: LookOptions) -> Iterator[
                 words += [f"z {z}"] if options.z == "each" and info.n_z > 1 else []
                 title = item.title
                 if words:
-                    base = Path(title or item.path.name)
+                    base = PurePosixPath(title or item.path.name)
                     title = f"{base.with_suffix('')} ({', '.join(words)}){base.suffix}"
                 yield replace(item, info=info, plane=at, title=title)
 

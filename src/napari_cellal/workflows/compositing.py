@@ -12,6 +12,7 @@ import numpy as np
 from napari_cellal.core.errors import CellalError
 from napari_cellal.core.progress import Job, Progress
 from napari_cellal.io.composites import COLORS, KINDS, Composite, CompositeFit, choose_colors
+from napari_cellal.io.exchange.names import Outlets
 from napari_cellal.io.planes import read_plane, read_sample
 
 if TYPE_CHECKING:
@@ -110,18 +111,16 @@ def export_composites(project: Project, composite: Composite, folder: str | Path
 
     target = Path(folder)
     problems: list[str] = []
-    taken: set[str] = set()
+    outlets = Outlets(".png")
     ids = list(project.images)
     for done, key in enumerate(ids, 1):
         record = project.images[key]
-        stem = Path(record.name.replace("/", "_")).stem
-        name = stem if stem not in taken else f"{stem}_{key}"
-        taken.add(name)
+        name = outlets.of(record.name.replace("/", "_"))
         try:
             pixels = read_plane(project.image_path(key), project.plane(key))
             picture = Image.fromarray(np.moveaxis(composite.apply(pixels), 0, -1))
             target.mkdir(parents=True, exist_ok=True)
-            picture.save(target / f"{name}.png")
+            picture.save(target / name)
         except CellalError as error:
             problems.append(f"{record.name}: {error}")
         except OSError as error:
