@@ -172,6 +172,7 @@ def test_our_errors_keep_their_sentence(shared: WorkerProcess) -> None:
     assert isinstance(outcome, Failed)
     assert outcome.message == "a.png is broken: save it again."
     assert "ImageError" in outcome.trace
+    assert outcome.foreseen
     assert not outcome.died
 
 
@@ -192,6 +193,7 @@ def test_other_errors_become_a_sentence_with_a_trace_for_the_log(
     assert "Traceback" in outcome.trace
     assert "Traceback" not in outcome.message
     assert "\n" not in outcome.message
+    assert not outcome.foreseen
     assert not outcome.died
     shared.start(who)
     assert isinstance(wait(shared)[-1], Finished)

@@ -30,7 +30,7 @@ from qtpy.QtWidgets import (
 )
 from superqt import QElidingLabel
 
-from napari_cellal.core.records import Status
+from napari_cellal.core.records import Split, Status
 from napari_cellal.ui.camera import camera_of
 from napari_cellal.ui.controls import Dock
 from napari_cellal.ui.neighbours import NeighbourStrip
@@ -595,6 +595,27 @@ def test_images_are_removed_by_a_second_click(sit_down, detected):
     person.wait(lambda: session.image_id is not None)
     person.wait_for_image()
     person.agree()
+
+
+def test_images_are_held_out_from_the_list(sit_down, detected):
+    person = sit_down(detected, "Project")
+    session, dock = person.session, show(person, "Project")
+    project = session.project
+    train, val, test = dock.use.menu.actions()
+    ids = list(project.images)
+    dock.list.selectAll()
+    train.trigger()
+    assert {r.split for r in project.images.values()} == {Split.TRAIN}
+    dock.list.clearSelection()
+    val.trigger()  # none is chosen
+    assert {r.split for r in project.images.values()} == {Split.TRAIN}
+    dock.list.selectRow(1)
+    val.trigger()
+    dock.list.selectRow(2)
+    test.trigger()
+    splits = [project.images[key].split for key in ids[:3]]
+    assert splits == [Split.TRAIN, Split.VAL, Split.TEST]
+    assert "val" in dock.list.table.data(dock.list.table.index(1, 3), Qt.ItemDataRole.DisplayRole)
 
 
 def test_detect_in_this_view_only(sit_down, folder):

@@ -91,7 +91,10 @@ class JobHandle(QObject):
         elif isinstance(message, Cancelled):
             self.cancelled.emit()
         elif isinstance(message, Failed):
-            log.error("%s: %s\n%s", self.title, message.message, message.trace)
+            if message.foreseen:  # no matter for the terminal: the window says it
+                log.info("%s: %s\n%s", self.title, message.message, message.trace)
+            else:
+                log.error("%s: %s\n%s", self.title, message.message, message.trace)
             self.failed.emit(message)
         self.ended.emit()
 

@@ -43,11 +43,13 @@ class Failed:
     """A job raised, or its process died.
 
     ``message`` is one sentence for the person, ``trace`` the stack trace for the log.
+    ``foreseen`` means that the sentence says it all.
     """
 
     message: str
     trace: str = ""
     died: bool = False
+    foreseen: bool = False
 
 
 Outcome = Finished | Cancelled | Failed
@@ -95,7 +97,7 @@ def _run_one(pipe: multiprocessing.connection.Connection, task: _Task) -> Outcom
         finally:
             job.close()
     except CellalError as error:
-        return Failed(str(error), traceback.format_exc())
+        return Failed(str(error), traceback.format_exc(), foreseen=True)
     except MemoryError:
         return Failed(
             "The computer ran out of memory. Close other programs, or work on fewer or "

@@ -19,6 +19,7 @@ from .founding import Founding
 from .image_adding import ImageAdding
 from .image_list import ImageList
 from .image_removal import ImageRemoval
+from .image_use import ImageUse
 
 if TYPE_CHECKING:
     from qtpy.QtGui import QDragEnterEvent, QDropEvent
@@ -79,6 +80,7 @@ class ProjectDock(Dock):
         self.classes = ClassList(self.session)
         self.list = ImageList(self.session)
         self.removal = ImageRemoval(self.session, self.list)
+        self.use = ImageUse(self.session, self.list)
         self._count = note()
         self.adding = ImageAdding(self.workspace, self.bar.follow, self._say)
         self.exchange = Exchange(self.workspace, self.bar.follow, self._say)
@@ -97,6 +99,7 @@ class ProjectDock(Dock):
             row(
                 button("‹ Previous", "The image before (A)", lambda: self.session.step_image(-1)),
                 button("Next ›", "The next image (D)", lambda: self.session.step_image(1)),
+                self.use,
                 button(
                     "Remove…",
                     "Take the images chosen in the list out of the project: says first what goes "
@@ -144,7 +147,7 @@ class ProjectDock(Dock):
     def _on_project(self, project: Project | None) -> None:
         self._welcome.setVisible(project is None)
         self._page.setVisible(project is not None)
-        self._report.setText("")
+        self._say([])
         self.list.table.reload()
         self.classes.refresh()
         if project is not None:
@@ -162,7 +165,8 @@ class ProjectDock(Dock):
         done = sum(r.finished for r in project.images.values())
         held = sum(r.split.value != "train" for r in project.images.values())
         self._count.setText(
-            f"{n} images, {done} finished, {held} held out to measure models on."
+            f"{n} {'image' if n == 1 else 'images'}, {done} finished, {held or 'none'} held out to "
+            "measure models on."
             if n
             else "No images yet. Add some, or drop a folder here."
         )
@@ -182,6 +186,7 @@ class ProjectDock(Dock):
         shown = lines[:8]
         if len(lines) > 8:
             shown.append(f"… and {len(lines) - 8} more; hover to see all.")
+        self._report.setVisible(bool(shown))
         self._report.setText("\n".join(shown))
         self._report.setToolTip("\n".join(lines[:200]))
 
