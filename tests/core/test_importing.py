@@ -274,3 +274,28 @@ def test_of_two_boxes_in_one_place_the_one_that_is_there_stays(project: Project)
     after = cells(project)
     assert [c.class_id for c in after] == [1, 2]
     assert after[0] == row
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_fields_of_a_plate_go_out_and_come_in_again(
+    tmp_path: Path, project: Project, images: Path, name: str
+) -> None:
+    """Their names have folders, and a dot that begins no suffix."""
+    titles = ["p.zarr/A/1/0", "p.zarr/A/2/0", "p.zarr/A/2/1 (z 1)", "p.zarr/B/1/0"]
+
+    def name_anew(opened: Project) -> None:
+        records = zip(opened.images.values(), titles, strict=True)
+        opened.replace_images([replace(r, title=title) for r, title in records])
+
+    name_anew(project)
+    for k, key in enumerate(project.images):
+        project.history.do(gestures.draw(key, [(k, 0.0, k + 10.0, 10.0)], 1, "ann"))
+    run_job(exporting.write_annotations(project, tmp_path / "out", name))
+    with new_project(tmp_path / "q.cellal", images) as other:
+        name_anew(other)
+        done = annotating.import_annotations(
+            other, *run_job(annotating.read_annotations([tmp_path / "out"], name))
+        )
+        assert done.unmatched == done.problems == ()
+        there = {other.images[c.image_id].name: c.box[0] for c in cells(other)}
+        assert there == {title: float(k) for k, title in enumerate(titles)}

@@ -263,7 +263,7 @@ def test_same_stems_do_not_overwrite_each_other(tmp_path: Path) -> None:
     report = write(tmp_path, *(ExportImage(name, (1, 50, 80), box) for name in names))
     assert len(set(report.files)) == len(list(tmp_path.glob("*.xml"))) == 4
     images, _ = read(tmp_path)
-    assert sorted(image.image_name for image in images) == ["A.jpg", "a.png", "a.png", "a.png"]
+    assert sorted(image.image_name for image in images) == ["A.jpg", "a.png", "x_a.png", "y_a.png"]
 
 
 def test_odd_names_make_readable_xml(tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ from collections import Counter
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+from napari_cellal.io.image_files import IMAGE_SUFFIXES
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -83,7 +85,9 @@ class Outlets:
         Its own name if that is free, else with the image's suffix, else with a number.
         """
         bare = PurePosixPath(path)
-        stem = str(bare.with_suffix("")) if bare.name else "image"
+        stem = path if bare.name else "image"
+        if bare.suffix.lower() in IMAGE_SUFFIXES:  # ``p.zarr_A_1_0`` has no suffix
+            stem = str(bare.with_suffix(""))
         choices = [stem, path, *(f"{stem}_{k}" for k in range(2, len(self._taken) + 3))]
         chosen = next(c for c in choices if c.casefold() not in self._taken)
         self._taken.add(chosen.casefold())

@@ -66,7 +66,7 @@ class _Writer:
         self._outlets = Outlets(".xml")
 
     def write(self, image: ExportImage) -> None:
-        name = image.name.replace("\\", "/").rsplit("/", 1)[-1]
+        name = image.name.replace("\\", "/").replace("/", "_")  # folders of a title
         file = self.folder / self._file_name(name)
         root = ElementTree.Element("annotation")
         if image.finished:
@@ -100,7 +100,7 @@ class _Writer:
 
     def _file_name(self, image_name: str) -> str:
         name = self._outlets.of(image_name)
-        wanted = f"{Path(image_name).stem}.xml"
+        wanted = Outlets(".xml").of(image_name)
         if name != wanted:
             what = f"{image_name} is described here, because {wanted} is another image's."
             self.problems.append(Problem(name, f"{name}: {what}", "renamed"))
