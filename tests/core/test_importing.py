@@ -299,3 +299,9 @@ def test_fields_of_a_plate_go_out_and_come_in_again(
         assert done.unmatched == done.problems == ()
         there = {other.images[c.image_id].name: c.box[0] for c in cells(other)}
         assert there == {title: float(k) for k, title in enumerate(titles)}
+
+
+def test_a_class_of_spaces_is_none(project: Project) -> None:
+    done = bring(project, said("c.png", BOX), classes={"rbc": " "})
+    assert (done.boxes, done.classes_added) == (0, ())
+    assert len(project.classes) == 2

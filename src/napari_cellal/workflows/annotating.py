@@ -310,7 +310,7 @@ def _links(
             )
     links = []
     for name, n in counts.items():
-        wanted = classes.get(name, name)
+        wanted = classes.get(name, name).strip()
         found = project.class_named(wanted) if wanted else None
         new = bool(wanted) and (found is None or found.retired)
         links.append(ClassLink(name, found.name if found else wanted, new, n))
