@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from napari_cellal.core import gestures
@@ -117,3 +119,17 @@ def test_a_large_gesture_that_cannot_be_written_is_told_and_does_nothing(awake, 
     assert told == [True]
     assert loop.waiting == []
     assert awake.cells() == []
+
+
+def test_a_large_gesture_during_a_run_is_undone_as_a_whole(awake, loop):
+    finish(run_steps(awake))
+    mine = awake.cells()
+    others = [replace(c, cell_id=f"o{c.cell_id}", image_id="two") for c in mine]
+    run = awake.project.history.do_run("run", (edit_of("", [(None, c)]) for c in others))
+    awake.work_off(run, lambda _n: None)
+    assert awake.do(gestures.accept(mine, "ann"))
+    awake.undo()
+    while loop.waiting:
+        loop.turn()
+    assert awake.cells() == mine
+    assert len(awake.project.cells.of_image("two")) == len(others)

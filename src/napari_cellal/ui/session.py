@@ -295,10 +295,11 @@ class Session:
         """Write an edit; return False, having told why, where it could not be written."""
         if self.project is None:
             return False
-        if any(work.alone for work in self._works):
+        is_large = len(edit.after) > PORTION  # its portions stay together, for undo
+        if is_large or any(work.alone for work in self._works):
             self.finish_works()
         try:
-            if len(edit.after) > PORTION:
+            if is_large:
                 steps = self.project.history.do_steps(edit)
                 next(steps)
                 self.work_off(steps, lambda _n: None, alone=True)
