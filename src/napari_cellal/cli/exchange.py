@@ -76,7 +76,9 @@ def import_(a: argparse.Namespace) -> Result:
             finished=a.finished,
             dry_run=a.dry_run,
         )
-    if not done.matched:
+    if done.matched:
+        say(done.lines()[0] + (" They count as your labels." if a.confirm else ""))
+    elif done.unmatched:  # else they fit several images, and the problems say so
         say(
             f"None of the {len(done.unmatched)} annotated images is in the project, such as "
             f"{done.unmatched[0]}. Add those images, then import again."
