@@ -1,4 +1,4 @@
-"""Train ``fast`` and ``accurate`` on BCCD with a CUDA GPU; write AP, speed and weights to $OUT.
+"""Train MobileNetV2 and ResNet-50 on BCCD with a CUDA GPU; write AP, speed and weights to $OUT.
 
 python benchmarks/gpu.py DIR [--minutes 3] [--batch 8]     at most 10 minutes in all
 python benchmarks/gpu.py --smoke                           on the CPU, with drawn pictures
@@ -23,7 +23,7 @@ import detector_speed as bench
 from napari_cellal.detect.settings import TrainSettings
 from napari_cellal.detect.weights import WEIGHTS
 
-ARCHITECTURES = ("fast", "accurate")
+ARCHITECTURES = ("mobilenet_v2", "resnet50")
 
 
 def drawn(folder: Path) -> tuple[dict[str, list[bench.TrainImage]], list[str]]:

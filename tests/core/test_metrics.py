@@ -191,3 +191,56 @@ def test_wilson_interval_by_hand():
     low, high = wilson_interval(10, 10)
     assert low == pytest.approx(0.7225, abs=1e-3)
     assert high == pytest.approx(1)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_average_precision_is_that_of_a_standard_implementation(seed):
+    """faster-coco-eval on the same boxes: many, near each other, of two classes."""
+    pytest.importorskip("faster_coco_eval")
+    from faster_coco_eval import COCO, COCOeval_faster
+
+    rng = np.random.default_rng(seed)
+    truth, predictions, images, annotations, results = {}, [], [], [], []
+    for k in range(6):
+        n = int(rng.integers(0, 12))
+        corner, side = rng.uniform(0, 80, (n, 2)), rng.uniform(6, 20, (n, 2))
+        boxes = np.concatenate([corner, corner + side], axis=1)
+        ids = rng.integers(1, 3, n).tolist()
+        truth[str(k)] = (boxes, ids)
+        keep = rng.random(n) < 0.8
+        moved = boxes[keep] + rng.normal(0, 1.0, (int(keep.sum()), 4))
+        wrong = rng.uniform(0, 80, (3, 2))
+        every = np.concatenate([moved, np.concatenate([wrong, wrong + 10], axis=1)])
+        said = [i if rng.random() < 0.9 else 3 - i for i in np.asarray(ids, int)[keep].tolist()]
+        said += [1, 2, 1]
+        scores = rng.random(len(every))
+        predictions.append(
+            found(str(k), *zip(map(tuple, every.tolist()), scores.tolist(), said, strict=True))
+        )
+        images.append({"id": k, "width": 100, "height": 100})
+        for (y0, x0, y1, x1), c in zip(boxes.tolist(), ids, strict=True):
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": k,
+                    "category_id": c,
+                    "bbox": [x0, y0, x1 - x0, y1 - y0],
+                    "area": (x1 - x0) * (y1 - y0),
+                    "iscrowd": 0,
+                }
+            )
+        for (y0, x0, y1, x1), c, score in zip(every.tolist(), said, scores.tolist(), strict=True):
+            box = [x0, y0, x1 - x0, y1 - y0]
+            results.append({"image_id": k, "category_id": c, "bbox": box, "score": score})
+    standard = COCO(
+        {
+            "images": images,
+            "annotations": annotations,
+            "categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "b"}],
+        }
+    )
+    evaluation = COCOeval_faster(standard, standard.loadRes(results), "bbox")
+    evaluation.run()
+    ours = evaluate_boxes(predictions, truth, [1, 2])
+    assert ours.map5095 == pytest.approx(evaluation.stats[0], abs=1e-6)
+    assert ours.map50 == pytest.approx(evaluation.stats[1], abs=1e-6)

@@ -643,7 +643,7 @@ def test_no_class_takes_the_name_of_a_retired_one(project: Project) -> None:
 
 
 def test_a_model_written_by_a_killed_training_is_registered_on_opening(tmp_path: Path) -> None:
-    card = ModelRecord("m1", "detector", "fast", (1,), ("RBC",), ("gray",))
+    card = ModelRecord("m1", "detector", "mobilenet_v2", (1,), ("RBC",), ("gray",))
     with Project.create(tmp_path / "p", ["RBC"]) as project:
         folder = project.model_folder("m1")
         folder.mkdir()

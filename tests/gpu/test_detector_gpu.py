@@ -36,7 +36,7 @@ def squares(seed, shape=(160, 200)):
     return plane.clip(0, 255).astype(np.uint8), tuple(boxes)
 
 
-def request_of(folder, n, architecture="fast", **settings):
+def request_of(folder, n, architecture="mobilenet_v2", **settings):
     images, pixels = [], {}
     for k in range(n):
         pixels[str(k)], boxes = squares(k)
@@ -54,7 +54,7 @@ def request_of(folder, n, architecture="fast", **settings):
     return request, lambda path, plane: pixels[path]
 
 
-@pytest.mark.parametrize("architecture", ["fast", "accurate"])
+@pytest.mark.parametrize("architecture", ["mobilenet_v2", "resnet50"])
 def test_it_learns_and_answers_as_on_the_cpu(architecture, tmp_path):
     request, reader = request_of(tmp_path, 12, architecture, steps=150)
     trained = run_job(train_detector(request, reader=reader))

@@ -120,6 +120,7 @@ def template(smears: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     lists = [f"{s}={smears / 'ImageSets' / 'Main' / s}.txt" for s in Split]
     assert main(["new", str(folder), "--classes", "RBC,WBC,Platelets"]) == 0
     assert main(["add", str(folder), str(smears), "--split", *lists]) == 0
+    assert main(["models", str(folder), "--use", "classical"]) == 0
     assert main(["detect", str(folder)]) == 0
     return folder
 
@@ -294,9 +295,9 @@ def test_the_whole_path(run: Run, smears: Path, tmp_path: Path) -> None:
     assert info["by_split"] == {"train": 4, "val": 1, "test": 1}
     assert info["by_status"] == {"confirmed": boxes}
     assert sum(info["by_class"].values()) == boxes
-    assert info["detector"] == "classical"
+    assert info["detector"] == "shipped"
 
-    found = check(run("detect", p, "--images", "smear_*"), DETECTION)
+    found = check(run("detect", p, "--images", "smear_*", "--model", "classical"), DETECTION)
     assert (found["images"], found["model"], found["device"]) == (6, "classical", "cpu")
     assert found["kept"] > 0.7 * boxes
     assert run("info", p)["by_status"]["confirmed"] == boxes
@@ -427,6 +428,17 @@ def test_numbers_stand_beside_each_other(
 
 
 # -- detect -----------------------------------------------------------------------------------
+
+
+def test_a_model_is_taken_into_use_and_back(run: Run, project: Path) -> None:
+    listed = check(run("models", project), {"detector": str, "models": list})
+    used = {m["model"]: m["in_use"] for m in listed["models"]}
+    assert used == {"shipped": False, "classical": True}
+    assert run("models", project, "--use", "shipped")["detector"] == "shipped"
+    assert run("info", project)["detector"] == "shipped"
+    run("models", project, "--use", "classical")
+    assert run("models", project, "--use", "auto")["detector"] == "shipped"
+    assert run("models", project)["detector"] == "shipped"
 
 
 def test_detecting_again_finds_the_same(run: Run, project: Path) -> None:
@@ -561,7 +573,7 @@ def test_a_model_that_nothing_measured_is_not_used_by_itself(
     run("split", p, "train", "*")  # so none is held out
     trained = run("train", "detector", p, "--steps", 1, "--start", "scratch", "--device", "cpu")
     assert (trained["old"], trained["new"], trained["in_use"]) == (None, None, False)
-    assert run("info", p)["detector"] == "classical"
+    assert run("info", p)["detector"] == "shipped"
 
 
 def test_the_demo_without_training(run: Run, fails: Run, smears: Path, tmp_path: Path) -> None:

@@ -140,7 +140,7 @@ def test_what_has_no_composite(smears: Path, tmp_path: Path) -> None:
 def test_other_channels_are_told_before_the_run(folder: Path) -> None:
     with Project.open(folder) as project:
         images = list(project.images.values())
-        card = ModelRecord("m", "detector", "fast", (1,), ("a",), images[0].channels)
+        card = ModelRecord("m", "detector", "mobilenet_v3", (1,), ("a",), images[0].channels)
         say = detecting.channel_warnings
         assert say(card, images) == ()
         turned = replace(card, channels=images[0].channels[::-1])

@@ -28,7 +28,7 @@ NORM = Normalization("uint8", (0.0,) * 3, (255.0,) * 3, (0.5,) * 3, (0.2,) * 3)
 SHAPE = NetworkSettings(anchor_sizes=((16.0, 24.0),))
 
 
-def network_of(name="fast", channels=3, classes=2, shape=SHAPE):
+def network_of(name="mobilenet_v3", channels=3, classes=2, shape=SHAPE):
     torch.manual_seed(0)
     return build_detector(name, channels, classes, shape, [0.5] * channels, [0.2] * channels)
 
@@ -37,7 +37,7 @@ def record_of(**changes):
     record = ModelRecord(
         "m",
         "detector",
-        "fast",
+        "mobilenet_v3",
         (1, 2),
         ("a", "b"),
         ("red", "green", "blue"),
@@ -146,7 +146,7 @@ def test_a_start_file_is_taken_under_any_usual_name(tmp_path):
     begun = run_job(find_start(str(tmp_path / "body.safetensors"), arch))
     put_in(network, begun, (1, 2))
     assert all((v == 0.25).all() for v in network.backbone.body.state_dict().values())
-    other = network_of("fast", shape=SHAPE.model_copy(update={"norm": "frozen"}))
+    other = network_of("mobilenet_v3", shape=SHAPE.model_copy(update={"norm": "frozen"}))
     with pytest.raises(ModelError, match="another architecture"):
         put_in(other, begun, (1, 2))
 
@@ -155,14 +155,14 @@ def test_a_pickle_to_start_from_is_refused(tmp_path):
     for name in ("w.pt", "w.safetensors"):
         torch.save({"a": torch.zeros(1)}, tmp_path / name)
         with pytest.raises(ModelError):
-            run_job(find_start(str(tmp_path / name), architecture("fast")))
+            run_job(find_start(str(tmp_path / name), architecture("mobilenet_v3")))
 
 
 def test_known_classes_keep_their_rows():
     old = network_of(classes=2)
     new = network_of(classes=3)
     begun = Start("model m", old.state_dict(), record_of())
-    put_in(new, begun, (5, 2, 1))
+    put_in(new, begun, (5, 2, 1), record_of().class_ids)
     mine, theirs = (n.roi_heads.box_predictor for n in (new, old))
     for row, known in ((0, 0), (2, 2), (3, 1)):
         assert torch.equal(mine.cls_score.weight[row], theirs.cls_score.weight[known])

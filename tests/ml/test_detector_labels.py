@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from napari_cellal.detect.architectures import ARCHITECTURES
-from napari_cellal.detect.augment import Sample, augmented, flipped, scaled_crop, turned
+from napari_cellal.detect.augment import Sample, augmented, flipped, restained, scaled_crop, turned
 from napari_cellal.detect.fitting import fit_anchors, fit_network, fit_scale
 from napari_cellal.detect.heads import known_background, nms_two_ways
 from napari_cellal.detect.network import build_detector, widened
@@ -29,7 +29,7 @@ def target(boxes=(), rejected=(), complete=True):
 @pytest.fixture
 def network():
     torch.manual_seed(0)
-    return build_detector("fast", 1, 1, SETTINGS, [0.5], [0.2]).train()
+    return build_detector("mobilenet_v3", 1, 1, SETTINGS, [0.5], [0.2]).train()
 
 
 CELL, BAD, AWAY = [10.0, 10, 26, 26], [60.0, 60, 76, 76], [100.0, 10, 116, 26]
@@ -109,6 +109,20 @@ def test_unlabelled_area_of_an_incomplete_image_teaches_nothing(network):
     assert all(float(loss.detach()) == 0 for loss in losses.values())
 
 
+def test_the_loss_of_an_unfinished_image_leaves_its_unlabelled_cells_alone(network):
+    torch.manual_seed(1)
+    picture = torch.zeros(1, 96, 160)
+    picture[:, 10:26, 10:26] = 1
+    losses = {}
+    for complete in (True, False):
+        torch.manual_seed(2)
+        rows = [target([CELL], complete=complete)]
+        losses[complete] = network([picture.clone()], rows)
+    masked, whole = (losses[c]["loss_objectness"] for c in (False, True))
+    assert masked > 0  # the labelled cell still teaches
+    assert not torch.isclose(masked, whole)
+
+
 def test_one_box_a_cell_also_across_classes():
     boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 9], [0, 0, 10, 6], [50, 50, 60, 60]])
     scores = torch.tensor([0.9, 0.8, 0.7, 0.6])
@@ -142,7 +156,7 @@ def test_strides_are_those_of_the_maps(name):
 
 def test_small_cells_stay_findable():
     """Platelets of 15 to 40 px beside cells of 100 px in pictures of 640x480."""
-    arch = ARCHITECTURES["fast"]
+    arch = ARCHITECTURES["mobilenet_v3"]
     rng = np.random.default_rng(0)
     for small in (15, 25, 40):
         sizes = np.concatenate([rng.uniform(0.9, 1.1, 20) * small, rng.uniform(80, 120, 80)])
@@ -166,7 +180,7 @@ def test_anchors_grow_with_the_level():
 
 
 def test_scales_stay_in_range():
-    arch = ARCHITECTURES["fast"]
+    arch = ARCHITECTURES["mobilenet_v3"]
     for size in (0.5, 3, 30, 3000):
         assert 0.05 <= fit_scale(arch, np.array([size]), [(512, 512)]) <= 4
 
@@ -208,6 +222,19 @@ def test_boxes_go_with_their_cells_in_every_view(seed):
     assert (sample.boxes >= 0).all()
     assert (sample.boxes <= torch.tensor([width, height, width, height])).all()
     assert all(value > 0.75 for value in brightness(sample))
+
+
+def test_stain_changes_density_and_neither_black_nor_white():
+    pixels = torch.rand(3, 8, 8) * 0.8 + 0.1
+    pixels[:, 0] = 0
+    pixels[:, 1] = 1
+    seen = [restained(pixels, 0.2, np.random.default_rng(seed)) for seed in range(20)]
+    for one in seen:
+        assert torch.equal(one[:, :2], pixels[:, :2])
+        share = one[:, 2:].log() / pixels[:, 2:].log()  # [3, 6, 8], one number a channel
+        torch.testing.assert_close(share, share[:, :1, :1].expand_as(share), rtol=1e-3, atol=1e-3)
+        assert ((share > 1 / 1.2**1.34) & (share < 1.2**1.34)).all()
+    assert not torch.equal(seen[0], seen[1])
 
 
 def test_flips_and_turns_come_back():

@@ -14,8 +14,9 @@ from napari_cellal.core.errors import ImageError, ModelError
 from napari_cellal.core.geometry import iou_matrix
 from napari_cellal.core.progress import run_job
 from napari_cellal.core.records import Detections
-from napari_cellal.detect import course, start
+from napari_cellal.detect import checkpoints, course, start
 from napari_cellal.detect.architectures import ARCHITECTURES
+from napari_cellal.detect.average import WeightAverage
 from napari_cellal.detect.average_precision import ap50
 from napari_cellal.detect.course import Course, learning_rate
 from napari_cellal.detect.devices import choose_device
@@ -89,12 +90,19 @@ QUICK = TrainSettings(
     turns=False,
     scale_jitter=1.0,
     brightness_jitter=0.05,
+    stain_jitter=0.0,
 )
 
 
 def request_of(images, folder, settings=QUICK, **more):
     request = TrainRequest(
-        tuple(images), (CLASS,), ("square",), str(folder), start="scratch", device="cpu"
+        tuple(images),
+        (CLASS,),
+        ("square",),
+        str(folder),
+        architecture="mobilenet_v3",
+        start="scratch",
+        device="cpu",
     )
     return replace(request, settings=settings, **more)
 
@@ -109,7 +117,7 @@ def learned(tmp_path_factory):
     pool = Pool()
     images = [pool.add(f"train{k}", 4, k) for k in range(12)]
     held = [pool.add(f"held{k}", 4, 100 + k) for k in range(6)]
-    settings = QUICK.model_copy(update={"steps": 100, "learning_rate": 1.5e-3})
+    settings = QUICK.model_copy(update={"steps": 140, "seed": 1, "learning_rate": 1.5e-3})
     folder = tmp_path_factory.mktemp("models")
     trained = run_job(train_detector(request_of(images, folder, settings), reader=pool.read))
     return pool, held, trained
@@ -124,7 +132,7 @@ def test_it_finds_squares_that_it_has_not_seen(learned):
     pool, held, trained = learned
     assert score_of(load_detector(trained.folder, "cpu"), pool, held) > 0.8
     fresh = build_detector(
-        "fast", 1, 1, network_settings(trained.record), *mean_and_std(trained.record)
+        "mobilenet_v3", 1, 1, network_settings(trained.record), *mean_and_std(trained.record)
     )
     untrained = TorchDetector(trained.record, fresh, torch.device("cpu"))
     assert score_of(untrained, pool, held) < 0.2
@@ -250,18 +258,18 @@ def test_short_memory_halves_the_tiles_and_says_so(learned, monkeypatch):
     plenty = detector.detect(pool.pixels[held[0].path], image_id="a")
     run, asked = detector._run, []
 
-    def short(unit, tiles):
+    def short(unit, tiles, scale):
         asked.append(detector._batch)
         if detector._batch > 1:
             raise torch.OutOfMemoryError("full")
-        return run(unit, tiles)
+        return run(unit, tiles, scale)
 
     monkeypatch.setattr(detector, "_run", short)
     assert detector.detect(pool.pixels[held[0].path], image_id="a") == plenty
     assert asked == [4, 2, 1]
     assert len(detector.notes) == 2
 
-    def none(unit, tiles):
+    def none(unit, tiles, scale):
         raise torch.OutOfMemoryError("full")
 
     monkeypatch.setattr(detector, "_run", none)
@@ -515,3 +523,69 @@ def test_every_architecture_is_complete():
     for arch in ARCHITECTURES.values():
         assert len(arch.strides) == len(arch.layers) + 1
         assert list(arch.strides) == sorted(arch.strides)
+
+
+class Killed(BaseException):
+    """The process ends."""
+
+
+def test_a_killed_training_goes_on_as_if_nothing_had_happened(tmp_path, monkeypatch):
+    pool = Pool()
+    images = [pool.add(str(k), 3, k) for k in range(3)]
+    settings = QUICK.model_copy(update={"steps": 6, "validate_every": 2})
+    more = {"val_images": (pool.add("v", 3, 9),)}
+    whole = run_job(
+        train_detector(request_of(images, tmp_path / "a", settings, **more), reader=pool.read)
+    )
+    monkeypatch.setattr(checkpoints, "_EVERY_S", 0.0)
+    monkeypatch.setattr(checkpoints, "_SHARE", 1e9)
+    monkeypatch.setattr(checkpoints.Checkpoint, "remove", lambda self: None)  # as SIGKILL would
+
+    def killed(step):
+        if isinstance(step.item, TrainPoint) and step.item.step == 4:
+            raise Killed
+
+    request = request_of(images, tmp_path / "b", settings, **more)
+    with pytest.raises(Killed):
+        run_job(train_detector(request, reader=pool.read), killed)
+    monkeypatch.undo()
+    points = []
+    other = replace(request, model_id="other", settings=settings.model_copy(update={"steps": 7}))
+    run_job(train_detector(other, reader=pool.read), lambda p: points.append(p.item))
+    assert min(p.step for p in points if isinstance(p, TrainPoint)) == 1  # another request
+    points.clear()
+    again = replace(request, model_id="again")
+    resumed = run_job(train_detector(again, reader=pool.read), lambda p: points.append(p.item))
+    assert min(p.step for p in points if isinstance(p, TrainPoint)) == 4  # kept after step 3
+    assert resumed.record.trained_on["steps"] == 6
+    new, old = states(resumed.folder), states(whole.folder)
+    assert all(torch.equal(v, old[k]) for k, v in new.items())
+    assert not (tmp_path / "b" / "unfinished").exists()
+
+
+def test_a_damaged_checkpoint_begins_anew(tmp_path):
+    pool = Pool()
+    request = request_of([pool.add("a", 3, 0)], tmp_path)
+    path = checkpoints.Checkpoint(request).path
+    path.parent.mkdir()
+    path.write_bytes(b"PK\x03\x04 cut off")
+    assert run_job(train_detector(request, reader=pool.read)).record.trained_on["steps"] == 2
+    assert not path.exists()
+
+
+def test_the_average_follows_slowly_and_steps_aside():
+    layer = torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.zeros_(layer.weight)
+    average = WeightAverage(layer, 0.9)
+    torch.nn.init.ones_(layer.weight)
+    for step in range(1, 9):
+        before = float(average.state["weight"])
+        average.update(step)
+        assert before < float(average.state["weight"]) < 1
+    with average.put_in():
+        assert float(layer.weight) == float(average.state["weight"])
+    assert float(layer.weight) == 1
+    last = WeightAverage(layer, 0.0)
+    torch.nn.init.zeros_(layer.weight)
+    last.update(1)
+    assert float(last.state["weight"]) == 0

@@ -29,6 +29,7 @@ from napari_cellal.core.records import (
     new_id,
 )
 from napari_cellal.detect.requests import ImageFailure
+from napari_cellal.detect.shipped import SHIPPED
 from napari_cellal.io.exchange.report import ImportedBox, ImportedImage, ImportReport
 from napari_cellal.io.store import Project
 from napari_cellal.workflows import (
@@ -63,6 +64,7 @@ def detected_folder(smears: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     """A project with official splits and the classical detector's proposals."""
     with Project.create(tmp_path_factory.mktemp("detected") / "d", CLASSES) as project:
         add(project, [smears], splits_of(smears))
+        training.use_detector(project, detecting.CLASSICAL)
         detect(project)
         return project.folder
 
@@ -726,24 +728,26 @@ def test_results_for_images_that_are_gone_are_passed_over(blank: Project) -> Non
 
 
 def test_the_model_is_chosen_by_name(blank: Project) -> None:
-    assert detecting.choose_model(blank) == detecting.CLASSICAL
+    assert detecting.choose_model(blank) == SHIPPED
     with pytest.raises(ModelError, match="classical"):
         detecting.choose_model(blank, "yolo")
-    card = ModelRecord("m1", "detector", "fast", (1,), ("RBC",), ("r", "g", "b"))
+    card = ModelRecord("m1", "detector", "mobilenet_v3", (1,), ("RBC",), ("r", "g", "b"))
     blank.add_model(card)
     blank.add_model(replace(card, model_id="k1", kind="classifier"))
     assert detecting.choose_model(blank, "m1") == "m1"
-    assert detecting.choose_model(blank) == detecting.CLASSICAL
+    assert detecting.choose_model(blank) == SHIPPED
     training.use_detector(blank, "m1")
     assert detecting.choose_model(blank) == "m1"
     training.use_detector(blank, "deleted")
+    assert detecting.choose_model(blank) == SHIPPED
+    training.use_detector(blank, detecting.CLASSICAL)
     assert detecting.choose_model(blank) == detecting.CLASSICAL
     with pytest.raises(ModelError):
         detecting.choose_model(blank, "k1")
 
 
 def test_a_model_for_other_channels_is_refused(blank: Project) -> None:
-    blank.add_model(ModelRecord("m1", "detector", "fast", (1,), ("RBC",), ("DNA",)))
+    blank.add_model(ModelRecord("m1", "detector", "mobilenet_v3", (1,), ("RBC",), ("DNA",)))
     with pytest.raises(ModelError, match=r"a\.png"):
         detecting.request_detection(blank, blank.images, model="m1")
 
@@ -975,7 +979,7 @@ def test_figures_against_truth_made_by_hand(blank: Project) -> None:
     put(blank, confirmed(ONE, 1), confirmed(TWO, 1), confirmed(THREE, 2))
     said = found(ONE, TWO, (70, 70, 90, 90), image_id="c", classes=(1, 2, 1))
     result = figures(blank, [said])
-    assert (result["images"], result["cells"], result["model"]) == (1, 3, "classical")
+    assert (result["images"], result["cells"], result["model"]) == (1, 3, "shipped")
     rbc, wbc, platelets = (result["per_class"][name] for name in CLASSES)
     assert (rbc["precision"], rbc["recall"], rbc["support"]) == (0.5, 0.5, 2)
     assert (wbc["precision"], wbc["recall"], wbc["support"]) == (0.0, 0.0, 1)
@@ -1245,20 +1249,23 @@ def test_training_on_images_of_several_kinds_is_an_error(blank: Project) -> None
 
 @pytest.mark.parametrize(("preset", "start"), [("huge", "scratch"), ("fast", "no.safetensors")])
 def test_unknown_presets_and_starts_are_errors(labelled: Project, preset: str, start: str) -> None:
-    request = training.request_training(labelled, preset=preset, start=start, device="cpu")
     with pytest.raises(CellalError):
-        run_job(training.train(request))
+        run_job(
+            training.train(
+                training.request_training(labelled, preset=preset, start=start, device="cpu")
+            )
+        )
     assert not labelled.models
 
 
 def test_registering_a_model_may_put_it_to_use(blank: Project, tmp_path: Path) -> None:
     from napari_cellal.detect.requests import TrainedModel
 
-    card = ModelRecord("m1", "detector", "fast", (1,), ("RBC",), ("r", "g", "b"))
+    card = ModelRecord("m1", "detector", "mobilenet_v3", (1,), ("RBC",), ("r", "g", "b"))
     trained = TrainedModel(card, str(blank.model_folder("m1")))
     training.register_model(blank, trained, use=False)
     assert [m.model_id for m in blank.models] == ["m1"]
-    assert blank.settings.detector == detecting.CLASSICAL
+    assert blank.settings.detector == "auto"
     training.register_model(blank, trained, use=True)
     assert len(blank.models) == 1
     assert blank.settings.detector == "m1"

@@ -18,6 +18,7 @@ from napari_cellal.core.progress import run_job
 from napari_cellal.io.samples.write import write_samples
 from napari_cellal.io.store import Project
 from napari_cellal.workflows import adding, detecting
+from napari_cellal.workflows.training import use_detector
 
 CLASSES = ("RBC", "WBC", "Platelets")
 
@@ -59,6 +60,7 @@ def _plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_samples(place / "smears", "smear", 3, 0, shape=(240, 320), cell_px=60)
     with Project.create(place / "smears.cellal", CLASSES) as project:
         adding.add_looked(project, run_job(adding.look_at_images([place / "smears"])))
+        use_detector(project, detecting.CLASSICAL)  # the quick lane, and boxes without classes
     return place
 
 

@@ -30,7 +30,8 @@ from qtpy.QtWidgets import (
 )
 from superqt import QElidingLabel
 
-from napari_cellal.core.records import Split, Status
+from napari_cellal.core.records import ModelRecord, Split, Status
+from napari_cellal.detect.requests import TrainedModel
 from napari_cellal.ui.camera import camera_of
 from napari_cellal.ui.controls import Dock
 from napari_cellal.ui.neighbours import NeighbourStrip
@@ -682,3 +683,27 @@ def test_the_wheel_changes_no_value(sit_down, detected):
                 assert person.session.shown == shown
             tried += 1
     assert tried >= 6
+
+
+def test_a_trained_model_waits_for_a_word(sit_down, detected):
+    person = sit_down(detected)
+    project = person.session.project
+    learn = show(person, "Learn")
+    card = ModelRecord("m1", "detector", "mobilenet_v2", (1,), ("RBC",), ("red", "green", "blue"))
+    learn.retraining._on_trained(project, TrainedModel(card, "nowhere"))
+    verdict = learn.retraining._verdict
+    person.wait(verdict.isVisible, 60_000)
+    before = project.settings.detector
+    person.push(learn.retraining._keep)
+    assert project.settings.detector == before
+    assert "m1" in [m.model_id for m in project.models]
+    learn.retraining._on_trained(project, TrainedModel(replace(card, model_id="m2"), "nowhere"))
+    person.wait(verdict.isVisible, 60_000)
+    person.push(learn.retraining._use)
+    assert project.settings.detector == "m2"
+    detect = show(person, "Detect")
+    assert detect.model.currentData() == "m2"
+    # and back
+    detect.model.setCurrentIndex(detect.model.findData("shipped"))
+    detect.model.activated.emit(detect.model.currentIndex())
+    assert project.settings.detector == "shipped"

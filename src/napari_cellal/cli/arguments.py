@@ -122,7 +122,7 @@ def make_parser() -> argparse.ArgumentParser:
     p.add_argument("--images", action="store_true", help="also name every image")
 
     p = command("detect", models.detect, "propose boxes")
-    p.add_argument("--model", default="auto", help="auto, classical, or a model's id")
+    p.add_argument("--model", default="auto", help="auto, shipped, classical, or a model's id")
     p.add_argument("--score", type=_score, default=0.0, help="keep proposals that score this")
     p.add_argument(
         "--images", default="*", help="only these images: a name or a pattern, e.g. 'A1_*'"
@@ -147,7 +147,9 @@ def make_parser() -> argparse.ArgumentParser:
     p.add_argument("kind", choices=["detector"])
     p.add_argument("project", help="a .cellal folder")
     p.add_argument("--preset", default="fast")
-    p.add_argument("--start", default="auto", help="auto, coco, imagenet, scratch, a model, a file")
+    p.add_argument(
+        "--start", default="auto", help="auto, shipped, coco, imagenet, scratch, a model, a file"
+    )
     p.add_argument("--steps", type=_positive)
     p.add_argument("--minutes", type=_minutes, help="0 sets no limit")
 
@@ -157,7 +159,10 @@ def make_parser() -> argparse.ArgumentParser:
         default="none",
         help="what the network sees: all channels, or three made of them",
     )
-    p.add_argument("--shrink", type=_shrink, default=1.0, help="smaller pictures, quicker")
+    p.add_argument("--shrink", type=_shrink, help="smaller pictures, quicker")
+
+    p = command("models", models.models, "the models there are; take one into use")
+    p.add_argument("--use", metavar="MODEL", help="auto, shipped, classical, or a model's id")
 
     p = command("composite", models.composite, "map channels to colour, for all images alike")
     p.add_argument("--kind", choices=["colors", "pca"], default="colors")

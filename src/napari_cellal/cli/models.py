@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from napari_cellal.core.errors import CellalError
 from napari_cellal.core.progress import Progress, run_job
-from napari_cellal.core.records import Split
 from napari_cellal.io.store import Project
 
 from .running import Teller, run, say, seed
@@ -71,15 +70,20 @@ def _device_of(name: str) -> str:
 
 def train(a: argparse.Namespace) -> Result:
     """Train a detector and compare it with the one in use."""
-    from napari_cellal.detect.settings import TrainSettings
-    from napari_cellal.workflows import compositing, detecting, evaluating, training
+    from napari_cellal.workflows import compositing, promoting, training
 
     steps = a.steps or (1_000_000 if a.minutes else None)
     begun = time.perf_counter()
     with Project.open(a.project) as project:
-        settings = TrainSettings(seed=seed(a, project), minutes=a.minutes or None, shrink=a.shrink)
-        if steps:
-            settings = settings.model_copy(update={"steps": steps})
+        settings = training.settings_for(
+            project,
+            a.preset,
+            a.start,
+            seed=seed(a, project),
+            minutes=a.minutes or None,
+            steps=steps,
+            shrink=a.shrink,
+        )
         composite = run(compositing.composite_for(project, a.composite))
         request = training.request_training(
             project,
@@ -90,38 +94,41 @@ def train(a: argparse.Namespace) -> Result:
             composite=composite,
         )
         say(training.training_set(project).line())
-        old_id = detecting.choose_model(project)
         trained = run(training.train(request))
         training.register_model(project, trained, use=False)
-        old = new = None
-        if evaluating.truth_of(project, Split.VAL):
-            new, old = (
-                run(
-                    evaluating.evaluate(
-                        evaluating.request_evaluation(
-                            project, model=m, split="val", device=a.device, seed=seed(a, project)
-                        )
-                    )
-                )
-                for m in (trained.record.model_id, old_id)
-            )
-        better = bool(new and old and evaluating.is_better(new, old))
-        if better:
+        comparison = promoting.request_comparison(
+            project, trained.record.model_id, device=a.device, seed=seed(a, project)
+        )
+        verdict = run(promoting.compare(comparison))
+        say(verdict.line())
+        if not verdict.better:
+            new_id = trained.record.model_id
+            say(f"{verdict.old_id} stays in use. To try the new one: detect --model {new_id}")
+        else:
             training.use_detector(project, trained.record.model_id)
-        if new is None:
-            say(
-                "No held-out image (val) is finished, so the new model was not measured and "
-                f"{old_id} stays in use. To try it: detect --model {trained.record.model_id}"
-            )
     return {
         "model": trained.record.model_id,
         "start": trained.record.start,
         "composite": request.composite.kind if request.composite else "none",
         "seconds": round(time.perf_counter() - begun, 1),
-        "in_use": better,
-        "old": old,
-        "new": new,
+        "in_use": verdict.better,
+        "old": verdict.old,
+        "new": verdict.new,
     }
+
+
+def models(a: argparse.Namespace) -> Result:
+    """List the models, or take one into use: also an older one, to roll back."""
+    from napari_cellal.workflows import detecting, promoting, training
+
+    with Project.open(a.project) as project:
+        if a.use:
+            name = a.use if a.use == "auto" else detecting.choose_model(project, a.use)
+            training.use_detector(project, name)
+        return {
+            "detector": detecting.choose_model(project),
+            "models": promoting.list_models(project),
+        }
 
 
 def composite(a: argparse.Namespace) -> Result:

@@ -36,6 +36,8 @@ def new(a: argparse.Namespace) -> Result:
 
 def info(a: argparse.Namespace) -> Result:
     """Return what a project holds."""
+    from napari_cellal.workflows import detecting
+
     with Project.open(a.project) as project:
         counts = project.cells.counts()
         by_class: dict[str, int] = {}
@@ -66,7 +68,7 @@ def info(a: argparse.Namespace) -> Result:
             "by_class": by_class,
             "by_status": by_status,
             "by_split": {s.value: splits.count(s) for s in Split},
-            "detector": project.settings.detector,
+            "detector": detecting.choose_model(project),
             "models": [
                 {
                     "model": m.model_id,

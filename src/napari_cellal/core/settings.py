@@ -14,6 +14,6 @@ class ProjectSettings(BaseModel):
     """A proposal that overlaps a reviewed box by this much is the same cell."""
     holdout_percent: int = Field(20, ge=0, le=90)
     """Share of the images, chosen once by hash, that models are measured on."""
-    detector: str = "classical"
-    """The model used by Detect unless another is chosen."""
+    detector: str = "auto"
+    """The model used by Detect unless another is chosen; ``auto`` until one was chosen."""
     seed: int = 0

@@ -39,6 +39,8 @@ class Architecture:
         Size which a small cell (10th percentile) should have, network px.
     coco, imagenet : str
         Names of torchvision weights; empty where there are none.
+    shipped : bool
+        Whether the detector that comes with the package is of this kind.
     body_prefix : str
         What stands before the body's keys in ImageNet weights.
     """
@@ -53,6 +55,7 @@ class Architecture:
     small_box_px: int
     coco: str = ""
     imagenet: str = ""
+    shipped: bool = False
     body_prefix: str = ""
 
 
@@ -75,8 +78,8 @@ def _resnet50(norm: NormLayer) -> nn.Module:
 
 
 ARCHITECTURES: dict[str, Architecture] = {
-    "fast": Architecture(
-        "Faster R-CNN, MobileNetV3-Large with a fine pyramid; for a computer without GPU",
+    "mobilenet_v3": Architecture(
+        "Faster R-CNN, MobileNetV3-Large with a fine pyramid; has COCO weights",
         body=_mobilenet_v3,
         layers={"6": 40, "12": 112, "16": 960},
         strides=(8, 16, 32, 64),
@@ -88,7 +91,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         imagenet="MobileNet_V3_Large_Weights.IMAGENET1K_V1",
         body_prefix="features.",
     ),
-    "accurate": Architecture(
+    "resnet50": Architecture(
         "Faster R-CNN, ResNet-50 with a feature pyramid; wants a GPU",
         body=_resnet50,
         layers={"layer1": 256, "layer2": 512, "layer3": 1024, "layer4": 2048},
@@ -101,7 +104,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         imagenet="ResNet50_Weights.IMAGENET1K_V1",
     ),
     "mobilenet_v2": Architecture(
-        "Faster R-CNN, MobileNetV2 with a fine pyramid; its ImageNet weights are a small file",
+        "Faster R-CNN, MobileNetV2 with a fine pyramid; the shipped detector is one",
         body=_mobilenet_v2,
         layers={"6": 32, "13": 96, "18": 1280},
         strides=(8, 16, 32, 64),
@@ -110,9 +113,13 @@ ARCHITECTURES: dict[str, Architecture] = {
         short_side_px=(320, 416),
         small_box_px=28,
         imagenet="MobileNet_V2_Weights.IMAGENET1K_V1",
+        shipped=True,
         body_prefix="features.",
     ),
 }
+
+
+_OLD_NAMES = {"fast": "mobilenet_v3", "accurate": "resnet50"}  # on cards of version 0.1's models
 
 
 def architecture(name: str) -> Architecture:
@@ -123,6 +130,7 @@ def architecture(name: str) -> Architecture:
     ModelError
         If there is none of that name.
     """
+    name = _OLD_NAMES.get(name, name)
     if name not in ARCHITECTURES:
         known = ", ".join(ARCHITECTURES)
         raise ModelError(f"There is no detector architecture '{name}'. Known are: {known}.")

@@ -47,6 +47,8 @@ def augmented(sample: Sample, settings: TrainSettings, rng: np.random.Generator)
         sample = flipped(sample)
     if settings.turns:
         sample = turned(sample, int(rng.integers(4)))
+    if settings.stain_jitter:
+        sample = replace(sample, pixels=restained(sample.pixels, settings.stain_jitter, rng))
     if settings.brightness_jitter:
         sample = replace(sample, pixels=relit(sample.pixels, settings.brightness_jitter, rng))
     return sample
@@ -54,7 +56,11 @@ def augmented(sample: Sample, settings: TrainSettings, rng: np.random.Generator)
 
 def scaled_crop(sample: Sample, jitter: float, crop_px: int, rng: np.random.Generator) -> Sample:
     """Return the sample at a random size, cut to ``crop_px`` where it is larger."""
-    zoom = float(np.exp(rng.uniform(-1, 1) * np.log(jitter)))
+    return zoomed_crop(sample, float(np.exp(rng.uniform(-1, 1) * np.log(jitter))), crop_px, rng)
+
+
+def zoomed_crop(sample: Sample, zoom: float, crop_px: int, rng: np.random.Generator) -> Sample:
+    """Return the sample ``zoom`` times as large, cut to ``crop_px`` where it is larger."""
     height, width = sample.pixels.shape[1:]
     h, w = (min(side, max(1, int(crop_px / zoom))) for side in (height, width))
     y, x = _corner(sample, (height - h, width - w), (h, w), rng)
@@ -126,6 +132,17 @@ def turned(sample: Sample, quarters: int) -> Sample:
             rejected=turn(sample.rejected),
         )
     return sample
+
+
+def restained(pixels: Tensor, strength: float, rng: np.random.Generator) -> Tensor:
+    """Return the picture as if more or less stain were in it, a little apart by channel.
+
+    By Beer's law twice the stain is twice the optical density, -log of the intensity: a power
+    of the intensity. In fluorescence it is another gamma of the camera.
+    """
+    change = rng.uniform(-1, 1) + rng.uniform(-1, 1, len(pixels)) / 3  # [C]
+    power = torch.from_numpy(np.exp(change * np.log1p(strength)).astype(np.float32))
+    return pixels.clamp(0, 1) ** power.view(-1, 1, 1)
 
 
 def relit(pixels: Tensor, strength: float, rng: np.random.Generator) -> Tensor:

@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
@@ -16,6 +16,7 @@ from napari_cellal.core.errors import ModelError
 from napari_cellal.core.progress import Job, Progress
 from napari_cellal.core.records import Detections, ModelRecord
 
+from .average import WeightAverage
 from .dataset import Labelled, Pictures, batches
 from .predict import TorchDetector, autocast
 from .requests import Reader, TrainPoint, read_or_fail
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 
     from .augment import Sample
+    from .checkpoints import Checkpoint
 
 log = logging.getLogger(__name__)
 State: TypeAlias = dict[str, Tensor]
@@ -48,9 +50,9 @@ def learning_rate(progress: float, settings: TrainSettings) -> float:
     return settings.learning_rate * share
 
 
-def copy_state(network: GeneralizedRCNN) -> State:
-    """Return the network's tensors, copied to the CPU."""
-    return {key: value.detach().cpu().clone() for key, value in network.state_dict().items()}
+def on_cpu(state: State) -> State:
+    """Return the tensors, copied to the CPU."""
+    return {key: value.detach().cpu().clone() for key, value in state.items()}
 
 
 class Validation:
@@ -111,6 +113,19 @@ class Outcome:
     stopped: str = ""
 
 
+@dataclass
+class Reached:
+    """How far a training is; all of it is kept in its checkpoint."""
+
+    step: int = 0
+    seconds: float = 0.0
+    best: State = field(default_factory=dict)
+    best_score: float = 0.0
+    last_good: State = field(default_factory=dict)
+    """To go back to after a loss that is not a number."""
+    looks_without_gain: int = 0
+
+
 class Course:
     """One training run over prepared pictures."""
 
@@ -121,12 +136,15 @@ class Course:
         pictures: Pictures,
         validation: Validation,
         settings: TrainSettings,
+        checkpoint: Checkpoint,
     ) -> None:
         self._network = network
         self._device = device
         self._pictures = pictures
         self._validation = validation
         self._settings = settings
+        self._checkpoint = checkpoint
+        self._average = WeightAverage(network, settings.average)
         learned = [p for p in network.parameters() if p.requires_grad]
         groups: list[dict[str, Any]] = [
             {"params": [p for p in learned if p.ndim > 1]},
@@ -138,72 +156,103 @@ class Course:
         )
         self._learned = learned
         self._at_once = settings.batch_size
+        self._reached = Reached()
 
     def run(self) -> Job[Outcome]:
         """Yield a `TrainPoint` a step and return the best weights.
+
+        The weights measured and kept are the running average; see `average.WeightAverage`.
 
         Raises
         ------
         ModelError
             If the loss is no number before anything was learned.
         """
-        settings = self._settings
-        begin = time.monotonic()
-        last_good: State | None = None
-        best: tuple[float, State] | None = None
-        looks_without_gain = 0
+        settings, now = self._settings, self._reached
+        if (kept := self._checkpoint.load()) is not None:
+            self._go_on(kept)
+            words = f"Going on with a training that was cut off at step {now.step}"
+            yield Progress(now.step, settings.steps, words)
+        begin = time.monotonic() - now.seconds
         stopped = ""
-        step = 0
-        for batch in batches(self._pictures, settings):
-            progress = self._progress(step, time.monotonic() - begin)
+        for batch in batches(self._pictures, settings, now.step):
+            now.seconds = time.monotonic() - begin
+            progress = self._progress(now.step, now.seconds)
             if progress >= 1:
                 break
+            # what the samplers of anchors and proposals draw depends on the step alone
+            torch.manual_seed(settings.seed + 1_000_003 * now.step)
             loss = self._step(batch, learning_rate(progress, settings))
             if not math.isfinite(loss):
                 stopped = (
-                    f"Training stopped at step {step + 1}: the loss was not a number any more. "
-                    "The last good weights were kept. A lower learning rate helps."
+                    f"Training stopped at step {now.step + 1}: the loss was not a number any "
+                    "more. The last good weights were kept. A lower learning rate helps."
                 )
                 break
-            step += 1
+            now.step += 1
+            self._average.update(now.step)
             words = f"Training, loss {loss:.3f}{self._note()}"
-            now = Progress(step, self._total(step, begin), words)
-            last = self._progress(step, time.monotonic() - begin) >= 1
-            if not (self._validation.images and (last or step % settings.validate_every == 0)):
-                if step % _KEEP_EVERY == 0:
-                    last_good = copy_state(self._network)
-                yield Progress(now.done, now.total, now.message, TrainPoint(step, loss))
-                continue
-            by_class = yield from self._validation.score(now, settings.validate_on)
-            score = mean(by_class)
-            last_good = copy_state(self._network)
-            if best is None or score > best[0]:
-                best, looks_without_gain = (score, last_good), 0
+            done = Progress(now.step, self._total(now.step, begin), words)
+            last = self._progress(now.step, time.monotonic() - begin) >= 1
+            if not (self._validation.images and (last or now.step % settings.validate_every == 0)):
+                if now.step % _KEEP_EVERY == 0:
+                    now.last_good = on_cpu(self._average.state)
+                yield Progress(done.done, done.total, done.message, TrainPoint(now.step, loss))
             else:
-                looks_without_gain += 1
-            words = f"{now.message}, mAP50 {score:.2f} on the validation images"
-            yield Progress(now.done, now.total, words, TrainPoint(step, loss, score))
-            if looks_without_gain >= settings.patience:
-                stopped = f"Training ended early at step {step}: nothing got better any more."
-                break
-        state = self._kept(best, last_good, failed="not a number" in stopped)
+                score = yield from self._look(done)
+                words = f"{done.message}, mAP50 {score:.2f} on the validation images"
+                yield Progress(done.done, done.total, words, TrainPoint(now.step, loss, score))
+                if now.looks_without_gain >= settings.patience:
+                    stopped = f"Training ended early at step {now.step}: nothing got better."
+                    break
+            if self._checkpoint.due:
+                now.seconds = time.monotonic() - begin
+                self._checkpoint.save(self._values())
+        state = self._kept(failed="not a number" in stopped)
         self._network.load_state_dict(state)
         seconds = time.monotonic() - begin
-        return Outcome(state, step, seconds, best[0] if best else None, stopped)
+        return Outcome(state, now.step, seconds, now.best_score if now.best else None, stopped)
 
-    def _kept(
-        self, best: tuple[float, State] | None, last_good: State | None, *, failed: bool
-    ) -> State:
-        if best is not None:
-            return best[1]
+    def _look(self, done: Progress) -> Job[float]:
+        """Measure the average on the validation images, and keep it if it is the best."""
+        now = self._reached
+        with self._average.put_in():
+            by_class = yield from self._validation.score(done, self._settings.validate_on)
+        score = mean(by_class)
+        now.last_good = on_cpu(self._average.state)
+        if not now.best or score > now.best_score:
+            now.best, now.best_score, now.looks_without_gain = now.last_good, score, 0
+        else:
+            now.looks_without_gain += 1
+        return score
+
+    def _values(self) -> dict[str, Any]:
+        """Return all that a killed training needs to go on."""
+        return {
+            "network": self._network.state_dict(),
+            "average": self._average.state,
+            "optimizer": self._optimizer.state_dict(),
+            "reached": vars(self._reached),
+        }
+
+    def _go_on(self, kept: dict[str, Any]) -> None:
+        self._network.load_state_dict(kept["network"])
+        self._average.load(kept["average"])
+        self._optimizer.load_state_dict(kept["optimizer"])
+        vars(self._reached).update(kept["reached"])
+
+    def _kept(self, *, failed: bool) -> State:
+        now = self._reached
+        if now.best:
+            return now.best
         if not failed:
-            return copy_state(self._network)
-        if last_good is None:
+            return on_cpu(self._average.state)
+        if not now.last_good:
             raise ModelError(
                 "Training failed: the loss was not a number from the beginning. Lower the "
                 "learning rate, or look for images without any contrast."
             )
-        return last_good
+        return now.last_good
 
     def _progress(self, step: int, seconds: float) -> float:
         """Return the share done, 0..1, by steps or by time, whichever is further."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -190,7 +191,7 @@ class Pictures:
 
     def _pixels(self, index: int) -> Tensor:
         """Return float32[C, h, w] in 0..1."""
-        eight_bit = self._normalization.dtype == "uint8"
+        eight_bit = self._normalization.eight_bit
         if index in self._kept:
             kept = self._kept[index]
             return kept.float() / 255 if eight_bit else kept.float()
@@ -205,14 +206,18 @@ class Pictures:
         return kept.float() / 255 if eight_bit else kept.float()
 
 
-def batches(pictures: Pictures, settings: TrainSettings) -> Iterator[list[Sample]]:
-    """Yield endless batches of random views; the same seed gives the same ones."""
-    rng = np.random.default_rng(settings.seed)
-    order: list[int] = []
-    while True:
+def batches(
+    pictures: Pictures, settings: TrainSettings, first_step: int = 0
+) -> Iterator[list[Sample]]:
+    """Yield endless batches of random views, each drawn from the seed and its place alone.
+
+    So a training that goes on at ``first_step`` sees what it would have seen.
+    """
+    n, size, seed = len(pictures), settings.batch_size, settings.seed
+    for step in itertools.count(first_step):
+        rng = np.random.default_rng([seed, 1, step])
         batch = []
-        for _ in range(settings.batch_size):
-            if not order:
-                order = rng.permutation(len(pictures)).tolist()
-            batch.append(augmented(pictures[order.pop()], settings, rng))
+        for place in range(step * size, (step + 1) * size):
+            order = np.random.default_rng([seed, 0, place // n]).permutation(n)
+            batch.append(augmented(pictures[int(order[place % n])], settings, rng))
         yield batch

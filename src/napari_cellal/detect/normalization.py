@@ -18,6 +18,9 @@ Pixels: TypeAlias = NDArray[Any]
 
 _SAMPLE = 65_536  # pixels an image that are looked at; percentiles need no more
 _LOW, _HIGH = 0.1, 99.9  # percent; hot pixels lie above, cells do not
+_LEAST_SPAN = 16  # of 256 grey levels: the noise of an empty image is not stretched further
+EACH = "each image"
+""":attr:`Normalization.dtype` of a model that scales every image by its own percentiles."""
 
 
 def _sample(pixels: Pixels) -> NDArray[np.float32]:
@@ -38,7 +41,9 @@ class Normalization:
 
     8-bit images keep 0..255. Others are scaled between the 0.1st and 99.9th percentile of
     all training images together, so that a dim image stays dim. An image of another type
-    than the training images is scaled by its own percentiles, never cast.
+    than the training images is scaled by its own percentiles, never cast. So is every image
+    where ``dtype`` is `EACH`, as in a model for images of any microscope; such a model sees an
+    image of one channel as grey.
     """
 
     dtype: str
@@ -46,6 +51,17 @@ class Normalization:
     high: tuple[float, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+
+    @classmethod
+    def of_each(cls, n_channels: int) -> Normalization:
+        """Return the normalization of images of any microscope, each by itself."""
+        one = (1.0,) * n_channels
+        return cls(EACH, (0.0,) * n_channels, one, (0.5,) * n_channels, (0.25,) * n_channels)
+
+    @property
+    def eight_bit(self) -> bool:
+        """Whether 256 levels hold what a network learns from."""
+        return self.dtype in ("uint8", EACH)
 
     @property
     def n_channels(self) -> int:
@@ -64,6 +80,8 @@ class Normalization:
             raise ModelError(
                 f"An image plane has channels, rows and columns; this one is {pixels.shape}."
             )
+        if self.dtype == EACH and len(pixels) == 1:
+            pixels = np.repeat(pixels, self.n_channels, axis=0)
         if len(pixels) != self.n_channels:
             raise ModelError(
                 f"The model was trained on {_channels(self.n_channels)}, this image has "
@@ -73,6 +91,8 @@ class Normalization:
         high: NDArray[Any] = np.asarray(self.high)
         if str(pixels.dtype) != self.dtype:
             low, high = _limits(_sample(pixels))
+            if pixels.dtype == np.uint8:
+                high = np.maximum(high, low + _LEAST_SPAN)
         low = low.astype(np.float32)[:, None, None]
         span = high.astype(np.float32)[:, None, None] - low
         unit = (pixels.astype(np.float32) - low) / span

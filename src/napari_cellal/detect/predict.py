@@ -13,7 +13,7 @@ from torch.nn.functional import interpolate
 from napari_cellal.core.errors import ModelError
 from napari_cellal.core.records import Detections, ModelRecord
 
-from .normalization import Normalization
+from .normalization import EACH, Normalization
 from .settings import PredictSettings
 from .tiles import Found, Tile, cut_boxes, merge_tiles, tiles_of
 from .weights import composite_of, network_settings
@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 
+    from .settings import NetworkSettings
+
 log = logging.getLogger(__name__)
+_SURE, _ENOUGH = 0.5, 3  # score and number of the cells that tell an image's scale
 _LEAST_TILE_PX = 128  # network px; smaller tiles show cells without their surroundings
 
 
@@ -46,6 +49,34 @@ def _numbers(found: Found) -> NDArray[np.bool_]:
     """Return bool[N]: boxes of which every figure is a number; others never leave a network."""
     figures = [found.boxes, found.scores[:, None], found.probabilities]
     return np.asarray(np.isfinite(np.concatenate(figures, axis=1)).all(axis=1))
+
+
+def first_scale(shape: NetworkSettings, size: tuple[int, int]) -> float:
+    """Return network px per image px before anything is known of the cells."""
+    if shape.short_side_px is None:
+        return shape.scale
+    return float(np.clip(shape.short_side_px / min(size), shape.scale, 2 * shape.scale))
+
+
+def better_scale(cell_px: tuple[float, float], scale: float, found: Found) -> float | None:
+    """Return the scale that brings the middle cell to the size that a network knows best.
+
+    None where it is there already. Where hardly anything is found the cells may be too small
+    to be seen, so twice the scale is worth a look.
+    """
+    sure = found.scores >= _SURE
+    if sure.sum() < _ENOUGH:
+        return 2 * scale
+    sides = found.boxes[sure, 2:] - found.boxes[sure, :2]
+    middle = float(np.median(np.sqrt(sides.prod(axis=1)))) * scale
+    low, high = cell_px
+    if low <= middle <= high:
+        return None
+    return scale * min(3.0, 1.25 * low / middle) if middle < low else scale * 0.75 * high / middle
+
+
+def _sure(found: Found) -> int:
+    return int((found.scores >= _SURE).sum())
 
 
 class TorchDetector:
@@ -75,6 +106,7 @@ class TorchDetector:
         self._network = network.to(device).eval()
         self._tile_px = self._shape.tile_px
         self._batch = self.settings.tile_batch
+        self._fitted = ("", 0.0)  # the last image and the scale that its cells asked for
 
     @property
     def margin_px(self) -> int:
@@ -93,19 +125,44 @@ class TorchDetector:
         if self._composite is not None:
             pixels = self._composite.apply(pixels)
         unit = self._normalization.to_unit(pixels)
-        if str(pixels.dtype) != self._normalization.dtype:
+        if self._normalization.dtype not in (EACH, str(pixels.dtype)):
             self.notes.append(
                 f"The image is {pixels.dtype}, the model was trained on "
                 f"{self._normalization.dtype}: intensities were scaled by the image's own range."
             )
-        while (found := self._try_search(unit)) is None:
-            self._make_smaller()
-        return self._detections(found, image_id)
+        return self._detections(self._find(unit, image_id), image_id)
 
-    def _try_search(self, unit: NDArray[np.float32]) -> Found | None:
+    def _find(self, unit: NDArray[np.float32], image_id: str) -> Found:
+        """Return the cells, at the scale that suits the image where the model may choose it.
+
+        All parts of a large image are searched at the scale that its first cells ask for.
+        """
+        if self._fitted[0] == image_id:
+            return self._search(unit, self._fitted[1])
+        scale = first_scale(self._shape, (unit.shape[1], unit.shape[2]))
+        found = self._search(unit, scale)
+        if self._shape.cell_px is None:
+            return found
+        better = better_scale(self._shape.cell_px, scale, found)
+        if better is not None:
+            second = self._search(unit, better)
+            # nothing found says nothing: twice as large must show cells to be believed
+            if _sure(second) >= _sure(found):
+                found, scale = second, better
+        if _sure(found) >= _ENOUGH:
+            self._fitted = (image_id, scale)
+        return found
+
+    def _search(self, unit: NDArray[np.float32], scale: float) -> Found:
+        """Return the cells at a scale, in smaller pieces where memory is short."""
+        while (found := self._try_search(unit, scale)) is None:
+            self._make_smaller()
+        return found
+
+    def _try_search(self, unit: NDArray[np.float32], scale: float) -> Found | None:
         """Return the boxes, or None where memory was short; its tensors are then let go."""
         try:
-            return self._search(unit)
+            return self._search_tiles(unit, scale)
         except torch.OutOfMemoryError:
             return None
 
@@ -133,14 +190,13 @@ class TorchDetector:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def _search(self, unit: NDArray[np.float32]) -> Found:
-        scale = self._shape.scale
+    def _search_tiles(self, unit: NDArray[np.float32], scale: float) -> Found:
         shape = (unit.shape[1], unit.shape[2])
         side = max(1, int(self._tile_px / scale))
         tiles = tiles_of(shape, side, int(np.ceil(self._shape.largest_box_px)))
         parts: list[Found] = []
         for first in range(0, len(tiles), self._batch):
-            parts += self._run(unit, tiles[first : first + self._batch])
+            parts += self._run(unit, tiles[first : first + self._batch], scale)
         near_px = max(2.0, 1.5 / scale)
         cut = [cut_boxes(p.boxes, t, shape, near_px) for p, t in zip(parts, tiles, strict=True)]
         index = [np.full(len(p.boxes), k) for k, p in enumerate(parts)]
@@ -159,7 +215,7 @@ class TorchDetector:
             self.settings.same_class_inside,
         )
 
-    def _run(self, unit: NDArray[np.float32], tiles: Sequence[Tile]) -> list[Found]:
+    def _run(self, unit: NDArray[np.float32], tiles: Sequence[Tile], scale: float) -> list[Found]:
         """Return what the network finds in some tiles, image px."""
         windows = [
             torch.from_numpy(np.ascontiguousarray(unit[:, t.y0 : t.y1, t.x0 : t.x1])) for t in tiles
@@ -169,7 +225,7 @@ class TorchDetector:
         heads.nms_thresh = self.settings.same_class_iou
         heads.any_class_thresh = self.settings.any_class_iou
         with torch.inference_mode(), autocast(self.device):
-            images = [resized(w.to(self.device), self._shape.scale) for w in windows]
+            images = [resized(w.to(self.device), scale) for w in windows]
             answers = self._network(images)
         found = []
         for tile, image, answer in zip(tiles, images, answers, strict=True):

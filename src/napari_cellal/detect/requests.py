@@ -98,8 +98,8 @@ class TrainRequest:
     models_folder : str
         The model is written to ``models_folder/model_id`` once it is whole.
     start : str
-        ``auto``, ``coco``, ``imagenet``, ``scratch``, a .safetensors file, or the folder of
-        a model to go on from.
+        ``auto``, ``shipped``, ``coco``, ``imagenet``, ``scratch``, a .safetensors file, or the
+        folder of a model to go on from.
     composite : Composite or None
         How the channels become the three that the network sees; None shows it all of them.
     """
@@ -110,7 +110,7 @@ class TrainRequest:
     models_folder: str
     val_images: tuple[TrainImage, ...] = ()
     channels: tuple[str, ...] = ()
-    architecture: str = "fast"
+    architecture: str = "mobilenet_v2"
     start: str = "auto"
     device: str = "auto"
     settings: TrainSettings = field(default_factory=TrainSettings)

@@ -25,6 +25,11 @@ class NetworkSettings(BaseModel):
     """Side of the largest picture shown to the network at once, network px."""
     largest_box_px: float = Field(64.0, gt=0)
     """Tiles overlap by this much, image px."""
+    short_side_px: float | None = Field(None, gt=0)
+    """If set, an image whose short side would be less than this, network px, is enlarged."""
+    cell_px: tuple[float, float] | None = None
+    """If set, an image whose middle cell is smaller or larger than this, network px, is looked
+    at again at a scale that brings it there: for a model that serves any microscope."""
 
 
 class PredictSettings(BaseModel):
@@ -60,6 +65,8 @@ class TrainSettings(BaseModel):
     weight_decay: float = Field(1e-4, ge=0)
     warmup: float = Field(0.1, ge=0, lt=1)
     """Share of the training in which the learning rate rises."""
+    average: float = Field(0.99, ge=0, lt=1)
+    """The model is a running average of the weights, of which a step keeps this share."""
     clip_norm: float = Field(5.0, gt=0)
     seed: int = 0
     flips: bool = True
@@ -69,6 +76,8 @@ class TrainSettings(BaseModel):
     """Pictures are shown between 1/x and x times their size."""
     brightness_jitter: float = Field(0.15, ge=0, lt=1)
     """Brightness and contrast are changed by up to this share."""
+    stain_jitter: float = Field(0.2, ge=0, lt=1)
+    """Each channel's optical density is changed by up to this share, together and apart."""
     crop_px: int = Field(512, ge=64)
     """Larger pictures are shown in random crops of this side, network px."""
     validate_every: int = Field(100, ge=1)
@@ -81,5 +90,5 @@ class TrainSettings(BaseModel):
     """Memory for decoded training images; the rest are read anew each time."""
     scale: float | None = Field(None, gt=0)
     """Network pixels per image pixel; fitted to the boxes unless set."""
-    shrink: float = Field(1.0, ge=1, le=16)
-    """The scale is divided by this: a first training is quicker, and sees less detail."""
+    shrink: float = Field(1.0, ge=0.5, le=16)
+    """The scale is divided by this: above 1 a first training is quicker and sees less detail."""

@@ -1,4 +1,4 @@
-"""Starting weights: COCO, ImageNet, a file, an earlier model, or none."""
+"""Starting weights: the shipped detector, COCO, ImageNet, a file, an earlier model, or none."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from napari_cellal.core.errors import ModelError
 from napari_cellal.core.progress import Job, Progress
 
 from .network import first_conv, widened
+from .shipped import FOLDER, SHIPPED, class_map, shipped_record
 from .weights import CARD, load_record, load_state, load_tensors
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from napari_cellal.core.records import ModelRecord
 
     from .architectures import Architecture
+    from .requests import TrainRequest
 
 _TIMEOUT_S = 10
 _CHUNK = 1 << 18
@@ -47,17 +49,29 @@ class Start:
         Named as in `network.build_detector`; empty for random weights.
     parent : ModelRecord or None
         The model that is trained further.
+    shipped : bool
+        Whether they are the shipped detector's: it is no parent, since it serves any image
+        and a project's model one kind.
     """
 
     words: str
     state: dict[str, Tensor]
     parent: ModelRecord | None = None
+    shipped: bool = False
+
+    def known_ids(self, request: TrainRequest) -> tuple[int, ...] | None:
+        """Return the request's ids of the weights' classes, -1 for others; None if unknown."""
+        if self.shipped:
+            same = class_map(zip(request.class_ids, request.class_names, strict=True))
+            return tuple(same.get(c, -1) for c in shipped_record().class_ids)
+        return None if self.parent is None else self.parent.class_ids
 
 
 def find_start(start: str, architecture: Architecture) -> Job[Start]:
     """Yield the progress of downloads and return the starting weights.
 
-    ``auto`` takes COCO if it can be had (cached or downloaded), else ImageNet, else none.
+    ``auto`` takes the shipped detector where it is of that architecture, else COCO if it can
+    be had (cached or downloaded), else ImageNet, else none.
 
     Raises
     ------
@@ -66,6 +80,8 @@ def find_start(start: str, architecture: Architecture) -> Job[Start]:
     """
     if start == "scratch":
         return Start("scratch (random weights)", {})
+    if start == SHIPPED or (start == "auto" and architecture.shipped):
+        return _shipped(architecture)
     if start in ("coco", "imagenet"):
         return (yield from _published(start, architecture))
     if start == "auto":
@@ -80,6 +96,16 @@ def find_start(start: str, architecture: Architecture) -> Job[Start]:
     return _from_path(Path(start), architecture)
 
 
+def _shipped(architecture: Architecture) -> Start:
+    if not architecture.shipped:
+        raise ModelError(
+            "The shipped detector is a MobileNetV2: choose the preset fast or balanced, or start "
+            "from coco, imagenet or scratch."
+        )
+    state = {key: value.float() for key, value in load_state(FOLDER, shipped_record()).items()}
+    return Start("shipped (the detector of the package)", state, shipped=True)
+
+
 def _from_path(path: Path, architecture: Architecture) -> Start:
     folder = path if path.is_dir() else path.parent
     if (folder / CARD).is_file():
@@ -89,7 +115,7 @@ def _from_path(path: Path, architecture: Architecture) -> Start:
         raise ModelError(f"'{path}' is not a model: it holds no {CARD}.")
     if path.suffix != ".safetensors":
         raise ModelError(
-            f"Training cannot start from '{path}'. Give auto, coco, imagenet, scratch, a "
+            f"Training cannot start from '{path}'. Give auto, shipped, coco, imagenet, scratch, a "
             "model's folder or a .safetensors file."
         )
     return Start(f"file {path.name}", _renamed(load_tensors(path), architecture))
@@ -171,11 +197,21 @@ def _temporary(folder: Path) -> Iterator[Path]:
         Path(name).unlink(missing_ok=True)
 
 
-def put_in(network: GeneralizedRCNN, start: Start, class_ids: tuple[int, ...]) -> None:
+def put_in(
+    network: GeneralizedRCNN,
+    start: Start,
+    class_ids: tuple[int, ...],
+    known_ids: tuple[int, ...] | None = None,
+) -> None:
     """Copy all starting weights that fit into the network, which is changed.
 
     The first convolution is fitted to the channels. Of an earlier model's class layer the
     rows of the classes that both know are kept, so a new class does not cost the old ones.
+
+    Parameters
+    ----------
+    known_ids : tuple of int or None
+        The class of each row of the starting weights' class layer; None where they know none.
 
     Raises
     ------
@@ -189,8 +225,8 @@ def put_in(network: GeneralizedRCNN, start: Start, class_ids: tuple[int, ...]) -
     conv = f"backbone.body.{first_conv(network.backbone.body)[0]}.weight"
     if conv in source and source[conv].shape[2:] == own[conv].shape[2:]:
         source[conv] = widened(source[conv], own[conv].shape[1])
-    if start.parent is not None:
-        source |= _class_rows(own, source, start.parent.class_ids, class_ids)
+    if known_ids is not None:
+        source |= _class_rows(own, source, known_ids, class_ids)
     elif "roi_heads.box_predictor.cls_score.weight" in source:
         # COCO's classes are other things, even where their number happens to be the same
         source = {k: v for k, v in source.items() if ".box_predictor." not in k}

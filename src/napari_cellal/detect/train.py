@@ -16,6 +16,7 @@ from napari_cellal.core.records import ModelRecord
 
 from .architectures import architecture
 from .average_precision import ap50
+from .checkpoints import Checkpoint
 from .course import Course, Metric, Validation, mean
 from .dataset import Pictures, Survey, survey, validation_images
 from .devices import choose_device, describe_device
@@ -23,6 +24,7 @@ from .fitting import fit_network
 from .network import build_detector
 from .normalization import Normalization
 from .requests import Reader, TrainedModel, TrainRequest, read_plane
+from .shipped import shipped_record
 from .start import Start, find_start, put_in
 from .weights import composite_of, network_settings, save_model
 
@@ -37,7 +39,8 @@ def train_detector(
 ) -> Job[TrainedModel]:
     """Yield a `TrainPoint` a step and return the trained model, written to disk.
 
-    Closing the generator at any point leaves nothing behind. The weights kept are those
+    Closing the generator at any point leaves nothing behind; a killed process leaves a
+    `checkpoints.Checkpoint`, from which the same request goes on. The weights kept are those
     that did best on the validation images, or the last ones where there are none. A loss
     that is not a number ends training; the last good weights are kept and the card says so.
 
@@ -72,13 +75,19 @@ def train_detector(
         normalization.mean,
         normalization.std,
     )
-    put_in(network, start, request.class_ids)
+    put_in(network, start, request.class_ids, start.known_ids(request))
     record = _card(request, seen, start, shape, normalization)
     network.to(device)
     held_out = yield from validation_images(request, reader)
     validation = Validation(held_out, record, network, device, reader, metric)
     pictures = Pictures(seen.images, normalization, shape.scale, shown, request.settings.cache_mb)
-    outcome = yield from Course(network, device, pictures, validation, request.settings).run()
+    checkpoint = Checkpoint(request)
+    try:
+        outcome = yield from Course(
+            network, device, pictures, validation, request.settings, checkpoint
+        ).run()
+    finally:  # only a killed process leaves it
+        checkpoint.remove()
     done = Progress(outcome.steps, outcome.steps, "Measuring the new model")
     yield done
     by_class = yield from validation.score(done)
@@ -146,6 +155,8 @@ def _shape_of(
             [row.shape for row in seen.images],
             request.settings,
         )
+        if start.shipped:
+            return _as_shipped(shape, seen.normalization)
         norm = "frozen" if start.state else "group"
         return shape.model_copy(update={"norm": norm}), seen.normalization
     parent = start.parent
@@ -161,6 +172,20 @@ def _shape_of(
             f"these images have {seen.normalization.n_channels}. Start from other weights."
         )
     return network_settings(parent), normalization
+
+
+def _as_shipped(
+    shape: NetworkSettings, normalization: Normalization
+) -> tuple[NetworkSettings, Normalization]:
+    """Return the fitted shape with the anchors of the shipped detector, and its intensities.
+
+    Its scale is fitted, and then one constant, as that of any model of a project.
+    """
+    known = network_settings(shipped_record())
+    same = {key: getattr(known, key) for key in ("anchor_sizes", "aspect_ratios", "norm")}
+    n = normalization.n_channels
+    # more channels are none that it knows
+    return shape.model_copy(update=same), Normalization.of_each(n) if n in (1, 3) else normalization
 
 
 def _card(

@@ -14,6 +14,7 @@ from qtpy.QtCore import QObject, QTimer
 from qtpy.QtWidgets import QDockWidget, QWidget
 
 from napari_cellal.core.errors import CellalError
+from napari_cellal.detect.shipped import SHIPPED
 from napari_cellal.io.store import Project
 from napari_cellal.io.store.project import SUFFIX
 from napari_cellal.workflows.detecting import CLASSICAL
@@ -251,8 +252,8 @@ class Workspace(QObject):
     def model_name(self, model_id: str) -> str:
         """Return a model's name for a person; a learner's share is named too."""
         box, _, classes = model_id.partition("+")
-        if box == CLASSICAL:
-            name = "Classical"
+        if box in (CLASSICAL, SHIPPED):
+            name = box.capitalize()
         else:
             project = self.session.project
             record = next(

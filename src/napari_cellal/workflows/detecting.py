@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -13,18 +12,20 @@ from napari_cellal.core.reconcile import RunSummary, is_replaceable, merge_detec
 from napari_cellal.core.records import Detections
 from napari_cellal.detect.jobs import detect_images
 from napari_cellal.detect.requests import ImageFailure, ImageRequest
+from napari_cellal.detect.shipped import FOLDER as SHIPPED_FOLDER
+from napari_cellal.detect.shipped import SHIPPED, USUAL_SCORE, class_map, suits
+
+from .channel_checks import channel_warnings, check_channels, shipped_warnings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from napari_cellal.core.geometry import Box
     from napari_cellal.core.history import Edit, Steps
     from napari_cellal.core.progress import Job
-    from napari_cellal.core.records import ImageRecord, ModelRecord
     from napari_cellal.io.store import Project
 
 CLASSICAL = "classical"
-_NAMELESS = re.compile(r"gr[ae]y|Ch\d+", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,10 @@ class DetectRequest:
         Only cells whose middle lies here are proposed or replaced.
     warnings : tuple of str
         What a person should read before the run.
+    classes : ((model's class, project's class), ...) or None
+        Other classes become none. None: the model's are the project's.
+    wanted : tuple of int or None
+        Only boxes of these classes of the model are kept; None keeps all.
     """
 
     images: tuple[ImageRequest, ...]
@@ -47,6 +52,8 @@ class DetectRequest:
     device: str = "auto"
     view: Box | None = None
     warnings: tuple[str, ...] = ()
+    classes: tuple[tuple[int, int], ...] | None = None
+    wanted: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +83,16 @@ class DetectionRun:
         return [f"{text}: {', '.join(parts)}.", *self.failures]
 
 
-def choose_model(project: Project, name: str = "auto") -> str:
-    """Return a model's id: ``auto`` is the detector in use, at first the classical one.
+def choose_model(project: Project, name: str = "auto", image_ids: Iterable[str] = ()) -> str:
+    """Return a model's id: ``auto`` is the detector in use.
+
+    Until one is trained or chosen that is the shipped one for images of colour or of one
+    channel, else the classical one.
+
+    Parameters
+    ----------
+    image_ids : iterable of str
+        What is to be searched; all of the project's images if empty.
 
     Raises
     ------
@@ -85,14 +100,15 @@ def choose_model(project: Project, name: str = "auto") -> str:
         If the project has no such detector.
     """
     detectors = [m.model_id for m in project.models if m.kind == "detector"]
+    known = [SHIPPED, CLASSICAL, *detectors]
     if name == "auto":
-        chosen = project.settings.detector
-        return chosen if chosen in [CLASSICAL, *detectors] else CLASSICAL
-    if name == CLASSICAL or name in detectors:
+        name = project.settings.detector
+        if name not in known:
+            images = [project.images[key] for key in image_ids] or project.images.values()
+            return SHIPPED if all(suits(image) for image in images) else CLASSICAL
+    if name in known:
         return name
-    raise ModelError(
-        f"The project has no detector called {name}. It has: {', '.join([CLASSICAL, *detectors])}."
-    )
+    raise ModelError(f"The project has no detector called {name}. It has: {', '.join(known)}.")
 
 
 def request_detection(
@@ -110,59 +126,85 @@ def request_detection(
     ModelError
         If the model is not there or was made for other channels.
     """
-    model_id = choose_model(project, model)
     ids = list(image_ids)
+    model_id = choose_model(project, model, ids)
+    if model_id == SHIPPED:
+        return _request_shipped(project, ids, device, view)
     record = next((m for m in project.models if m.model_id == model_id), None)
     warnings: tuple[str, ...] = ()
     if record is not None:
-        _check_channels(project, record, ids)
+        check_channels(record, (project.images[key] for key in ids))
         warnings = channel_warnings(record, (project.images[key] for key in ids))
-    images = tuple(
-        ImageRequest(key, str(project.image_path(key)), project.images[key].rgb, project.plane(key))
-        for key in ids
-    )
+    images = tuple(image_request(project, key) for key in ids)
     folder = CLASSICAL if record is None else str(project.model_folder(model_id))
     return DetectRequest(images, folder, model_id, device, view, warnings)
 
 
-def _check_channels(project: Project, record: ModelRecord, image_ids: Sequence[str]) -> None:
-    for key in image_ids:
-        image = project.images[key]
-        if len(image.channels) != len(record.channels):
-            raise ModelError(
-                f"The model was trained on {len(record.channels)} channels "
-                f"({', '.join(record.channels)}), but {image.name} has {len(image.channels)}. "
-                "Choose another model for it."
-            )
+def _request_shipped(
+    project: Project, image_ids: Sequence[str], device: str, view: Box | None
+) -> DetectRequest:
+    """Return the run of the shipped detector, whose classes are found by their names."""
+    classes = project.active_classes
+    same = class_map((c.class_id, c.name) for c in classes)
+    # A project of one class that the model knows is about that class only.
+    wanted = tuple(same) if len(classes) == 1 and same else None
+    return DetectRequest(
+        tuple(image_request(project, key) for key in image_ids),
+        str(SHIPPED_FOLDER),
+        SHIPPED,
+        device,
+        view,
+        shipped_warnings(project.images[key] for key in image_ids),
+        tuple(same.items()),
+        wanted,
+    )
 
 
-def channel_warnings(record: ModelRecord, images: Iterable[ImageRecord]) -> tuple[str, ...]:
-    """Return a sentence for each set of channels that differs from the model's in more than number.
-
-    Names that say nothing (``gray``, ``Ch1``) are not compared.
-    """
-    said = []
-    seen: dict[tuple[str, ...], list[str]] = {}
-    for image in images:
-        seen.setdefault(image.channels, []).append(image.name)
-    for channels, names in seen.items():
-        pairs = list(zip(channels, record.channels, strict=False))
-        if all(a == b or _NAMELESS.fullmatch(a) or _NAMELESS.fullmatch(b) for a, b in pairs):
-            continue
-        same = sorted(channels) == sorted(record.channels)
-        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-        said.append(
-            f"{names[0]}{more}: the model was trained on {', '.join(record.channels)}, "
-            + ("here they stand in another order: " if same else "here the channels are ")
-            + f"{', '.join(channels)}. Its boxes may be wrong."
-        )
-    return tuple(said)
+def image_request(project: Project, image_id: str) -> ImageRequest:
+    """Return what a job needs to know of an image."""
+    path = str(project.image_path(image_id))
+    return ImageRequest(image_id, path, project.images[image_id].rgb, project.plane(image_id))
 
 
 def detect(request: DetectRequest) -> Job[None]:
     """Return the job of the run; its items are `Detections` and `ImageFailure`."""
     # The items are the result: the dictionary of them need not cross to the window again.
-    yield from detect_images(request.images, request.model, request.device)
+    yield from detections_of(request)
+
+
+def detections_of(request: DetectRequest) -> Job[dict[str, Detections]]:
+    """Yield each image's detections in the project's classes and return all by image_id."""
+    results: dict[str, Detections] = {}
+    for step in detect_images(request.images, request.model, request.device):
+        item = step.item
+        if isinstance(item, Detections):
+            item = in_classes_of(request, item)
+            results[item.image_id] = item
+            step = replace(step, item=item)
+        yield step
+    return results
+
+
+def in_classes_of(request: DetectRequest, found: Detections) -> Detections:
+    """Return the detections with a request's model's classes turned into the project's."""
+    if request.wanted is not None:
+        found = _chosen(found, [c in request.wanted for c in found.class_ids])
+    if request.classes is None:
+        return found
+    same = dict(request.classes)
+    ids = tuple(same.get(c) if c is not None else None for c in found.class_ids)
+    rows = zip(ids, found.probabilities, strict=True)
+    probabilities = tuple(() if k is None else _shares(row, same) for k, row in rows)
+    return replace(found, class_ids=ids, probabilities=probabilities)
+
+
+def _shares(
+    row: Sequence[tuple[int, float]], same: Mapping[int, int]
+) -> tuple[tuple[int, float], ...]:
+    """Return the probabilities of the project's classes, which sum to 1 again."""
+    known = [(same[c], p) for c, p in row if c in same]
+    total = sum(p for _, p in known)
+    return tuple((c, p / total) for c, p in known) if total else ()
 
 
 def apply_detections(
@@ -211,16 +253,22 @@ def detection_steps(
     if len(found) == 1:
         label = f"detected {len(_wanted(project, found[0], view, min_score))} cells"
     else:
-        good = sum(score >= min_score for item in found for score in item.scores)
+        good = sum(s >= least_score(item, min_score) for item in found for s in item.scores)
         label = f"detected {good} cells in {len(found)} images"
     yield from project.history.do_run(label, edits())
     return DetectionRun(len(found), cells, total, failures)
 
 
+def least_score(item: Detections, asked: float) -> float:
+    """Return the score from which proposals are taken."""
+    return USUAL_SCORE if item.model_id == SHIPPED and not asked else asked
+
+
 def _wanted(project: Project, item: Detections, view: Box | None, min_score: float) -> Detections:
     """Return the detections above the score and inside the view, with the project's classes."""
     found = _known_classes(project, item)
-    found = _chosen(found, [score >= min_score for score in found.scores])
+    least = least_score(item, min_score)
+    found = _chosen(found, [score >= least for score in found.scores])
     if view is None:
         return found
     rows = project.cells.of_image(item.image_id)

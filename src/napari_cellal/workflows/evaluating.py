@@ -12,7 +12,6 @@ from napari_cellal.active.requests import SuggestRequest
 from napari_cellal.core.errors import CellalError
 from napari_cellal.core.progress import Job, Progress
 from napari_cellal.core.records import Detections, Review, Split
-from napari_cellal.detect.jobs import detect_images
 from napari_cellal.features.table import FeatureTable, MeasureRequest, join_tables
 
 from . import detecting, learning
@@ -107,7 +106,7 @@ def request_evaluation(
 def evaluate(request: EvaluateRequest) -> Job[dict[str, Any]]:
     """Return the figures of a request as plain values; see docs/cli.md for the keys."""
     run = request.run
-    found = yield from detect_images(run.images, run.model, run.device)
+    found = yield from detecting.detections_of(run)
     if request.learner is not None:
         found = yield from class_detections(request.learner, found, request.class_names)
     yield Progress(0, 0, "Measuring")

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari_cellal.core.errors import ModelError
 from napari_cellal.core.records import Cell, ImageRecord, Review, Split
+from napari_cellal.detect.presets import find_preset
 from napari_cellal.detect.requests import TrainedModel, TrainImage, TrainRequest
-from napari_cellal.detect.settings import TrainSettings
 from napari_cellal.io.composites import Composite
 
 if TYPE_CHECKING:
     from napari_cellal.core.progress import Job
+    from napari_cellal.core.records import ModelRecord
+    from napari_cellal.detect.settings import TrainSettings
     from napari_cellal.io.store import Project
 
 
@@ -113,9 +115,10 @@ def request_training(
     Parameters
     ----------
     preset : str
-        An architecture of `detect.architectures`: ``fast`` or ``accurate``.
+        One of `detect.presets`: ``fast``, ``balanced``, ``accurate``; or an architecture.
     start : str
-        ``auto``, ``coco``, ``imagenet``, ``scratch``, a model's id, or a .safetensors file.
+        ``auto`` (the project's own detector in use, else the shipped one, see `detect.start`),
+        ``shipped``, ``coco``, ``imagenet``, ``scratch``, a model's id, or a .safetensors file.
     composite : Composite or None
         How the channels become the three that the network sees; see `compositing`. A model
         that is trained further keeps its own.
@@ -138,12 +141,13 @@ def request_training(
         raise ModelError(
             "The project's images differ in their number of channels. Train on images of one kind."
         )
-    parent = next((m for m in project.models if m.model_id == start), None)
-    if parent is not None:
-        start = str(project.model_folder(start))
-        kept = parent.settings.get("composite")
-        if composite is None and kept is not None:
-            composite = Composite.from_dict(kept)
+    chosen = find_preset(preset)
+    settings = settings or settings_for(project, preset, start)
+    if start == "auto" and settings.shrink == 1:  # a model keeps its own scale
+        start = _to_go_on_from(project, chosen.architecture, composite) or start
+    parent = _model(project, start)
+    if parent is not None and composite is None:
+        composite = composite_of(parent)
     models = project.folder / "models"
     models.mkdir(exist_ok=True)
     sizes = {r.pixel_size_um for r in project.images.values()}
@@ -154,13 +158,53 @@ def request_training(
         str(models),
         tuple(i for i in _images_of(project, Split.VAL) if i.boxes),
         next(iter(channels)),
-        preset,
-        start,
+        chosen.architecture if parent is None else parent.architecture,
+        start if parent is None else str(project.model_folder(start)),
         device,
-        settings or TrainSettings(seed=project.settings.seed),
+        settings,
         sizes.pop() if len(sizes) == 1 else None,
         composite,
     )
+
+
+def _model(project: Project, model_id: str) -> ModelRecord | None:
+    return next((m for m in project.models if m.model_id == model_id), None)
+
+
+def _to_go_on_from(project: Project, architecture: str, composite: Composite | None) -> str | None:
+    """Return the detector in use where it can be trained further on the project's images."""
+    model = _model(project, project.settings.detector)
+    if model is None or model.architecture != architecture:
+        return None
+    same_channels = all(len(r.channels) == len(model.channels) for r in project.images.values())
+    same_colours = composite is None or composite == composite_of(model)
+    return model.model_id if same_channels and same_colours else None
+
+
+def composite_of(model: ModelRecord) -> Composite | None:
+    """Return how a model turns channels into colour, None where it sees them as they are."""
+    kept = model.settings.get("composite")
+    return None if kept is None else Composite.from_dict(kept)
+
+
+def settings_for(
+    project: Project, preset: str = "fast", start: str = "auto", **changes: Any
+) -> TrainSettings:
+    """Return a preset's settings with some changed; a change to None is none.
+
+    A model that is trained further keeps its own scale.
+
+    Raises
+    ------
+    ModelError
+        If there is no such preset.
+    """
+    settings = find_preset(preset).settings
+    update = {"seed": project.settings.seed}
+    if _model(project, start) is not None:
+        update["shrink"] = 1
+    update |= {key: value for key, value in changes.items() if value is not None}
+    return settings.model_copy(update=update)
 
 
 def train(request: TrainRequest) -> Job[TrainedModel]:
@@ -178,5 +222,8 @@ def register_model(project: Project, trained: TrainedModel, *, use: bool) -> Non
 
 
 def use_detector(project: Project, model_id: str) -> None:
-    """Make a model, or ``classical``, the detector that is used unless another is chosen."""
+    """Make a model, ``shipped`` or ``classical`` the detector used unless another is chosen.
+
+    ``auto`` leaves the choice to the program again.
+    """
     project.settings = project.settings.model_copy(update={"detector": model_id})

@@ -11,6 +11,7 @@ from superqt import QLabeledDoubleSlider
 from napari_cellal.core.errors import CellalError
 from napari_cellal.core.progress import Job, Progress
 from napari_cellal.core.records import Status, local_time
+from napari_cellal.detect.shipped import SHIPPED
 from napari_cellal.ui.controls import ComboBox, Dock, JobBar, Needs, button, heading, note, row
 from napari_cellal.workflows import detecting
 from napari_cellal.workflows.training import use_detector
@@ -171,6 +172,7 @@ class DetectDock(Dock):
     def _fill_models(self, *_: object) -> None:
         project = self.session.project
         self.model.clear()
+        self.model.addItem("Shipped (blood cells and nuclei)", SHIPPED)
         self.model.addItem("Classical (no training needed)", detecting.CLASSICAL)
         if project is not None:
             for record in project.models:
@@ -186,6 +188,12 @@ class DetectDock(Dock):
         record = next(
             (m for m in (project.models if project else []) if m.model_id == chosen), None
         )
+        if chosen == SHIPPED:
+            self._about.setText(
+                "Finds red and white blood cells, platelets and nuclei in colour images and "
+                "single channels. Your training starts from it."
+            )
+            return
         if record is None:
             self._about.setText(
                 "Finds round, contrasting objects without training. It gives boxes, not classes: "

@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 from napari_cellal.core.errors import CellalError
 from napari_cellal.io.composites import COLORS, PCA
 from napari_cellal.ui.controls import ComboBox, JobBar, button, heading, note, row
-from napari_cellal.workflows import compositing, training
+from napari_cellal.workflows import compositing, promoting, training
 
 if TYPE_CHECKING:
     from napari_cellal.detect.requests import TrainedModel, TrainPoint
@@ -35,6 +35,7 @@ class Retraining(QWidget):
         super().__init__()
         self.session = workspace.session
         self._jobs = workspace.jobs
+        self._name = workspace.model_name
         self._new_model: TrainedModel | None = None
         self._recount = QTimer(self)
         self._recount.setSingleShot(True)
@@ -164,10 +165,22 @@ class Retraining(QWidget):
             return
         training.register_model(project, trained, use=False)
         self._new_model = trained
-        new = trained.record.metrics.get("map50")
-        measured = "There were no held-out images to measure it on."
-        if new is not None:
-            measured = f"mAP50 {new:.2f} on {trained.record.metrics['images']} held-out images."
+        request = promoting.request_comparison(project, trained.record.model_id)
+        handle = self._jobs.run("Comparing the new model", promoting.compare, request)
+        self.bar.follow(handle)
+        self._text.setText("The new model is ready; it is compared with the one in use.")
+        handle.finished.connect(lambda verdict: self._on_compared(project, verdict))
+        handle.failed.connect(lambda failed: self._on_compared(project, None, failed.message))
+        handle.cancelled.connect(lambda: self._on_compared(project, None))
+
+    def _on_compared(
+        self, project: Project, verdict: promoting.Verdict | None, problem: str = ""
+    ) -> None:
+        if self.session.project is not project or self._new_model is None:
+            return
+        measured = problem or "It was not compared."
+        if verdict is not None:
+            measured = verdict.line(self._name(verdict.old_id))
         self._text.setText(f"The new model is ready. {measured}")
         self._verdict.show()
         self.session.tell(f"The new detector is ready. {measured} Use it? See Learn.")

@@ -1,0 +1,60 @@
+"""What a person chooses from: a network with settings, and what it costs. No torch here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from napari_cellal.core.errors import ModelError
+
+from .architectures import ARCHITECTURES
+from .settings import TrainSettings
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A network and how it is trained.
+
+    Attributes
+    ----------
+    cost : str
+        For whom it is, in a sentence; times are for images of 640x480 px.
+    """
+
+    architecture: str
+    cost: str
+    settings: TrainSettings = field(default_factory=TrainSettings)
+
+
+PRESETS = {
+    "fast": Preset(
+        "mobilenet_v2",
+        "For any computer: about 10 minutes of training on two CPU cores.",
+    ),
+    "balanced": Preset(
+        "mobilenet_v2",
+        "The same network on pictures 1.5 times as large, for longer: about an hour on two CPU "
+        "cores, minutes on a GPU. For small cells.",
+        TrainSettings(steps=1500, shrink=0.67, crop_px=640),
+    ),
+    "accurate": Preset(
+        "resnet50",
+        "A larger network; wants a GPU, since it would take many hours on a CPU.",
+        TrainSettings(steps=3000, batch_size=4),
+    ),
+}
+
+
+def find_preset(name: str) -> Preset:
+    """Return a preset, or one made of the architecture of that name.
+
+    Raises
+    ------
+    ModelError
+        If there is neither.
+    """
+    if name in PRESETS:
+        return PRESETS[name]
+    if name in ARCHITECTURES:
+        return Preset(name, ARCHITECTURES[name].summary)
+    known = ", ".join([*PRESETS, *ARCHITECTURES])
+    raise ModelError(f"There is no preset or architecture '{name}'. Known are: {known}.")

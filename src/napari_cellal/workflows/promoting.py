@@ -1,0 +1,119 @@
+"""A new detector against the one in use, on the same held-out images; which models there are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from napari_cellal.core.errors import ModelError
+from napari_cellal.core.records import Split
+from napari_cellal.detect.shipped import SHIPPED
+
+from . import detecting, evaluating
+
+if TYPE_CHECKING:
+    from napari_cellal.core.progress import Job
+    from napari_cellal.io.store import Project
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the new and the old model reach on the same held-out images.
+
+    Attributes
+    ----------
+    new, old : dict or None
+        Figures as of `evaluating.evaluate`; None where nothing is held out, or where the old
+        model was made for other images.
+    """
+
+    new: dict[str, Any] | None
+    old: dict[str, Any] | None
+    old_id: str
+
+    @property
+    def better(self) -> bool:
+        """Whether the new one is to be used: never unmeasured, nor if it is not better."""
+        if self.new is None:
+            return False
+        return self.old is None or evaluating.is_better(self.new, self.old)
+
+    def line(self, old_name: str = "") -> str:
+        """Return it in words."""
+        if self.new is None:
+            return "No held-out image (val) is finished, so the new model was not measured."
+        n = self.new["images"]
+        where = f"on {n} held-out image{'s' * (n != 1)}"
+        if self.old is None:
+            return f"New model: mAP50 {_map50(self.new):.2f} {where}."
+        new, old, what = _map50(self.new), _map50(self.old), "mAP50"
+        if self.old_id == detecting.CLASSICAL:  # it gives no classes
+            new, old = (float(f["any_class"]["ap50"] or 0) for f in (self.new, self.old))
+            what = "AP50 with classes ignored"
+        name = old_name or self.old_id
+        return f"New model: {new:.2f}, before ({name}): {old:.2f} ({what} {where}, the same ones)."
+
+
+def _map50(figures: dict[str, Any]) -> float:
+    return float(figures["map50"] or 0)
+
+
+@dataclass(frozen=True, slots=True)
+class CompareRequest:
+    """Two models and the held-out images that both are measured on; picklable."""
+
+    old_id: str
+    new: evaluating.EvaluateRequest | None = None
+    old: evaluating.EvaluateRequest | None = None
+
+
+def request_comparison(
+    project: Project, new: str, *, device: str = "auto", seed: int = 0
+) -> CompareRequest:
+    """Return the comparison of a model with the one in use on the finished ``val`` images."""
+    old = detecting.choose_model(project)
+    truth = evaluating.truth_of(project, Split.VAL)
+    if not truth or old == new:
+        return CompareRequest(old)
+
+    def measure(model: str) -> evaluating.EvaluateRequest:
+        return evaluating.request_evaluation(
+            project, model=model, split="val", device=device, truth=truth, seed=seed
+        )
+
+    try:
+        previous = measure(old)
+    except ModelError:  # made for other channels
+        previous = None
+    return CompareRequest(old, measure(new), previous)
+
+
+def compare(request: CompareRequest) -> Job[Verdict]:
+    """Return the job of the comparison."""
+    figures = []
+    for one in (request.new, request.old):
+        figures.append(None if one is None else (yield from evaluating.evaluate(one)))
+    return Verdict(figures[0], figures[1], request.old_id)
+
+
+def list_models(project: Project) -> list[dict[str, Any]]:
+    """Return every model that can be used, the newest last; one is ``in_use``."""
+    used = detecting.choose_model(project)
+    rows: list[dict[str, Any]] = [
+        {"model": name, "kind": "detector", "in_use": name == used}
+        for name in (SHIPPED, detecting.CLASSICAL)
+    ]
+    for m in sorted(project.models, key=lambda m: m.created_at):
+        rows.append(
+            {
+                "model": m.model_id,
+                "kind": m.kind,
+                "in_use": m.model_id == used,
+                "architecture": m.architecture,
+                "start": m.start,
+                "parent": m.parent_id,
+                "created_at": m.created_at,
+                "metrics": dict(m.metrics),
+            }
+        )
+    return rows
