@@ -333,6 +333,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=8.0)
     parser.add_argument("--start", default="scratch")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, help="instead of minutes, so that it can be repeated")
     parser.add_argument("--images", type=int, help="train on this many, drawn by the seed")
     parser.add_argument("--keep", default="", metavar="DIR", help="where to keep BCCD's model")
     parser.add_argument("--json", action="store_true")
@@ -345,7 +346,9 @@ def main() -> None:
             drawn = rng.permutation(len(splits["train"]))[: a.images]
             splits["train"] = [splits["train"][k] for k in sorted(drawn)]
             splits["val"] = []  # a person with so few holds none back
-        settings = TrainSettings(steps=1_000_000, minutes=a.minutes, seed=a.seed)
+        settings = TrainSettings(steps=a.steps or 1_000_000, seed=a.seed)
+        if not a.steps:
+            settings = settings.model_copy(update={"minutes": a.minutes})
         with tempfile.TemporaryDirectory() as temporary:
             result = trained_and_scored(
                 splits,
