@@ -204,14 +204,14 @@ def main() -> None:
         begun = time.perf_counter()
         step(
             f"run of {options.images} images written",
-            lambda: session.work_off(steps, done.append),
+            lambda: session.works.add(steps, done.append),
             until=lambda: done,
         )
         rows[-1]["took_s"] = round(time.perf_counter() - begun, 1)
         step(
             "undo of it",
             key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier),
-            until=lambda: not session.project.cells.of_image(ids[-1]) and not session._works,
+            until=lambda: not session.project.cells.of_image(ids[-1]) and not session.works,
         )
         viewer.close()
         wait(lambda: workspace._closed, 20)

@@ -42,7 +42,7 @@ def run_steps(session, n=3 * PORTION):
 
 @pytest.fixture
 def loop(monkeypatch):
-    monkeypatch.setattr("napari_cellal.ui.session.TURN_S", 0)  # one portion a turn
+    monkeypatch.setattr("napari_cellal.ui.works.TURN_S", 0)  # one portion a turn
     return Loop()
 
 
@@ -55,7 +55,7 @@ def awake(project, loop):
 
 def test_a_long_edit_comes_in_portions_and_all_of_it_in_the_end(awake, loop):
     heard = []
-    awake.work_off(run_steps(awake), heard.append)
+    awake.works.add(run_steps(awake), heard.append)
     assert len(awake.cells()) == PORTION
     loop.turn()
     assert len(awake.cells()) == 2 * PORTION
@@ -67,7 +67,7 @@ def test_a_long_edit_comes_in_portions_and_all_of_it_in_the_end(awake, loop):
 
 
 def test_undo_waits_for_the_rest_and_takes_back_all_of_it(awake, loop):
-    awake.work_off(run_steps(awake), lambda _n: None)
+    awake.works.add(run_steps(awake), lambda _n: None)
     awake.undo()
     while loop.waiting:
         loop.turn()
@@ -90,7 +90,7 @@ def test_a_gesture_during_an_undo_comes_after_it(awake, loop):
 
 def test_closing_the_project_writes_the_rest(awake, loop):
     folder = awake.project.folder
-    awake.work_off(run_steps(awake), lambda _n: None)
+    awake.works.add(run_steps(awake), lambda _n: None)
     awake.close_project()
     with Project.open(folder) as again:
         assert len(again.cells.of_image("one")) == 3 * PORTION
@@ -126,7 +126,7 @@ def test_a_large_gesture_during_a_run_is_undone_as_a_whole(awake, loop):
     mine = awake.cells()
     others = [replace(c, cell_id=f"o{c.cell_id}", image_id="two") for c in mine]
     run = awake.project.history.do_run("run", (edit_of("", [(None, c)]) for c in others))
-    awake.work_off(run, lambda _n: None)
+    awake.works.add(run, lambda _n: None)
     assert awake.do(gestures.accept(mine, "ann"))
     awake.undo()
     while loop.waiting:

@@ -28,6 +28,6 @@ def write_atomic(path: Path, data: bytes | str) -> None:
         os.umask(umask)
         Path(name).chmod(0o666 & ~umask)
         os.replace(name, path)
-    except BaseException:
+    except BaseException:  # Ctrl+C too: leave no draft behind
         Path(name).unlink(missing_ok=True)
         raise

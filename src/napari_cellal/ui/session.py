@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
 
@@ -13,6 +12,8 @@ from napari_cellal.core import gestures
 from napari_cellal.core.errors import CellalError
 from napari_cellal.core.history import PORTION, History
 from napari_cellal.core.records import Review, Status
+
+from .works import Works
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -22,21 +23,8 @@ if TYPE_CHECKING:
     from napari_cellal.core.records import Cell, ImageRecord
     from napari_cellal.io.store import Project
 
-
-Result = TypeVar("Result")
-TURN_S = 0.02
-"""How long a long edit is written in one turn of the window's loop."""
 LEAVING_S = 0.15
 """After so long a wait for the next cell the picture shows the answer, as `Workspace` does."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Work:
-    """A long edit that is being written."""
-
-    steps: Steps[Any]
-    then: Callable[[Any], object]
-    alone: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +85,8 @@ class Session:
     told = Signal(str, bool)
 
     def __init__(self, later: Callable[[Callable[[], None]], object] | None = None) -> None:
-        self._later = later
-        self._works: deque[_Work] = deque()
+        self.works = Works(later, lambda text: self.tell(text, error=True))
+        """Edits that are being written."""
         self.project: Project | None = None
         self.image_id: str | None = None
         self.selection: tuple[str, ...] = ()
@@ -133,7 +121,7 @@ class Session:
         """Let go of the project. Everything is saved already."""
         if self.project is None:
             return
-        self.finish_works()
+        self.works.finish()
         project, self.project = self.project, None
         self.image_id = None
         self.selection = ()
@@ -296,58 +284,19 @@ class Session:
         if self.project is None:
             return False
         is_large = len(edit.after) > PORTION  # its portions stay together, for undo
-        if is_large or any(work.alone for work in self._works):
-            self.finish_works()
+        if is_large or self.works.has_alone:
+            self.works.finish()
         try:
             if is_large:
                 steps = self.project.history.do_steps(edit)
                 next(steps)
-                self.work_off(steps, lambda _n: None, alone=True)
+                self.works.add(steps, lambda _n: None, alone=True)
             else:
                 self.project.history.do(edit)
         except CellalError as error:
             self.tell(str(error), error=True)
             return False
         return True
-
-    def work_off(
-        self, steps: Steps[Result], then: Callable[[Result], object], *, alone: bool = False
-    ) -> None:
-        """Run the steps of a long edit in portions; ``then`` hears their result.
-
-        One that cannot be written is told; ``then`` hears nothing of it. ``alone``: what
-        the person does meanwhile waits for the end.
-        """
-        self._works.append(_Work(steps, then, alone))
-        if self._later is None:
-            self.finish_works()
-        elif len(self._works) == 1:
-            self._work_on()
-
-    def _work_on(self) -> None:
-        end = time.monotonic() + TURN_S
-        while self._works:
-            self._step()
-            if time.monotonic() > end:
-                break
-        if self._works and self._later is not None:
-            self._later(self._work_on)
-
-    def finish_works(self) -> None:
-        """Work off at once what is still to be written: what comes next builds on it."""
-        while self._works:
-            self._step()
-
-    def _step(self) -> None:
-        work = self._works[0]
-        try:
-            next(work.steps)
-        except StopIteration as end:
-            self._works.popleft()
-            work.then(end.value)
-        except CellalError as error:
-            self._works.popleft()
-            self.tell(str(error), error=True)
 
     def give_class(self, class_id: int) -> bool:
         """Give the cells in hand a class, which confirms them; return whether any got it."""
@@ -423,8 +372,8 @@ class Session:
     ) -> None:
         if self.project is None:
             return
-        self.finish_works()
-        self.work_off(
+        self.works.finish()
+        self.works.add(
             steps(self.project.history),
             lambda edit: self._on_travelled(edit, which, word),
             alone=True,

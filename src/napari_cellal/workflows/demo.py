@@ -104,15 +104,10 @@ def _bring_in(demo: Demo) -> Job[tuple[Project, list[Any]]]:
         )
     looked = yield from adding.look_at_images(layout.images)
     images, report = yield from annotating.read_annotations(layout.annotations, "voc")
-    splits = {
-        name: Split(split)
-        for split in ("train", "val", "test")
-        for name in layout.splits.get(split, [])
-    }
     names = dict.fromkeys(b.class_name for i in images for b in i.boxes if b.class_name)
     project = Project.create(folder, list(names))
     project.settings = project.settings.model_copy(update={"seed": demo.seed})
-    added = adding.add_looked(project, looked, splits)
+    added = adding.add_looked(project, looked, layout.split_of)
     demo.report.update(
         data="synthetic smears" if demo.data == "synthetic" else str(source),
         project=str(project.folder),

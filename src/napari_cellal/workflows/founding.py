@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from napari_cellal.core.errors import CellalError
 from napari_cellal.core.progress import Job, Progress
-from napari_cellal.core.records import Split
 from napari_cellal.io.samples.layout import load_layout
 from napari_cellal.io.store import Project
 
@@ -54,16 +53,11 @@ def found_project(source: str | Path, target: str | Path) -> Job[str]:
     layout = load_layout(source)
     looked = yield from adding.look_at_images(layout.images)
     images, report = yield from annotating.read_annotations(layout.annotations, "voc")
-    splits = {
-        name: Split(split)
-        for split in ("train", "val", "test")
-        for name in layout.splits.get(split, [])
-    }
     names = dict.fromkeys(b.class_name for i in images for b in i.boxes if b.class_name)
     with Project.create(target, list(names)) as project:
         made = project.folder
         try:
-            adding.add_looked(project, looked, splits)
+            adding.add_looked(project, looked, layout.split_of)
             steps = annotating.import_steps(project, images, report, confirm=True)
             for done, _ in enumerate(steps):
                 yield Progress(done, 0, "Writing the boxes")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from napari_cellal.core.errors import ImageError
+from napari_cellal.core.records import Split
 from napari_cellal.io.exchange.voc import read_image_sets, voc_files
 from napari_cellal.io.image_files import image_files
 
@@ -25,6 +26,11 @@ class SampleLayout:
     images: list[Path]
     annotations: list[Path]
     splits: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def split_of(self) -> dict[str, Split]:
+        """The split of each name that is in one; `train`, `val` and `test` alone count."""
+        return {name: split for split in Split for name in self.splits.get(split.value, [])}
 
 
 def load_layout(folder: str | Path) -> SampleLayout:

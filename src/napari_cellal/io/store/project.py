@@ -100,7 +100,7 @@ class Project:
             with readable_errors(name):
                 self._load()
                 self._tidy_models()
-        except BaseException:
+        except BaseException:  # Ctrl+C too: the lock must not stay
             if hasattr(self, "_db"):
                 self._db.close()
             self._lock.release()

@@ -112,7 +112,7 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
     try:
         yield
         connection.execute("COMMIT")
-    except BaseException:
+    except BaseException:  # Ctrl+C too: none of the block's statements
         # SQLite rolls back by itself on a full disk; a second ROLLBACK would be an error.
         if connection.in_transaction:
             connection.execute("ROLLBACK")
@@ -185,7 +185,7 @@ def open_database(path: Path, name: str) -> sqlite3.Connection:
             # WAL with FULL: a commit that returned survives a killed process and a power cut.
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
-        except BaseException:
+        except BaseException:  # Ctrl+C too: an open file cannot be moved on Windows
             connection.close()
             raise
     return connection

@@ -288,7 +288,7 @@ class DetectDock(Dock):
             if not self.isVisible() and handle.title != "Detecting":
                 self.session.tell(prefix + lines[0])
 
-        self.session.work_off(detecting.detection_steps(project, handle.items, view), tell)
+        self.session.works.add(detecting.detection_steps(project, handle.items, view), tell)
 
     def _on_failed(self, failed: Failed, handle: JobHandle, project: Project, view: Any) -> None:
         self.session.tell(failed.message, error=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QFileDialog, QMenu, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QMenu, QVBoxLayout
 
 from napari_cellal.core.errors import CellalError
 from napari_cellal.core.progress import run_job
@@ -15,27 +15,19 @@ from napari_cellal.ui.layer_boxes import LayerBoxes
 from napari_cellal.workflows import cropping, exporting
 
 from .import_dialog import ImportDialog
+from .project_part import ProjectPart
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from napari_cellal.ui.jobs import JobHandle
     from napari_cellal.ui.workspace import Workspace
-    from napari_cellal.workflows.worker import Failed
 
 CROPS = "crops"
 
 
-class Exchange(QWidget):
-    """Buttons to import and export, and the dialog that the first one opens.
-
-    Parameters
-    ----------
-    follow : callable
-        Shows the progress of a job.
-    say : callable
-        Shows the lines of a report.
-    """
+class Exchange(ProjectPart):
+    """Buttons to import and export, and the dialog that the first one opens."""
 
     def __init__(
         self,
@@ -43,11 +35,7 @@ class Exchange(QWidget):
         follow: Callable[[JobHandle], object],
         say: Callable[[list[str]], object],
     ) -> None:
-        super().__init__()
-        self._workspace = workspace
-        self._session = workspace.session
-        self._follow = follow
-        self._say = say
+        super().__init__(workspace, follow, say)
         self.dialog: ImportDialog | None = None
         self.format = ComboBox("What the boxes are written as")
         for name, known in FORMATS.items():
@@ -128,7 +116,3 @@ class Exchange(QWidget):
         self._follow(handle)
         handle.finished.connect(lambda report: self._say(report.lines()))
         handle.failed.connect(self._on_failed)
-
-    def _on_failed(self, failed: Failed) -> None:
-        self._session.tell(failed.message, error=True)
-        self._say([failed.message])

@@ -6,31 +6,24 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QVBoxLayout, QWidget
+from qtpy.QtWidgets import QVBoxLayout
 
 from napari_cellal.io.store.project import SUFFIX
 from napari_cellal.ui.controls import button, note, row
 from napari_cellal.workflows.founding import found_project
 from napari_cellal.workflows.sampling import SAMPLES, make_samples
 
+from .project_part import ProjectPart
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from napari_cellal.ui.jobs import JobHandle
     from napari_cellal.ui.workspace import Workspace
-    from napari_cellal.workflows.worker import Failed
 
 
-class Founding(QWidget):
-    """Makes projects of samples and of folders that were dropped, in the background.
-
-    Parameters
-    ----------
-    follow : callable
-        Shows the progress of a job.
-    say : callable
-        Shows the lines of a report.
-    """
+class Founding(ProjectPart):
+    """Makes projects of samples and of folders that were dropped, in the background."""
 
     def __init__(
         self,
@@ -38,11 +31,7 @@ class Founding(QWidget):
         follow: Callable[[JobHandle], object],
         say: Callable[[list[str]], object],
     ) -> None:
-        super().__init__()
-        self._workspace = workspace
-        self._session = workspace.session
-        self._follow = follow
-        self._say = say
+        super().__init__(workspace, follow, say)
         self._source = Path()
         self._text = note()
         self.make = button("Make the project", "Nothing in the folder is changed", self._go)
@@ -93,7 +82,3 @@ class Founding(QWidget):
             self._workspace.open_project(folder)
         else:  # the person has opened another one meanwhile
             self._say([f"The project is ready in {folder}."])
-
-    def _on_failed(self, failed: Failed) -> None:
-        self._session.tell(failed.message, error=True)
-        self._say([failed.message])

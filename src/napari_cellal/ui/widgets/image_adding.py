@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QHBoxLayout
 
 from napari_cellal.core.errors import CellalError
 from napari_cellal.io.image_files import IMAGE_SUFFIXES
@@ -13,6 +13,7 @@ from napari_cellal.ui.controls import button
 from napari_cellal.workflows import adding, previewing
 
 from .grouping_dialog import GroupingDialog
+from .project_part import ProjectPart
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,19 +21,10 @@ if TYPE_CHECKING:
     from napari_cellal.io.store import Project
     from napari_cellal.ui.jobs import JobHandle
     from napari_cellal.ui.workspace import Workspace
-    from napari_cellal.workflows.worker import Failed
 
 
-class ImageAdding(QWidget):
-    """Buttons to add images, and the dialog for files that need one.
-
-    Parameters
-    ----------
-    follow : callable
-        Shows the progress of a job.
-    say : callable
-        Shows the lines of a report.
-    """
+class ImageAdding(ProjectPart):
+    """Buttons to add images, and the dialog for files that need one."""
 
     def __init__(
         self,
@@ -40,11 +32,7 @@ class ImageAdding(QWidget):
         follow: Callable[[JobHandle], object],
         say: Callable[[list[str]], object],
     ) -> None:
-        super().__init__()
-        self._workspace = workspace
-        self._session = workspace.session
-        self._follow = follow
-        self._say = say
+        super().__init__(workspace, follow, say)
         self.dialog: GroupingDialog | None = None
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -152,7 +140,3 @@ class ImageAdding(QWidget):
             f"{project.name} was closed meanwhile, so nothing was added. Open it and repeat."
         )
         return True
-
-    def _on_failed(self, failed: Failed) -> None:
-        self._session.tell(failed.message, error=True)
-        self._say([failed.message])

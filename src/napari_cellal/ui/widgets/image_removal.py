@@ -63,7 +63,7 @@ class ImageRemoval(QWidget):
             self.ask()  # boxes came or were reviewed since it was said what would go
             return
         self.forget()
-        self.session.finish_works()
+        self.session.works.finish()
         self._step_aside(asked)
         try:
             remove_images(project, asked, with_reviewed=True)

@@ -304,7 +304,7 @@ class ImportDialog(QDialog):
             return
         self._asked += 1
         asked = self._asked
-        self._session.work_off(
+        self._session.works.add(
             self._steps(dry_run=True), lambda done: self._on_preview(asked, done)
         )
 
@@ -323,7 +323,7 @@ class ImportDialog(QDialog):
     def bring(self) -> None:
         """Write the boxes and close."""
         steps = self._steps(dry_run=False)
-        self._session.work_off(steps, lambda done: self._tell(done.lines()))
+        self._session.works.add(steps, lambda done: self._tell(done.lines()))
         self.close()
 
     # -- Qt -------------------------------------------------------------------------------

@@ -199,7 +199,7 @@ class LearnDock(Dock):
         if self.session.project is not project:
             return
         sure = self._sure.value() / 100
-        self.session.work_off(
+        self.session.works.add(
             learning.class_steps(project, predicted, sure),
             lambda n: self.session.tell(
                 f"Classed {n:,} of {len(predicted):,} cells, those at least {sure:.0%} sure. "
