@@ -38,3 +38,9 @@ def smears(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("smears")
     write_samples(folder, "smear", 6, 0, shape=(160, 200), cell_px=28)
     return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # Mesa's LLVM, which the window loads, and triton's, which torch loads, bear each other in
+    # one order only: else importing torch ends the process. The window itself never does.
+    items.sort(key=lambda item: "ui" in Path(item.path).relative_to(Path(__file__).parent).parts)
