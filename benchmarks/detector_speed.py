@@ -26,6 +26,7 @@ import numpy as np
 from skimage.io import imsave
 
 from napari_cellal.core.progress import run_job
+from napari_cellal.detect import shipped, start
 from napari_cellal.detect.jobs import detect_images
 from napari_cellal.detect.predict import TorchDetector
 from napari_cellal.detect.registry import load_detector
@@ -336,9 +337,16 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="instead of minutes, so that it can be repeated")
     parser.add_argument("--images", type=int, help="train on this many, drawn by the seed")
     parser.add_argument("--keep", default="", metavar="DIR", help="where to keep BCCD's model")
+    parser.add_argument("--rate", type=float, help="learning rate")
+    parser.add_argument(
+        "--shipped", type=Path, metavar="DIR", help="another detector in the shipped one's place"
+    )
     parser.add_argument("--json", action="store_true")
     a = parser.parse_args()
     before = load()
+    if a.shipped:
+        # e.g. one made without BCCD, to see what labels are worth where nothing alike was seen
+        shipped.FOLDER = start.FOLDER = a.shipped
     if a.bccd:
         splits, names = splits_of(a.bccd)
         if a.images:
@@ -349,6 +357,8 @@ def main() -> None:
         settings = TrainSettings(steps=a.steps or 1_000_000, seed=a.seed)
         if not a.steps:
             settings = settings.model_copy(update={"minutes": a.minutes})
+        if a.rate:
+            settings = settings.model_copy(update={"learning_rate": a.rate})
         with tempfile.TemporaryDirectory() as temporary:
             result = trained_and_scored(
                 splits,

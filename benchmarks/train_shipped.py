@@ -70,15 +70,18 @@ class Drawer:
     """Random views of the training pictures, by their sources' shares."""
 
     def __init__(self, pictures: list[data.Picture]) -> None:
+        """Pictures of a source that is not there leave their share to the others."""
         self._groups: dict[str, list[data.Picture]] = {}
         for picture in pictures:
             self._groups.setdefault(picture.source.split()[0], []).append(picture)
         self._kept: dict[Path, np.ndarray] = {}
+        self._names = [name for name in SHARES if name in self._groups]
+        shares = np.asarray([SHARES[name] for name in self._names])
+        self._shares = shares / shares.sum()
 
     def view(self, rng: np.random.Generator) -> Sample:
         """Return one picture, cut, turned, in another light."""
-        names = list(SHARES)
-        group = self._groups[names[rng.choice(len(names), p=[SHARES[n] for n in names])]]
+        group = self._groups[self._names[rng.choice(len(self._names), p=self._shares)]]
         picture = group[int(rng.integers(len(group)))]
         if picture.path not in self._kept:
             self._kept[picture.path] = unit(picture.pixels())
@@ -134,10 +137,15 @@ def rate_at(progress: float) -> float:
     return RATE * (0.003 + 0.997 * 0.5 * (1 + math.cos(math.pi * min(rest, 1.0))))
 
 
+def training(a: argparse.Namespace) -> list[data.Picture]:
+    """Return what is learned from."""
+    return [p for p in data.training(a.data) if not (a.without and p.source.startswith(a.without))]
+
+
 def train(a: argparse.Namespace) -> None:
     torch.set_num_threads(a.threads)
     a.work.mkdir(parents=True, exist_ok=True)
-    drawer = Drawer(data.training(a.data))
+    drawer = Drawer(training(a))
     network = network_with(a.start)
     learned = [p for p in network.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(
@@ -283,7 +291,7 @@ def write(a: argparse.Namespace) -> None:
     torch.set_num_threads(a.threads)
     kept = torch.load(a.work / "checkpoint.pt", weights_only=True)
     state = {k: v.half() if v.is_floating_point() else v for k, v in kept["average"].items()}
-    pictures = data.training(a.data)
+    pictures = training(a)
     record = record_of(kept["step"], kept["seconds"], pictures)
     shutil.rmtree(a.work / SHIPPED, ignore_errors=True)
     save_model(record, state, a.work / SHIPPED)
@@ -360,6 +368,7 @@ def main() -> None:
     parser.add_argument("--start", type=Path, help="ImageNet weights of MobileNetV2")
     parser.add_argument("--minutes", type=float, default=45.0)
     parser.add_argument("--steps", type=int, default=1_000_000)
+    parser.add_argument("--without", default="", help="leave out sources that begin with this")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--to", type=Path, help="where the package keeps the model")
     parser.add_argument("--only", default="", help="measure only sets with this in their name")
