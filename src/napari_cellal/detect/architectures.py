@@ -19,7 +19,7 @@ NormLayer = Callable[[int], Any]
 
 @dataclass(frozen=True)
 class Architecture:
-    """A Faster R-CNN over a feature pyramid.
+    """A network over a feature pyramid.
 
     Attributes
     ----------
@@ -43,6 +43,8 @@ class Architecture:
         Whether the detector that comes with the package is of this kind.
     body_prefix : str
         What stands before the body's keys in ImageNet weights.
+    family : str
+        The kind of network over the pyramid, a key of ``network.FAMILIES``.
     """
 
     summary: str
@@ -57,6 +59,7 @@ class Architecture:
     imagenet: str = ""
     shipped: bool = False
     body_prefix: str = ""
+    family: str = "faster_rcnn"
 
 
 def _mobilenet_v3(norm: NormLayer) -> nn.Module:

@@ -23,10 +23,9 @@ from .requests import Reader, TrainPoint, read_or_fail
 from .settings import PredictSettings, TrainSettings
 
 if TYPE_CHECKING:
-    from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
-
     from .augment import Sample
     from .checkpoints import Checkpoint
+    from .family import CellNetwork
 
 log = logging.getLogger(__name__)
 State: TypeAlias = dict[str, Tensor]
@@ -62,7 +61,7 @@ class Validation:
         self,
         images: Sequence[Labelled],
         record: ModelRecord,
-        network: GeneralizedRCNN,
+        network: CellNetwork,
         device: torch.device,
         reader: Reader,
         metric: Metric,
@@ -131,7 +130,7 @@ class Course:
 
     def __init__(
         self,
-        network: GeneralizedRCNN,
+        network: CellNetwork,
         device: torch.device,
         pictures: Pictures,
         validation: Validation,

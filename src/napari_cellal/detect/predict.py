@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
-    from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 
+    from .family import CellNetwork
     from .settings import NetworkSettings
 
 log = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ class TorchDetector:
     def __init__(
         self,
         record: ModelRecord,
-        network: GeneralizedRCNN,
+        network: CellNetwork,
         device: torch.device,
         settings: PredictSettings | None = None,
     ) -> None:
@@ -220,10 +220,7 @@ class TorchDetector:
         windows = [
             torch.from_numpy(np.ascontiguousarray(unit[:, t.y0 : t.y1, t.x0 : t.x1])) for t in tiles
         ]
-        heads = self._network.roi_heads
-        heads.score_thresh = self.settings.keep_score
-        heads.nms_thresh = self.settings.same_class_iou
-        heads.any_class_thresh = self.settings.any_class_iou
+        self._network.limit(self.settings)
         with torch.inference_mode(), autocast(self.device):
             images = [resized(w.to(self.device), scale) for w in windows]
             answers = self._network(images)

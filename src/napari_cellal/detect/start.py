@@ -19,18 +19,17 @@ from torchvision.models import get_weight
 from napari_cellal.core.errors import ModelError
 from napari_cellal.core.progress import Job, Progress
 
-from .network import first_conv, widened
+from .pyramid import first_conv, widened
 from .shipped import FOLDER, SHIPPED, class_map, shipped_record
 from .weights import CARD, load_record, load_state, load_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
-
     from napari_cellal.core.records import ModelRecord
 
     from .architectures import Architecture
+    from .family import CellNetwork
     from .requests import TrainRequest
 
 _TIMEOUT_S = 10
@@ -198,7 +197,7 @@ def _temporary(folder: Path) -> Iterator[Path]:
 
 
 def put_in(
-    network: GeneralizedRCNN,
+    network: CellNetwork,
     start: Start,
     class_ids: tuple[int, ...],
     known_ids: tuple[int, ...] | None = None,
@@ -225,11 +224,10 @@ def put_in(
     conv = f"backbone.body.{first_conv(network.backbone.body)[0]}.weight"
     if conv in source and source[conv].shape[2:] == own[conv].shape[2:]:
         source[conv] = widened(source[conv], own[conv].shape[1])
-    if known_ids is not None:
-        source |= _class_rows(own, source, known_ids, class_ids)
-    elif "roi_heads.box_predictor.cls_score.weight" in source:
-        # COCO's classes are other things, even where their number happens to be the same
-        source = {k: v for k, v in source.items() if ".box_predictor." not in k}
+    layers = tuple(f"{rows.layer}." for rows in network.class_rows)
+    known = {} if known_ids is None else _class_rows(network, source, known_ids, class_ids)
+    # COCO's classes are other things, even where their number happens to be the same
+    source = {k: v for k, v in source.items() if not k.startswith(layers)} | known
     fitting = {k: v for k, v in source.items() if k in own and v.shape == own[k].shape}
     body = [key for key in own if key.startswith("backbone.body.")]
     if sum(key in fitting for key in body) < 0.95 * len(body):
@@ -241,18 +239,20 @@ def put_in(
 
 
 def _class_rows(
-    own: dict[str, Tensor], old: dict[str, Tensor], old_ids: tuple[int, ...], ids: tuple[int, ...]
+    network: CellNetwork, old: dict[str, Tensor], old_ids: tuple[int, ...], ids: tuple[int, ...]
 ) -> dict[str, Tensor]:
-    """Return the predictor's tensors with the rows of known classes taken over."""
-    rows = [(0, 0)] + [(k + 1, old_ids.index(c) + 1) for k, c in enumerate(ids) if c in old_ids]
+    """Return the class layers' tensors with the rows of known classes taken over."""
+    own = network.state_dict()
+    same = [(k, old_ids.index(c)) for k, c in enumerate(ids) if c in old_ids]
     result = {}
-    for layer, each in (("cls_score", 1), ("bbox_pred", 4)):
+    for layer, each, before in network.class_rows:
+        places = [(k, k) for k in range(before)] + [(k + before, j + before) for k, j in same]
         for part in ("weight", "bias"):
-            key = f"roi_heads.box_predictor.{layer}.{part}"
+            key = f"{layer}.{part}"
             if key not in old or old[key].shape[1:] != own[key].shape[1:]:
                 continue
             result[key] = own[key].clone()
-            for new, known in rows:
+            for new, known in places:
                 target = slice(new * each, (new + 1) * each)
                 result[key][target] = old[key][known * each : (known + 1) * each]
     return result

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from torch import Tensor
-    from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
+
+    from .family import CellNetwork
 
 CARD, WEIGHTS = "card.json", "weights.safetensors"
 _adapter = TypeAdapter(ModelRecord)
@@ -139,7 +140,7 @@ def composite_of(record: ModelRecord) -> Composite | None:
     return None if values is None else Composite.from_dict(values)
 
 
-def load_model(folder: Path) -> tuple[ModelRecord, GeneralizedRCNN]:
+def load_model(folder: Path) -> tuple[ModelRecord, CellNetwork]:
     """Return a model's card and its network, on the CPU, in evaluation mode.
 
     Raises

@@ -1,0 +1,84 @@
+"""Faster R-CNN (Ren et al., arXiv:1506.01497) for N channels and cells of any size."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
+from torchvision.models.detection.rpn import RPNHead
+from torchvision.ops import MultiScaleRoIAlign
+
+from .family import CellNetwork, ClassRows
+from .heads import CellHeads, PartialRPN
+from .pyramid import FixedScale, pyramid_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .architectures import Architecture
+    from .settings import NetworkSettings, PredictSettings
+
+# A cell of this size is pooled from the map of stride 16 (224 in COCO): cells are smaller
+# than COCO's things, and the finer maps hold their inside.
+_ROI_CANONICAL_PX = 112
+
+
+class FasterRCNN(GeneralizedRCNN, CellNetwork):  # type: ignore[misc]
+    """Two stages: regions that may hold a cell, then a class and a better box for each."""
+
+    roi_heads: CellHeads
+    # row 0 is the background
+    class_rows = (
+        ClassRows("roi_heads.box_predictor.cls_score", 1, 1),
+        ClassRows("roi_heads.box_predictor.bbox_pred", 4, 1),
+    )
+
+    def limit(self, settings: PredictSettings) -> None:
+        """Have the network drop what the settings drop."""
+        self.roi_heads.score_thresh = settings.keep_score
+        self.roi_heads.nms_thresh = settings.same_class_iou
+        self.roi_heads.any_class_thresh = settings.any_class_iou
+
+
+def build(
+    arch: Architecture,
+    n_channels: int,
+    n_classes: int,
+    settings: NetworkSettings,
+    mean: Sequence[float],
+    std: Sequence[float],
+) -> FasterRCNN:
+    """Return an untrained network; see `network.build_detector`."""
+    backbone = pyramid_of(arch, n_channels, settings)
+    sizes = settings.anchor_sizes
+    anchors = AnchorGenerator(sizes, (settings.aspect_ratios,) * len(sizes))
+    most = settings.detections
+    rpn = PartialRPN(
+        anchors,
+        RPNHead(arch.width, anchors.num_anchors_per_location()[0]),
+        fg_iou_thresh=0.7,
+        bg_iou_thresh=0.3,
+        batch_size_per_image=256,
+        positive_fraction=0.5,
+        pre_nms_top_n={"training": max(1000, most), "testing": max(600, most)},
+        post_nms_top_n={"training": max(600, most), "testing": most},
+        nms_thresh=0.7,
+    )
+    levels = [str(k) for k in range(min(len(sizes), len(arch.layers)))]
+    heads = CellHeads(
+        MultiScaleRoIAlign(levels, 7, 2, canonical_scale=_ROI_CANONICAL_PX),
+        TwoMLPHead(arch.width * 7 * 7, arch.head_width),
+        FastRCNNPredictor(arch.head_width, n_classes + 1),
+        fg_iou_thresh=0.5,
+        bg_iou_thresh=0.5,
+        batch_size_per_image=128,
+        positive_fraction=0.25,
+        bbox_reg_weights=None,
+        score_thresh=0.05,
+        nms_thresh=0.5,
+        detections_per_img=most,
+    )
+    transform = FixedScale(1, 1, list(mean), list(std), size_divisible=32)
+    return FasterRCNN(backbone, rpn, heads, transform)
