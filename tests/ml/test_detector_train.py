@@ -12,7 +12,7 @@ import torch
 
 from napari_cellal.core.errors import ImageError, ModelError
 from napari_cellal.core.geometry import iou_matrix
-from napari_cellal.core.progress import run_job
+from napari_cellal.core.progress import EndEarly, run_job
 from napari_cellal.core.records import Detections
 from napari_cellal.detect import checkpoints, course, start
 from napari_cellal.detect.architectures import ARCHITECTURES
@@ -331,6 +331,69 @@ def test_a_cancelled_training_leaves_nothing(points, tmp_path):
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(StopIteration):
         next(job)
+
+
+def end_early(job, enough):
+    """Ask a training for its end once ``enough(points, step)``; return the model and the points."""
+    points, step = [], next(job)
+    while not enough(points, step):
+        step = next(job)
+        points += [step.item] if isinstance(step.item, TrainPoint) else []
+    try:
+        job.throw(EndEarly())
+        return run_job(job), points
+    except StopIteration as end:
+        return end.value, points
+
+
+def test_a_training_that_is_stopped_keeps_what_it_has(tmp_path):
+    pool = Pool()
+    image = pool.add("a", 3, 0)
+    request = request_of([image], tmp_path, QUICK.model_copy(update={"steps": 50}))
+    job = train_detector(request, reader=pool.read)
+    trained, points = end_early(job, lambda points, _step: len(points) == 2)
+    assert len(points) == trained.record.trained_on["steps"] == 2
+    assert trained.record.metrics == {}  # nothing is held out
+    assert trained.record.trained_on["stopped"]
+    assert [p.name for p in tmp_path.iterdir()] == [request.model_id]
+    load_detector(trained.folder, "cpu").detect(pool.pixels["a"], image_id="a")
+
+
+def test_a_training_that_is_stopped_is_not_measured_again(tmp_path):
+    pool = Pool()
+    held = pool.add("held", 3, 1)
+    settings = QUICK.model_copy(update={"steps": 50, "validate_every": 2})
+    request = request_of([pool.add("a", 3, 0)], tmp_path, settings, val_images=(held,))
+    looked = []
+    job = train_detector(
+        request, reader=pool.read, metric=lambda *_: {CLASS: looked.append(1) or 0.25}
+    )
+    trained, points = end_early(job, lambda points, _step: len(points) == 3)
+    assert [p.val_map50 for p in points] == [None, 0.25, None]
+    assert len(looked) == 1
+    assert trained.record.metrics["map50"] == 0.25
+    assert trained.record.metrics["images"] == 1
+
+
+def test_the_last_measuring_can_be_cut_short(tmp_path):
+    pool = Pool()
+    held = pool.add("held", 3, 1)
+    request = request_of([pool.add("a", 3, 0)], tmp_path, val_images=(held,))
+    job = train_detector(request, reader=pool.read, metric=lambda *_: {CLASS: 0.25})
+    trained, points = end_early(
+        job, lambda points, step: len(points) == QUICK.steps and step.item is None
+    )
+    assert trained.record.trained_on["steps"] == QUICK.steps
+    assert trained.record.metrics["map50"] == points[-1].val_map50 == 0.25
+
+
+def test_stopped_before_the_first_step_there_is_nothing_to_keep(tmp_path):
+    pool = Pool()
+    job = train_detector(request_of([pool.add("a", 3, 0)], tmp_path), reader=pool.read)
+    next(job)
+    with pytest.raises(EndEarly):
+        job.throw(EndEarly())
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_loss_that_is_no_number_keeps_the_last_good_weights(tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from napari_cellal.core.errors import ImageError
-from napari_cellal.core.progress import Progress
+from napari_cellal.core.progress import EndEarly, Progress
 from napari_cellal.workflows.worker import (
     Cancelled,
     Failed,
@@ -51,6 +51,20 @@ def until_closed(mark: str) -> Job[None]:
             time.sleep(0.02)
     finally:
         Path(mark).write_text("closed", encoding="utf-8")
+
+
+def gather() -> Job[list[int]]:
+    """A job that can be asked for what it has; it tidies up for two steps then."""
+    seen: list[int] = []
+    try:
+        while True:
+            seen.append(len(seen))
+            yield Progress(len(seen), 0)
+            time.sleep(0.02)
+    except EndEarly:
+        yield Progress(0, 2, "tidying")
+        yield Progress(1, 2, "tidying")
+    return seen
 
 
 def fail(kind: str) -> Job[None]:
@@ -158,6 +172,35 @@ def test_a_cancel_that_comes_too_late_does_not_hit_the_next_job(shared: WorkerPr
         assert isinstance(wait(shared)[-1], Finished | Cancelled)
         shared.start(count_to, 2)
         assert wait(shared)[-1] == Finished([0, 1])
+
+
+def test_a_job_asked_for_what_it_has_finishes(shared: WorkerProcess) -> None:
+    shared.start(gather)
+    wait_for_progress(shared)
+    shared.end_early()
+    *steps, last = wait(shared)
+    assert isinstance(last, Finished)
+    assert last.value == list(range(len(last.value))) != []
+    assert [s.message for s in steps[-2:]] == ["tidying", "tidying"]
+
+
+def test_a_job_that_cannot_end_early_is_closed(shared: WorkerProcess, tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    shared.start(until_closed, str(mark))
+    wait_for_progress(shared)
+    shared.end_early()
+    assert wait(shared)[-1] == Cancelled()
+    assert mark.read_text(encoding="utf-8") == "closed"
+    shared.start(who)
+    assert isinstance(wait(shared)[-1], Finished)
+
+
+def test_a_cancel_holds_also_while_a_job_ends_early(shared: WorkerProcess) -> None:
+    shared.start(gather)
+    wait_for_progress(shared)
+    shared.end_early()
+    shared.cancel()
+    assert wait(shared)[-1] == Cancelled()
 
 
 def test_cancelling_nothing_does_nothing(shared: WorkerProcess) -> None:

@@ -30,6 +30,14 @@ class Progress:
     item: object | None = None
 
 
+class EndEarly(Exception):
+    """Thrown into a job where it yields: come to an end now, with what there is.
+
+    A job that can catches it and returns as if it had finished; from any other it comes
+    back, and nothing is kept.
+    """
+
+
 Job: TypeAlias = Generator[Progress, None, T]
 """A generator of `Progress` that returns a T, yields at least every 0.5 s and cleans up
 in ``finally`` when it is closed early."""

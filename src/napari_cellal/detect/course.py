@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from napari_cellal.core.errors import ModelError
-from napari_cellal.core.progress import Job, Progress
+from napari_cellal.core.progress import EndEarly, Job, Progress
 from napari_cellal.core.records import Detections, ModelRecord
 
 from .average import WeightAverage
@@ -110,6 +110,10 @@ class Outcome:
     seconds: float
     best_map50: float | None
     stopped: str = ""
+    by_class: dict[int, float] = field(default_factory=dict)
+    """AP50 of the weights on the validation images looked at; empty without a look."""
+    asked: bool = False
+    """Whether a person asked for the end."""
 
 
 @dataclass
@@ -120,6 +124,7 @@ class Reached:
     seconds: float = 0.0
     best: State = field(default_factory=dict)
     best_score: float = 0.0
+    best_by_class: dict[int, float] = field(default_factory=dict)
     last_good: State = field(default_factory=dict)
     """To go back to after a loss that is not a number."""
     looks_without_gain: int = 0
@@ -158,7 +163,7 @@ class Course:
         self._reached = Reached()
 
     def run(self) -> Job[Outcome]:
-        """Yield a `TrainPoint` a step and return the best weights.
+        """Yield a `TrainPoint` a step and return the best weights, also after an `EndEarly`.
 
         The weights measured and kept are the running average; see `average.WeightAverage`.
 
@@ -173,7 +178,22 @@ class Course:
             words = f"Going on with a training that was cut off at step {now.step}"
             yield Progress(now.step, settings.steps, words)
         begin = time.monotonic() - now.seconds
-        stopped = ""
+        asked = False
+        try:
+            stopped = yield from self._learn(begin)
+        except EndEarly:
+            if not now.step:
+                raise
+            asked, stopped = True, f"You stopped the training at step {now.step}."
+        state = self._kept(failed="not a number" in stopped)
+        self._network.load_state_dict(state)
+        seconds = time.monotonic() - begin
+        score = now.best_score if now.best else None
+        return Outcome(state, now.step, seconds, score, stopped, now.best_by_class, asked)
+
+    def _learn(self, begin: float) -> Job[str]:
+        """Take the steps that are left and return why they ended early, empty if they did not."""
+        settings, now = self._settings, self._reached
         for batch in batches(self._pictures, settings, now.step):
             now.seconds = time.monotonic() - begin
             progress = self._progress(now.step, now.seconds)
@@ -183,11 +203,10 @@ class Course:
             torch.manual_seed(settings.seed + 1_000_003 * now.step)
             loss = self._step(batch, learning_rate(progress, settings))
             if not math.isfinite(loss):
-                stopped = (
+                return (
                     f"Training stopped at step {now.step + 1}: the loss was not a number any "
                     "more. The last good weights were kept. A lower learning rate helps."
                 )
-                break
             now.step += 1
             self._average.update(now.step)
             words = f"Training, loss {loss:.3f}{self._note()}"
@@ -202,15 +221,11 @@ class Course:
                 words = f"{done.message}, mAP50 {score:.2f} on the validation images"
                 yield Progress(done.done, done.total, words, TrainPoint(now.step, loss, score))
                 if now.looks_without_gain >= settings.patience:
-                    stopped = f"Training ended early at step {now.step}: nothing got better."
-                    break
+                    return f"Training ended early at step {now.step}: nothing got better."
             if self._checkpoint.due:
                 now.seconds = time.monotonic() - begin
                 self._checkpoint.save(self._values())
-        state = self._kept(failed="not a number" in stopped)
-        self._network.load_state_dict(state)
-        seconds = time.monotonic() - begin
-        return Outcome(state, now.step, seconds, now.best_score if now.best else None, stopped)
+        return ""
 
     def _look(self, done: Progress) -> Job[float]:
         """Measure the average on the validation images, and keep it if it is the best."""
@@ -221,6 +236,7 @@ class Course:
         now.last_good = on_cpu(self._average.state)
         if not now.best or score > now.best_score:
             now.best, now.best_score, now.looks_without_gain = now.last_good, score, 0
+            now.best_by_class = by_class
         else:
             now.looks_without_gain += 1
         return score

@@ -11,13 +11,13 @@ import torchvision
 
 from napari_cellal import __version__
 from napari_cellal.core.errors import ModelError
-from napari_cellal.core.progress import Job, Progress
+from napari_cellal.core.progress import EndEarly, Job, Progress
 from napari_cellal.core.records import ModelRecord
 
 from .architectures import architecture
 from .average_precision import ap50
 from .checkpoints import Checkpoint
-from .course import Course, Metric, Validation, mean
+from .course import Course, Metric, Outcome, Validation, mean
 from .dataset import Pictures, Survey, survey, validation_images
 from .devices import choose_device, describe_device
 from .fitting import fit_network
@@ -39,10 +39,11 @@ def train_detector(
 ) -> Job[TrainedModel]:
     """Yield a `TrainPoint` a step and return the trained model, written to disk.
 
-    Closing the generator at any point leaves nothing behind; a killed process leaves a
-    `checkpoints.Checkpoint`, from which the same request goes on. The weights kept are those
-    that did best on the validation images, or the last ones where there are none. A loss
-    that is not a number ends training; the last good weights are kept and the card says so.
+    An `EndEarly` ends it at once, with the best weights by then. Closing the generator at any
+    point leaves nothing behind; a killed process leaves a `checkpoints.Checkpoint`, from which
+    the same request goes on. The weights kept are those that did best on the validation
+    images, or the last ones where there are none. A loss that is not a number ends training;
+    the last good weights are kept and the card says so.
 
     Parameters
     ----------
@@ -88,12 +89,10 @@ def train_detector(
         ).run()
     finally:  # only a killed process leaves it
         checkpoint.remove()
-    done = Progress(outcome.steps, outcome.steps, "Measuring the new model")
-    yield done
-    by_class = yield from validation.score(done)
+    by_class, n_images = yield from _measure(validation, outcome, request)
     record = replace(
         record,
-        metrics=_metrics(by_class, request, len(held_out)),
+        metrics=_metrics(by_class, request, n_images),
         trained_on={
             **record.trained_on,
             "steps": outcome.steps,
@@ -106,6 +105,25 @@ def train_detector(
     record = save_model(record, outcome.state, folder)
     yield Progress(outcome.steps, outcome.steps, outcome.stopped or "The model is trained")
     return TrainedModel(record, str(folder))
+
+
+def _measure(
+    validation: Validation, outcome: Outcome, request: TrainRequest
+) -> Job[tuple[dict[int, float], int]]:
+    """Return AP50 by class, and on how many held-out images.
+
+    A person who asked for the end waits for it: then what was measured on the way must do.
+    """
+    if not outcome.asked:
+        done = Progress(outcome.steps, outcome.steps, "Measuring the new model")
+        try:
+            yield done
+            by_class = yield from validation.score(done)
+            return by_class, len(validation.images)
+        except EndEarly:  # the model is there already
+            pass
+    looked_at = len(validation.images[: request.settings.validate_on])
+    return outcome.by_class, looked_at if outcome.by_class else 0
 
 
 def _as_shown(reader: Reader, composite: Composite | None) -> Reader:

@@ -62,6 +62,7 @@ class JobHandle(QObject):
         self.started_at: float | None = None
         self.last: Progress | None = None
         self._cancel = threading.Event()
+        self._end_early = threading.Event()
         self._message.connect(self._deliver)
 
     def cancel(self) -> None:
@@ -69,6 +70,17 @@ class JobHandle(QObject):
         self._cancel.set()
         if self.started_at is None:  # waiting behind another job
             self._deliver(Cancelled())
+
+    def end_early(self) -> None:
+        """Ask the job to finish with what it has; one that cannot is cancelled."""
+        self._end_early.set()
+        if self.started_at is None:
+            self._deliver(Cancelled())
+
+    @property
+    def is_ending(self) -> bool:
+        """True once the person asked for what there is."""
+        return self._end_early.is_set()
 
     @property
     def is_cancelling(self) -> bool:
@@ -126,7 +138,7 @@ class Lane:
 
     def _drive(self) -> None:
         while (handle := self._queue.get()) is not None:
-            if handle.is_cancelling or self._closing.is_set():
+            if handle.done or handle.is_cancelling or self._closing.is_set():
                 self._send(handle, Cancelled())
                 continue
             try:
@@ -140,9 +152,13 @@ class Lane:
         handle.started_at = time.monotonic()
         self._worker.start(handle.call, *handle.args)
         asked_at: float | None = None
+        told = False
         while self._worker.busy:
             for message in self._worker.poll(0.05):
                 self._send(handle, message)
+            if handle.is_ending and not told:
+                told = True
+                self._worker.end_early()
             if handle.is_cancelling or self._closing.is_set():
                 if asked_at is None:
                     asked_at = time.monotonic()

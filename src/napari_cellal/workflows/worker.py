@@ -18,7 +18,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from napari_cellal.core.errors import CellalError
-from napari_cellal.core.progress import Progress
+from napari_cellal.core.progress import EndEarly, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,6 +56,14 @@ Outcome = Finished | Cancelled | Failed
 
 
 @dataclass(frozen=True, slots=True)
+class _Word:
+    """What the person wants of a running job: its end, with or without what it has."""
+
+    number: int
+    keep: bool
+
+
+@dataclass(frozen=True, slots=True)
 class _Task:
     number: int
     function: Callable[..., Job[Any]]
@@ -88,14 +96,20 @@ def _run_one(pipe: multiprocessing.connection.Connection, task: _Task) -> Outcom
     try:
         job = task.function(*task.args, **task.kwargs)
         try:
+            step = next(job)
             while True:
-                pipe.send((task.number, next(job)))
-                if pipe.poll() and pipe.recv() == task.number:
+                pipe.send((task.number, step))
+                word = pipe.recv() if pipe.poll() else None
+                if word == _Word(task.number, keep=False):
                     return Cancelled()
+                early = word == _Word(task.number, keep=True)
+                step = job.throw(EndEarly()) if early else next(job)
         except StopIteration as stop:
             return Finished(stop.value)
         finally:
             job.close()
+    except EndEarly:  # there was nothing to keep yet
+        return Cancelled()
     except CellalError as error:
         return Failed(str(error), traceback.format_exc(), foreseen=True)
     except MemoryError:
@@ -121,7 +135,8 @@ class WorkerProcess:
     """One spawned child that runs one job at a time.
 
     `start` begins a job, `poll` returns what has come since, `cancel` asks the job to stop,
-    `stop` ends the child. Not thread-safe: one thread drives it.
+    `end_early` to finish with what it has, `stop` ends the child. Not thread-safe: one thread
+    drives it.
 
     Parameters
     ----------
@@ -184,9 +199,16 @@ class WorkerProcess:
 
     def cancel(self) -> None:
         """Ask the running job to stop; it does so at its next yield."""
+        self._say(keep=False)
+
+    def end_early(self) -> None:
+        """Ask the running job to finish at its next yield, with what it has by then."""
+        self._say(keep=True)
+
+    def _say(self, *, keep: bool) -> None:
         if self._pipe is not None and self._running is not None:
             with contextlib.suppress(BrokenPipeError, OSError):
-                self._pipe.send(self._running)
+                self._pipe.send(_Word(self._running, keep))
 
     def poll(self, timeout_s: float = 0.0) -> list[Progress | Outcome]:
         """Return what the job has sent; an `Outcome` is the last thing that it sends."""
