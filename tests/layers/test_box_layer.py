@@ -25,7 +25,7 @@ def agree(session, view):
         assert np.allclose(shown[key], cell.box, atol=1e-3)
     colors = dict(zip(view.ids(), view.layer.edge_color, strict=True))
     for key, cell in rows.items():
-        wanted, _ = view._looks([cell])
+        wanted, _ = view._looks.of([cell])
         assert np.allclose(colors[key], wanted[0], atol=0.5 / 255)
     selected = {view.ids()[i] for i in view.layer.selected_data}
     assert selected == set(session.selection)

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Shapes
-from napari.utils.colormaps.standardize_color import transform_color
 
 from napari_cellal.core import gestures
-from napari_cellal.core.geometry import clip_boxes
-from napari_cellal.core.records import Status
+from napari_cellal.core.handiwork import handiwork, same_boxes
 
+from .box_looks import UNCLASSED, BoxLooks
 from .crowd import Crowd
 
 if TYPE_CHECKING:
@@ -31,24 +30,11 @@ if TYPE_CHECKING:
 
     from .session import Session
 
-UNCLASSED = "#A6FF00"
-"""Lime: no class has it, and it stands out on pink smears and on dark fluorescence."""
-# Opacity and width (as a share of the normal edge) tell the review state apart.
-_LOOK = {
-    Status.PROPOSED: (0.8, 0.8),
-    Status.IMPORTED: (0.8, 0.8),
-    Status.CONFIRMED: (1.0, 1.3),
-    Status.CORRECTED: (1.0, 1.3),
-    Status.DRAWN: (1.0, 1.3),
-    Status.UNSURE: (0.35, 1.3),
-    Status.REJECTED: (0.25, 0.4),
-}
 HALF_PX = 0.5
 """napari puts the middle of an image's first pixel at 0; boxes are counted from its edge."""
 _AROUND = 40  # boxes shown first when one cell is centred: more than the zoom lets see
 _PORTION = 120  # boxes added in one turn of the window's loop
 _FEW = 12  # shapes that are recoloured one by one
-_SMALLEST_PX = 3.0  # a stray click in draw mode is not a cell
 _HELP = (
     "1 to 9 class, Enter accept, Delete reject, Tab next box, W draw, F image finished, ? all keys"
 )
@@ -88,7 +74,7 @@ class BoxLayer:
         self._reloads = 0
         self._quiet_depth = 0
         self._shown: dict[str, Cell] = {}
-        self._edge_width = 1.5
+        self._looks = BoxLooks(session)
         self.crowd = Crowd(session)
         self.layer = Shapes(
             ndim=2,
@@ -171,21 +157,8 @@ class BoxLayer:
             value=self.layer.data, action="changed", data_indices=(-1,), vertex_indices=((),)
         )
 
-    def _looks(self, cells: list[Cell]) -> tuple[NDArray[np.float64], list[float]]:
-        project = self.session.project
-        colors = {None: UNCLASSED}
-        if project is not None:
-            colors.update({c.class_id: c.color for c in project.classes.values()})
-        rgba = transform_color([colors.get(c.class_id, UNCLASSED) for c in cells]).astype(float)
-        rgba[:, 3] = [_LOOK[c.status][0] for c in cells]
-        return rgba, [_LOOK[c.status][1] * self._edge_width for c in cells]
-
     def _on_image(self, *_: object) -> None:
         """Show another image's boxes."""
-        image = self.session.image
-        if image is not None:
-            # Shapes' edges are measured in image px; about 1.5 px on a screen-high picture.
-            self._edge_width = max(1.0, max(image.shape[1:]) / 400)
         self.crowd.start()
         if self.layer.mode not in ("select", "pan_zoom"):
             with self._quiet():  # a box half drawn belongs to the image before
@@ -204,7 +177,6 @@ class BoxLayer:
         if self._is_drawing or not self.crowd.needs(view):
             return False
         self.crowd.look_at(view)
-        self._edge_width = max(1.0, (view[2] - view[0]) / 400)
         self._reload()
         return True
 
@@ -221,6 +193,7 @@ class BoxLayer:
                     key=lambda c: abs(c.box[0] + c.box[2] - y) + abs(c.box[1] + c.box[3] - x)
                 )
         self._waiting = [c.cell_id for c in cells[first:]]
+        self._looks.fit(cells, self.crowd.loaded)
         self._reloads += 1
         with self._quiet(), self._one_refresh(thumbnail=not self._waiting):
             self._clear()
@@ -267,7 +240,7 @@ class BoxLayer:
         if not cells:
             return
         before = self.ids()
-        rgba, widths = self._looks(cells)
+        rgba, widths = self._looks.of(cells)
         self.layer.add(
             list(corners(np.array([c.box for c in cells]))),
             shape_type="rectangle",
@@ -345,7 +318,7 @@ class BoxLayer:
         cells = [self._shown[key] for key in ids]
         with self._quiet():
             if changed is None:
-                rgba, widths = self._looks(cells)
+                rgba, widths = self._looks.of(cells)
                 self.layer.edge_color = rgba
                 if widths != list(self.layer.edge_width):
                     self.layer.edge_width = widths
@@ -357,7 +330,7 @@ class BoxLayer:
                 if key in changed:
                     groups.setdefault((cells[i].class_id, cells[i].status), set()).add(i)
             for places in groups.values():
-                rgba, widths = self._looks([cells[min(places)]])
+                rgba, widths = self._looks.of([cells[min(places)]])
                 self.layer.selected_data = places
                 red, green, blue, alpha = (round(v * 255) for v in rgba[0])
                 self.layer.current_edge_color = f"#{red:02x}{green:02x}{blue:02x}{alpha:02x}"
@@ -433,41 +406,19 @@ class BoxLayer:
         if session.project is None or session.image_id is None:
             return
         ids, boxes = self.ids(), self.boxes()
-        known = [key in self._shown for key in ids]
-        rows = np.array(
-            [self._shown[key].box if k else (0, 0, 0, 0) for key, k in zip(ids, known, strict=True)]
-        ).reshape(-1, 4)
-        same = np.isclose(rows, boxes, atol=1e-3).all(axis=1)
-
         image = session.image
         assert image is not None
-        inside = clip_boxes(boxes, image.shape[1:])
-        big = (inside[:, 2:] - inside[:, :2] >= _SMALLEST_PX).all(axis=1)
-        # Turning or bending a box says nothing about the cell: it springs back.
-        big &= self._upright() | ~np.array(known, dtype=bool)
-
+        work = handiwork(
+            self._shown, ids, boxes, self._upright(), image.shape[1:], session.draw_class_id
+        )
         by = session.person
-        seen: set[str] = set()
-        moved: list[tuple[Cell, Box]] = []
-        drawn: dict[int | None, list[int]] = {}
-        for i, key in enumerate(ids):
-            if known[i] and key not in seen:
-                seen.add(key)
-                if not same[i] and big[i]:
-                    moved.append((self._shown[key], _as_box(inside[i])))
-            elif big[i]:  # drawn, or a pasted copy that brought its model's id along
-                class_id = self._shown[key].class_id if known[i] else session.draw_class_id
-                drawn.setdefault(class_id, []).append(i)
-        gone = [cell for key, cell in self._shown.items() if key not in seen]
-        edits = [gestures.move(moved, by), gestures.remove(gone, by)]
+        edits = [gestures.move(work.moved, by), gestures.remove(work.gone, by)]
         new_ids: list[str] = []
-        for class_id, places in drawn.items():
-            draw = gestures.draw(
-                session.image_id, [_as_box(inside[i]) for i in places], class_id, by
-            )
+        for class_id, drawn in work.drawn.items():
+            draw = gestures.draw(session.image_id, [box for _, box in drawn], class_id, by)
             edits.append(draw)
             new_ids += draw.after
-            for i, key in zip(places, draw.after, strict=True):
+            for (i, _), key in zip(drawn, draw.after, strict=True):
                 ids[i] = key
         done = [edit for edit in edits if edit]
         if done:
@@ -498,7 +449,7 @@ class BoxLayer:
         rows = np.array(
             [now[key].box if k else (0, 0, 0, 0) for key, k in zip(ids, keep, strict=True)]
         ).reshape(-1, 4)
-        right = np.isclose(rows, boxes, atol=1e-3).all(axis=1) & np.array(keep, dtype=bool)
+        right = same_boxes(rows, boxes) & np.array(keep, dtype=bool)
         with self._quiet():
             wrong = np.nonzero(~right)[0].tolist()
             if wrong:
@@ -534,8 +485,3 @@ def _is_upright(corner: NDArray[np.float64]) -> NDArray[np.bool_]:
     low, high = corner.min(axis=1, keepdims=True), corner.max(axis=1, keepdims=True)
     at_edge = np.isclose(corner, low, atol=1e-3) | np.isclose(corner, high, atol=1e-3)
     return at_edge.all(axis=(1, 2))
-
-
-def _as_box(values: NDArray[np.float64]) -> Box:
-    y0, x0, y1, x1 = (float(v) for v in values)
-    return (y0, x0, y1, x1)

@@ -31,29 +31,31 @@ class Crowd:
     ----------
     is_on : bool
         Whether the image is crowded.
+    loaded : Box or None
+        The part of a crowded image whose boxes are on the layer, (y0, x0, y1, x1) px.
     too_many : bool
         Whether the view holds more than `MOST_IN_VIEW` cells, so that none is shown.
     """
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._loaded: Box | None = None
+        self.loaded: Box | None = None
         self.is_on = False
         self.too_many = False
 
     def start(self) -> None:
         """Look at the session's image, which is another one now."""
         self.is_on = self._session.is_crowded
-        self._loaded = None
+        self.loaded = None
         self.too_many = self.is_on
 
     def needs(self, view: Box) -> bool:
         """Return whether cells are to be loaded for a view, (y0, x0, y1, x1) px."""
         if not self.is_on:
             return False
-        if self._loaded is None:
+        if self.loaded is None:
             return True
-        y0, x0, y1, x1 = self._loaded
+        y0, x0, y1, x1 = self.loaded
         inside = y0 <= view[0] and x0 <= view[1] and view[2] <= y1 and view[3] <= x1
         # much closer: fewer cells may be few enough now
         return not inside or (view[2] - view[0]) * 2 < y1 - y0
@@ -61,11 +63,11 @@ class Crowd:
     def look_at(self, view: Box) -> None:
         """Choose the cells in a view from now on."""
         height, width = (view[2] - view[0]) * MARGIN, (view[3] - view[1]) * MARGIN
-        self._loaded = (view[0] - height, view[1] - width, view[2] + height, view[3] + width)
+        self.loaded = (view[0] - height, view[1] - width, view[2] + height, view[3] + width)
 
     def forget_view(self) -> None:
         """Have the cells in view chosen again."""
-        self._loaded = None
+        self.loaded = None
 
     def is_full(self, n: int) -> bool:
         """Return whether ``n`` boxes are more than the layer of a crowded image should hold."""
@@ -75,9 +77,9 @@ class Crowd:
         """Return whether a box of the image belongs on the layer."""
         if not self.is_on:
             return True
-        if self._loaded is None or self.too_many:
+        if self.loaded is None or self.too_many:
             return False
-        y0, x0, y1, x1 = self._loaded
+        y0, x0, y1, x1 = self.loaded
         return box[0] <= y1 and box[2] >= y0 and box[1] <= x1 and box[3] >= x0
 
     def cells(self) -> list[Cell]:
@@ -85,10 +87,10 @@ class Crowd:
         session = self._session
         if not self.is_on:
             return session.cells()
-        if self._loaded is None or session.project is None or session.image_id is None:
+        if self.loaded is None or session.project is None or session.image_id is None:
             return []
         rows = session.project.cells
-        found = rows.in_view(session.image_id, self._loaded, MOST_IN_VIEW + 1)
+        found = rows.in_view(session.image_id, self.loaded, MOST_IN_VIEW + 1)
         self.too_many = len(found) > MOST_IN_VIEW
         near = [] if self.too_many else [c for c in found if session.shown.includes(c)]
         there = {c.cell_id for c in near}
