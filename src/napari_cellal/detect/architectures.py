@@ -32,7 +32,7 @@ class Architecture:
     strides : tuple of int
         Image pixels per map pixel; one more than ``layers``, the pyramid adds a pooled map.
     width, head_width : int
-        Channels of the pyramid and of the box head.
+        Channels of the pyramid and of the box head; a single stage has no such head.
     short_side_px : (int, int)
         The range into which the fitted scale brings the short side of a usual image.
     small_box_px : int
@@ -40,11 +40,16 @@ class Architecture:
     coco, imagenet : str
         Names of torchvision weights; empty where there are none.
     shipped : bool
-        Whether the detector that comes with the package is of this kind.
+        Whether a training can start from the detector that comes with the package.
     body_prefix : str
         What stands before the body's keys in ImageNet weights.
     family : str
         The kind of network over the pyramid, a key of ``network.FAMILIES``.
+    head_convs : int
+        Convolutions of a single stage's head, for classes and for boxes.
+    second : bool
+        Whether Faster R-CNN has the heads of its second version (Li et al., arXiv:2111.11429):
+        two convolutions for regions, four for boxes, and norms in them and in the pyramid.
     """
 
     summary: str
@@ -60,6 +65,8 @@ class Architecture:
     shipped: bool = False
     body_prefix: str = ""
     family: str = "faster_rcnn"
+    head_convs: int = 4
+    second: bool = False
 
 
 def _mobilenet_v3(norm: NormLayer) -> nn.Module:
@@ -106,6 +113,19 @@ ARCHITECTURES: dict[str, Architecture] = {
         coco="FasterRCNN_ResNet50_FPN_Weights.COCO_V1",
         imagenet="ResNet50_Weights.IMAGENET1K_V1",
     ),
+    "resnet50_v2": Architecture(
+        "Faster R-CNN, ResNet-50 with larger heads; a better start from COCO, the slowest",
+        body=_resnet50,
+        layers={"layer1": 256, "layer2": 512, "layer3": 1024, "layer4": 2048},
+        strides=(4, 8, 16, 32, 64),
+        width=256,
+        head_width=1024,
+        short_side_px=(480, 800),
+        small_box_px=32,
+        coco="FasterRCNN_ResNet50_FPN_V2_Weights.COCO_V1",
+        imagenet="ResNet50_Weights.IMAGENET1K_V2",
+        second=True,
+    ),
     "mobilenet_v2": Architecture(
         "Faster R-CNN, MobileNetV2 with a fine pyramid; the shipped detector is one",
         body=_mobilenet_v2,
@@ -118,6 +138,34 @@ ARCHITECTURES: dict[str, Architecture] = {
         imagenet="MobileNet_V2_Weights.IMAGENET1K_V1",
         shipped=True,
         body_prefix="features.",
+    ),
+    "fcos_mobilenet_v2": Architecture(
+        "FCOS, a single stage over MobileNetV2; for fields of many cells that stand close",
+        body=_mobilenet_v2,
+        layers={"6": 32, "13": 96, "18": 1280},
+        strides=(8, 16, 32, 64),
+        width=128,
+        head_width=0,
+        short_side_px=(320, 416),
+        small_box_px=28,
+        imagenet="MobileNet_V2_Weights.IMAGENET1K_V1",
+        shipped=True,
+        body_prefix="features.",
+        family="fcos",
+        head_convs=2,
+    ),
+    "fcos_resnet50": Architecture(
+        "FCOS, a single stage over ResNet-50; has COCO weights, wants a GPU",
+        body=_resnet50,
+        layers={"layer2": 512, "layer3": 1024, "layer4": 2048},
+        strides=(8, 16, 32, 64),
+        width=256,
+        head_width=0,
+        short_side_px=(480, 800),
+        small_box_px=32,
+        coco="FCOS_ResNet50_FPN_Weights.COCO_V1",
+        imagenet="ResNet50_Weights.IMAGENET1K_V1",
+        family="fcos",
     ),
 }
 

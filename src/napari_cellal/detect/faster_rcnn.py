@@ -5,17 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from torchvision.models.detection.anchor_utils import AnchorGenerator
-from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.faster_rcnn import (
+    FastRCNNConvFCHead,
+    FastRCNNPredictor,
+    TwoMLPHead,
+)
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 from torchvision.models.detection.rpn import RPNHead
 from torchvision.ops import MultiScaleRoIAlign
 
 from .family import CellNetwork, ClassRows
 from .heads import CellHeads, PartialRPN
-from .pyramid import FixedScale, pyramid_of
+from .pyramid import FixedScale, norm_of, pyramid_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from torch import nn
 
     from .architectures import Architecture
     from .settings import NetworkSettings, PredictSettings
@@ -57,7 +63,7 @@ def build(
     most = settings.detections
     rpn = PartialRPN(
         anchors,
-        RPNHead(arch.width, anchors.num_anchors_per_location()[0]),
+        RPNHead(arch.width, anchors.num_anchors_per_location()[0], 2 if arch.second else 1),
         fg_iou_thresh=0.7,
         bg_iou_thresh=0.3,
         batch_size_per_image=256,
@@ -67,9 +73,14 @@ def build(
         nms_thresh=0.7,
     )
     levels = [str(k) for k in range(min(len(sizes), len(arch.layers)))]
+    box_head: nn.Module = TwoMLPHead(arch.width * 7 * 7, arch.head_width)
+    if arch.second:
+        box_head = FastRCNNConvFCHead(
+            (arch.width, 7, 7), [arch.width] * 4, [arch.head_width], norm_layer=norm_of(settings)
+        )
     heads = CellHeads(
         MultiScaleRoIAlign(levels, 7, 2, canonical_scale=_ROI_CANONICAL_PX),
-        TwoMLPHead(arch.width * 7 * 7, arch.head_width),
+        box_head,
         FastRCNNPredictor(arch.head_width, n_classes + 1),
         fg_iou_thresh=0.5,
         bg_iou_thresh=0.5,

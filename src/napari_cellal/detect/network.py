@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import faster_rcnn
+from . import faster_rcnn, fcos
 from .architectures import architecture
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 FAMILIES = {
     "faster_rcnn": faster_rcnn.build,
+    "fcos": fcos.build,
 }
 
 

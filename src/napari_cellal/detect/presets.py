@@ -36,6 +36,10 @@ PRESETS = {
         "cores, minutes on a GPU. For small cells.",
         TrainSettings(steps=1500, shrink=0.67, crop_px=640),
     ),
+    "dense": Preset(
+        "fcos_mobilenet_v2",
+        "For fields with hundreds of cells close together: one stage instead of two.",
+    ),
     "accurate": Preset(
         "resnet50",
         "A larger network; wants a GPU, since it would take many hours on a CPU.",

@@ -87,19 +87,23 @@ def _set_input(body: nn.Module, n_channels: int) -> None:
     setattr(body.get_submodule(parent), leaf, fresh)
 
 
+def norm_of(settings: NetworkSettings) -> Callable[[int], nn.Module]:
+    """Return the norm layer by its number of channels."""
+    return group_norm if settings.norm == "group" else partial(FrozenBatchNorm2d, eps=1e-5)
+
+
 def pyramid_of(arch: Architecture, n_channels: int, settings: NetworkSettings) -> FinePyramid:
     """Return an untrained body for ``n_channels`` with its pyramid, one map a level of anchors."""
-    norm: Callable[[int], nn.Module] = (
-        group_norm if settings.norm == "group" else partial(FrozenBatchNorm2d, eps=1e-5)
-    )
+    norm = norm_of(settings)
     body = arch.body(norm)
     _set_input(body, n_channels)
+    in_pyramid = norm if settings.norm == "group" or arch.second else None
     pyramid = FinePyramid(
         body,
         return_layers={name: str(k) for k, name in enumerate(arch.layers)},
         in_channels_list=list(arch.layers.values()),
         out_channels=arch.width,
-        norm_layer=group_norm if settings.norm == "group" else None,
+        norm_layer=in_pyramid,
     )
     pyramid.n_levels = len(settings.anchor_sizes)
     return pyramid

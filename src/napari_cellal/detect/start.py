@@ -98,8 +98,8 @@ def find_start(start: str, architecture: Architecture) -> Job[Start]:
 def _shipped(architecture: Architecture) -> Start:
     if not architecture.shipped:
         raise ModelError(
-            "The shipped detector is a MobileNetV2: choose the preset fast or balanced, or start "
-            "from coco, imagenet or scratch."
+            "The shipped detector is a MobileNetV2: choose the preset fast, balanced or dense, or "
+            "start from coco, imagenet or scratch."
         )
     state = {key: value.float() for key, value in load_state(FOLDER, shipped_record()).items()}
     return Start("shipped (the detector of the package)", state, shipped=True)

@@ -174,7 +174,7 @@ def _shape_of(
             request.settings,
         )
         if start.shipped:
-            return _as_shipped(shape, seen.normalization)
+            return _as_shipped(shape, seen.normalization, request.architecture)
         norm = "frozen" if start.state else "group"
         return shape.model_copy(update={"norm": norm}), seen.normalization
     parent = start.parent
@@ -193,14 +193,18 @@ def _shape_of(
 
 
 def _as_shipped(
-    shape: NetworkSettings, normalization: Normalization
+    shape: NetworkSettings, normalization: Normalization, architecture_name: str
 ) -> tuple[NetworkSettings, Normalization]:
-    """Return the fitted shape with the anchors of the shipped detector, and its intensities.
+    """Return the fitted shape with what the shipped detector's weights need, and its intensities.
 
-    Its scale is fitted, and then one constant, as that of any model of a project.
+    That is its norm, and where its region proposals are taken over, their anchors. Its scale
+    is fitted, and then one constant, as that of any model of a project.
     """
     known = network_settings(shipped_record())
-    same = {key: getattr(known, key) for key in ("anchor_sizes", "aspect_ratios", "norm")}
+    keys = ["norm"]
+    if architecture(architecture_name).family == architecture(shipped_record().architecture).family:
+        keys += ["anchor_sizes", "aspect_ratios"]
+    same = {key: getattr(known, key) for key in keys}
     n = normalization.n_channels
     # more channels are none that it knows
     return shape.model_copy(update=same), Normalization.of_each(n) if n in (1, 3) else normalization
