@@ -80,7 +80,7 @@ def test_an_open_row_keeps_its_id_when_it_is_found_again() -> None:
     row = edit.after["c"]
     assert row is not None
     assert edit.before == {"c": old}
-    assert summary == RunSummary(moved=1)
+    assert summary == RunSummary(moved=1, reclassed=1)
     assert (row.box, row.class_id, row.score, row.status) == (NEAR, 2, 0.9, Status.PROPOSED)
     assert row.proposed is not None
     assert row.proposed.model_id == "new"
@@ -177,3 +177,13 @@ def test_runs_never_change_what_is_settled(seed: int) -> None:
         assert n_open == summary.moved + summary.lost
         overlap = iou_matrix([r.box for r in settled.values()], [r.box for r in now_open])
         assert not (overlap >= 0.5).any()
+
+
+def test_of_what_is_found_again_it_is_told_what_changed() -> None:
+    elsewhere = (14.0, 10.0, 34.0, 30.0)  # overlaps BOX by 0.67, NEAR does by 0.9
+    rows = [cell("a"), cell("b", FAR)]
+    _, same = merge_detections(rows, found(NEAR, FAR))
+    assert same == RunSummary(moved=2)
+    _, other = merge_detections(rows, found(elsewhere, FAR, classes=(1, 2)))
+    assert other == RunSummary(moved=2, shifted=1, reclassed=1)
+    assert same + other == RunSummary(moved=4, shifted=1, reclassed=1)

@@ -43,6 +43,8 @@ DETECTION = {
     "cells": int,
     "new": int,
     "moved": int,
+    "shifted": int,
+    "reclassed": int,
     "kept": int,
     "lost": int,
     "seconds": (int, float),
@@ -550,8 +552,14 @@ def test_training_registers_a_model_that_can_be_run(run: Run, confirmed: Path) -
             "in_use": bool,
             "old": (dict, type(None)),
             "new": (dict, type(None)),
+            "changed": list,
+            "warnings": list,
         },
     )
+    for line in trained["changed"]:
+        keys = {"image", "new", "lost", "moved", "reclassed", "f1_old", "f1_new"}
+        assert set(line) == keys
+        assert line["image"].startswith("smear")
     check(trained["old"], EVALUATION)
     check(trained["new"], EVALUATION)
     (card,) = run("info", confirmed)["models"]

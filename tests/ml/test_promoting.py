@@ -9,7 +9,7 @@ import pytest
 
 from napari_cellal.core import gestures
 from napari_cellal.core.progress import run_job
-from napari_cellal.core.records import ImageRecord, ModelRecord, Split
+from napari_cellal.core.records import Detections, ImageRecord, ModelRecord, Split
 from napari_cellal.detect.shipped import SHIPPED
 from napari_cellal.io.store import Project
 from napari_cellal.workflows import detecting, evaluating, promoting, training
@@ -76,15 +76,22 @@ def test_the_comparison_gives_the_figures_of_both(
 ) -> None:
     project.history.do(gestures.finish_image("v", "v", [], "ann"))
 
-    def evaluate(request: evaluating.EvaluateRequest):
+    def find(request: evaluating.EvaluateRequest):
         yield from ()
-        value = 0.9 if request.run.model_id == "m1" else 0.5
-        return {"model": "m", "map50": value, "images": 1, "any_class": {"ap50": value}}
+        boxes = (BOX,) if request.run.model_id == "m1" else (BOX, (60.0, 60.0, 90.0, 90.0))
+        scores = (0.9, 0.95)[: len(boxes)]
+        return {"v": Detections("v", boxes, scores, (1,) * len(boxes), request.run.model_id)}
 
-    monkeypatch.setattr(evaluating, "evaluate", evaluate)
+    monkeypatch.setattr(evaluating, "find", find)
     said = run_job(promoting.compare(promoting.request_comparison(project, "m1")))
     assert said.better
-    assert (said.new["map50"], said.old["map50"]) == (0.9, 0.5)
+    assert (said.new["map50"], said.old["map50"]) == (
+        pytest.approx(1),
+        pytest.approx(0.5, abs=0.01),
+    )
+    (change,) = said.changes
+    assert (change.image_id, change.new, change.lost) == ("v", 0, 1)
+    assert (change.f1_old, change.f1_new) == (pytest.approx(2 / 3), 1)
 
 
 def test_every_model_is_listed_and_one_is_in_use(project: Project) -> None:

@@ -1194,6 +1194,23 @@ def test_what_would_be_trained_on(labelled: Project) -> None:
     assert seen.val_images == 1
     assert seen.val_boxes > 5
     assert "RBC" in seen.line()
+    assert sum(seen.val_by_class.values()) == seen.val_boxes
+    assert not seen.missing
+
+
+def test_what_is_thin_in_the_labels_is_said(blank: Project) -> None:
+    def said_of(word: str) -> int:
+        return sum(word in line for line in training.training_set(blank).warnings())
+
+    put(blank, confirmed(ONE, 2, "a"))
+    assert said_of("WBC") == 2  # one example, and no other class
+    assert said_of("RBC") == said_of("Platelets") == 1  # no example
+    nothing_held_out = len(training.training_set(blank).warnings())
+    put(blank, confirmed(ONE, 1, "b"))
+    blank.history.do(gestures.finish_image("b", blank.images["b"].name, [], "me"))
+    assert training.training_set(blank).val_by_class == {"RBC": 1}
+    assert said_of("WBC") == 3  # what is held out does not show it
+    assert len(training.training_set(blank).warnings()) == nothing_held_out
 
 
 def test_a_model_is_compared_by_what_both_can_do() -> None:

@@ -52,6 +52,8 @@ def detect(a: argparse.Namespace) -> Result:
         "cells": run.cells,
         "new": run.summary.new,
         "moved": run.summary.moved,
+        "shifted": run.summary.shifted,
+        "reclassed": run.summary.reclassed,
         "kept": run.summary.kept,
         "lost": run.summary.lost,
         "seconds": round(time.perf_counter() - begun, 2),
@@ -93,7 +95,10 @@ def train(a: argparse.Namespace) -> Result:
             settings=settings,
             composite=composite,
         )
-        say(training.training_set(project).line())
+        what = training.training_set(project)
+        say(what.line())
+        for warning in what.warnings():
+            say(warning)
         trained = run(training.train(request))
         training.register_model(project, trained, use=False)
         comparison = promoting.request_comparison(
@@ -106,6 +111,7 @@ def train(a: argparse.Namespace) -> Result:
             say(f"{verdict.old_id} stays in use. To try the new one: detect --model {new_id}")
         else:
             training.use_detector(project, trained.record.model_id)
+        names = {c.image_id: project.images[c.image_id].name for c in verdict.changes}
     return {
         "model": trained.record.model_id,
         "start": trained.record.start,
@@ -114,6 +120,8 @@ def train(a: argparse.Namespace) -> Result:
         "in_use": verdict.better,
         "old": verdict.old,
         "new": verdict.new,
+        "changed": [{"image": names[c.image_id]} | c.as_dict() for c in verdict.changes],
+        "warnings": what.warnings(),
     }
 
 

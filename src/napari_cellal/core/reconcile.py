@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .geometry import match_boxes, overlapping_pairs
+from .geometry import iou_matrix, match_boxes, overlapping_pairs
 from .history import Edit, edit_of
 from .records import Cell, Detections, Origin, Proposal, Review, new_id
 
@@ -30,6 +30,10 @@ class RunSummary:
     """Open proposals that were found again."""
     lost: int = 0
     """Open proposals that were not found again."""
+    shifted: int = 0
+    """Those of ``moved`` whose box is visibly another; see `is_elsewhere`."""
+    reclassed: int = 0
+    """Those of ``moved`` that changed their class."""
 
     def __add__(self, other: RunSummary) -> RunSummary:
         return RunSummary(
@@ -37,7 +41,17 @@ class RunSummary:
             self.kept + other.kept,
             self.moved + other.moved,
             self.lost + other.lost,
+            self.shifted + other.shifted,
+            self.reclassed + other.reclassed,
         )
+
+
+_ELSEWHERE_IOU = 0.75
+
+
+def is_elsewhere(a: Box, b: Box) -> bool:
+    """Return whether two boxes of one cell differ so much that a person sees it."""
+    return bool(iou_matrix([a], [b])[0, 0] < _ELSEWHERE_IOU)
 
 
 def is_replaceable(cell: Cell) -> bool:
@@ -93,6 +107,7 @@ def merge_detections(
     same = {fresh[j]: open_rows[i] for i, j in pairs}
 
     changes: list[tuple[Cell | None, Cell | None]] = []
+    shifted = reclassed = 0
     for j in fresh:
         proposal = Proposal(
             found.boxes[j],
@@ -115,6 +130,8 @@ def merge_detections(
             )
             changes.append((None, row))
         else:
+            shifted += is_elsewhere(old.box, proposal.box)
+            reclassed += old.class_id != proposal.class_id
             changes.append(
                 (
                     old,
@@ -124,5 +141,5 @@ def merge_detections(
     matched = {c.cell_id for c in same.values()}
     lost = [c for c in open_rows if c.cell_id not in matched]
     changes += [(c, None) for c in lost]
-    summary = RunSummary(len(fresh) - len(same), kept, len(same), len(lost))
+    summary = RunSummary(len(fresh) - len(same), kept, len(same), len(lost), shifted, reclassed)
     return edit_of(f"detected {len(found)} cells", changes, found.model_id), summary

@@ -75,7 +75,15 @@ class DetectionRun:
         )
         parts = [f"{s.new} new"]
         if s.moved:
-            parts.append(f"{s.moved} found again")
+            how = [
+                words
+                for n, words in (
+                    (s.shifted, f"{s.shifted} moved"),
+                    (s.reclassed, f"{s.reclassed} with another class"),
+                )
+                if n
+            ]
+            parts.append(f"{s.moved} found again" + (f" ({', '.join(how)})" if how else ""))
         if s.kept:
             parts.append(f"{s.kept} you had reviewed, left as they are")
         if s.lost:

@@ -105,14 +105,24 @@ def request_evaluation(
 
 def evaluate(request: EvaluateRequest) -> Job[dict[str, Any]]:
     """Return the figures of a request as plain values; see docs/cli.md for the keys."""
-    run = request.run
-    found = yield from detecting.detections_of(run)
+    found = yield from find(request)
+    yield Progress(0, 0, "Measuring")
+    return figures_of(request, found)
+
+
+def find(request: EvaluateRequest) -> Job[dict[str, Detections]]:
+    """Yield each image's detections and return all by image_id, classed by the learner if asked."""
+    found = yield from detecting.detections_of(request.run)
     if request.learner is not None:
         found = yield from class_detections(request.learner, found, request.class_names)
-    yield Progress(0, 0, "Measuring")
+    return found
+
+
+def figures_of(request: EvaluateRequest, found: Mapping[str, Detections]) -> dict[str, Any]:
+    """Return the figures, with a sentence for each image that could not be searched."""
     failures = [
         f"{Path(image.path).name} could not be searched; its cells count as missed."
-        for image in run.images
+        for image in request.run.images
         if image.image_id not in found
     ]
     return figures(request, list(found.values())) | {"failures": failures}

@@ -6,13 +6,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from napari_cellal.core.errors import ModelError
+from napari_cellal.core.progress import Progress
 from napari_cellal.core.records import Split
 from napari_cellal.detect.shipped import SHIPPED
+from napari_cellal.evaluate.changes import ImageChange, above, changed_images
 
 from . import detecting, evaluating
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from napari_cellal.core.progress import Job
+    from napari_cellal.core.records import Detections
     from napari_cellal.io.store import Project
 
 
@@ -25,11 +30,14 @@ class Verdict:
     new, old : dict or None
         Figures as of `evaluating.evaluate`; None where nothing is held out, or where the old
         model was made for other images.
+    changes : tuple of ImageChange
+        What the new one sees in another way, image by image; those that differ most first.
     """
 
     new: dict[str, Any] | None
     old: dict[str, Any] | None
     old_id: str
+    changes: tuple[ImageChange, ...] = ()
 
     @property
     def better(self) -> bool:
@@ -90,10 +98,38 @@ def request_comparison(
 
 def compare(request: CompareRequest) -> Job[Verdict]:
     """Return the job of the comparison."""
-    figures = []
-    for one in (request.new, request.old):
-        figures.append(None if one is None else (yield from evaluating.evaluate(one)))
-    return Verdict(figures[0], figures[1], request.old_id)
+    if request.new is None:
+        return Verdict(None, None, request.old_id)
+    new = yield from evaluating.find(request.new)
+    if request.old is None:
+        return Verdict(evaluating.figures_of(request.new, new), None, request.old_id)
+    old = yield from evaluating.find(request.old)
+    yield Progress(0, 0, "Measuring")
+    return Verdict(
+        evaluating.figures_of(request.new, new),
+        evaluating.figures_of(request.old, old),
+        request.old_id,
+        changes_of(request, old, new),
+    )
+
+
+def changes_of(
+    request: CompareRequest, old: Mapping[str, Detections], new: Mapping[str, Detections]
+) -> tuple[ImageChange, ...]:
+    """Return how the images look different to the new model, most different first.
+
+    Boxes count from the score of the figures on. The classical detector gives no classes and
+    has a scale of scores of its own: all of its boxes count, and classes are ignored.
+    """
+    assert request.new is not None
+    plain = request.old_id == detecting.CLASSICAL
+    score = request.new.score
+    return changed_images(
+        {key: above(found, 0 if plain else score) for key, found in old.items()},
+        {key: above(found, score) for key, found in new.items()},
+        request.new.truth,
+        classes=not plain,
+    )
 
 
 def list_models(project: Project) -> list[dict[str, Any]]:

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from napari_cellal.io.store import Project
 
 
+FEW_BOXES = 5
+"""A class with fewer examples is warned about."""
+
+
 @dataclass(frozen=True, slots=True)
 class TrainingSet:
     """What would be trained on, for the person to see first."""
@@ -29,6 +33,42 @@ class TrainingSet:
     """Images that are finished, so that their background counts too."""
     val_images: int
     val_boxes: int
+    val_by_class: dict[str, int]
+    """Boxes of the finished held-out images by class name."""
+    missing: tuple[str, ...]
+    """Classes of the project without a box to learn from."""
+
+    def warnings(self) -> list[str]:
+        """Return a sentence for each thing that a person should mend or know first."""
+        said = []
+        if not self.val_images:
+            said.append(
+                "No held-out image is finished, so nobody can say how good the new model is: "
+                "finish one that is marked val (F), or hold one out (Use, below the image list)."
+            )
+        if not self.boxes:
+            return said
+        if len(self.boxes) == 1:
+            said.append(f"All boxes are {next(iter(self.boxes))}: the model will know no other.")
+        few = [name for name, n in self.boxes.items() if n < FEW_BOXES]
+        for name in few:
+            n = _count(self.boxes[name], "example", "examples")
+            said.append(f"{name} has only {n}: the model may not learn it. Label more.")
+        if self.missing:
+            names = ", ".join(self.missing)
+            said.append(f"No examples of {names}: the model will not find them.")
+        if self.val_images:
+            unseen = [name for name in self.boxes if not self.val_by_class.get(name)]
+            if unseen:
+                said.append(
+                    f"The held-out images show no {', '.join(unseen)}, so that is not measured."
+                )
+        if not self.complete:
+            said.append(
+                "No image to learn from is finished, so the model hardly learns where no cell "
+                "is. Finish some (F)."
+            )
+        return said
 
     def line(self) -> str:
         """Return it in words."""
@@ -85,6 +125,7 @@ def training_set(project: Project) -> TrainingSet:
     counts = project.cells.label_counts()
     doubtful = project.cells.doubtful_images()
     boxes: dict[int, int] = {}
+    held: dict[int, int] = {}
     images = complete = val_images = val_boxes = 0
     for key, record in project.images.items():
         mine = counts.get(key, {})
@@ -92,13 +133,23 @@ def training_set(project: Project) -> TrainingSet:
             if record.finished and key not in doubtful:
                 val_images += 1
                 val_boxes += sum(mine.values())
+                for class_id, n in mine.items():
+                    held[class_id] = held.get(class_id, 0) + n
         elif record.split is Split.TRAIN and (mine or record.finished):
             images += 1
             complete += record.finished and key not in doubtful
             for class_id, n in mine.items():
                 boxes[class_id] = boxes.get(class_id, 0) + n
-    named = {c.name: boxes[c.class_id] for c in project.active_classes if c.class_id in boxes}
-    return TrainingSet(images, named, complete, val_images, val_boxes)
+    active = project.active_classes
+    return TrainingSet(
+        images,
+        {c.name: boxes[c.class_id] for c in active if c.class_id in boxes},
+        complete,
+        val_images,
+        val_boxes,
+        {c.name: held[c.class_id] for c in active if c.class_id in held},
+        tuple(c.name for c in active if c.class_id not in boxes),
+    )
 
 
 def request_training(
