@@ -17,7 +17,7 @@ import numpy as np
 from napari_cellal.core.progress import run_job
 from napari_cellal.core.records import WHOLE
 from napari_cellal.detect.requests import read_plane
-from napari_cellal.io.exchange.labels import label_boxes
+from napari_cellal.io.exchange.labels import label_masks
 from napari_cellal.io.exchange.voc import read_image_sets, read_voc
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def _nuclei(file: Path) -> list[tuple]:
 
     labels = tifffile.imread(file)
     plane = labels if labels.ndim == 2 else labels[2]  # of Cell Painting: cell, cyto, nucleus
-    return [(box, 3) for _, box in label_boxes(plane.astype(np.int64))]
+    return [(mask.box, 3) for _, mask in label_masks(plane.astype(np.int64))]
 
 
 def cell_painting(data: Path) -> list[Picture]:

@@ -12,7 +12,7 @@ from napari_cellal.core.history import edit_of
 from napari_cellal.core.progress import run_job
 from napari_cellal.core.records import Cell, ImageRecord, Origin, Proposal, Review, Status
 from napari_cellal.io.store import Project
-from napari_cellal.workflows.bringing import bring_boxes, find_label_boxes
+from napari_cellal.workflows.bringing import bring_boxes, find_label_masks
 
 A, B, C = (0.0, 0.0, 10.0, 10.0), (20.0, 20.0, 30.0, 30.0), (40.0, 40.0, 50.0, 50.0)
 
@@ -71,13 +71,14 @@ def test_boxes_are_cut_at_the_border_and_left_out_beyond_it(project):
 def test_each_value_of_a_label_image_is_a_box():
     labels = np.zeros((60, 80), np.uint16)
     labels[0:10, 0:10], labels[20:30, 40:55] = 3, 7
-    assert run_job(find_label_boxes(labels)) == [A, (20.0, 40.0, 30.0, 55.0)]
+    masks = run_job(find_label_masks(labels))
+    assert [m.box for m in masks] == [A, (20.0, 40.0, 30.0, 55.0)]
 
 
 def test_a_picture_is_no_label_image(monkeypatch):
     monkeypatch.setattr("napari_cellal.io.exchange.labels.MAX_REGIONS", 10)
     with pytest.raises(AnnotationError):
-        run_job(find_label_boxes(np.arange(100).reshape(10, 10)))
+        run_job(find_label_masks(np.arange(100).reshape(10, 10)))
 
 
 def test_a_cell_confirmed_meanwhile_makes_the_edit_stale(project):

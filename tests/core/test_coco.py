@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from napari_cellal.core.masks import mask_of, pack_runs, unpack_runs
 from napari_cellal.core.progress import run_job
 from napari_cellal.io.exchange.coco import read_coco
-from napari_cellal.io.exchange.rle import mask_box, unpack_counts
+from napari_cellal.io.exchange.rle import counts_of_mask, mask_of_counts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,7 +67,9 @@ def test_runs_give_the_box_of_the_mask(seed: int) -> None:
         mask[y : y + rng.integers(1, 6), x : x + rng.integers(1, 6)] = 1
     ys, xs = np.nonzero(mask)
     expected = (ys.min(), xs.min(), ys.max() + 1, xs.max() + 1) if len(ys) else None
-    assert mask_box(rle(mask), int(height), int(width)) == expected
+    found = mask_of_counts(rle(mask), int(height), int(width))
+    assert found == mask_of(mask > 0)
+    assert (found and found.box) == expected
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -76,7 +79,11 @@ def test_compressed_runs_are_those_of_another_program(seed: int) -> None:
     rng = np.random.default_rng(seed)
     mask = np.asfortranarray((rng.random((300, 200)) < (0.5, 0.001)[seed % 2]).astype(np.uint8))
     packed = other.encode(mask)["counts"].decode()
-    assert unpack_counts(packed) == rle(mask)
+    assert unpack_runs(packed).tolist() == rle(mask)
+    assert pack_runs(rle(mask)) == packed
+    there = mask_of_counts(packed, 300, 200)
+    assert there is not None
+    assert counts_of_mask(there, 300, 200) == packed
 
 
 def test_masks_become_their_boxes(tmp_path: Path) -> None:

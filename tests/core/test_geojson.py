@@ -41,15 +41,24 @@ def test_collections_lists_and_single_objects(tmp_path: Path, content: Any) -> N
     assert not report.problems
 
 
-def test_outlines_become_boxes_and_that_is_said(tmp_path: Path) -> None:
+def test_outlines_become_boxes_and_masks(tmp_path: Path) -> None:
     triangle = [[[5, 2], [50, 10], [20, 40], [5, 2]]]
     parts = [[[[60, 2], [70, 2], [70, 9]]], [[[65, 20], [90, 30.5], [60, 25]]]]
     (image,), report = read(
         tmp_path, wrapped(feature(triangle), feature(parts, "MultiPolygon"), feature(SQUARE))
     )
     assert [b.box for b in image.boxes] == [(2, 5, 40, 50), (2, 60, 30.5, 90), (2, 5, 32, 15)]
-    assert report.counts() == {"outline": 1}
-    assert "2 outlines" in report.problems[0].sentence
+    assert not report.problems
+    three, two, none = (b.mask for b in image.boxes)
+    assert none is None
+    assert three is not None
+    assert [three.within((y, x, y + 1, x + 1)).item() for y, x in ((15, 25), (35, 45))] == [1, 0]
+    assert two is not None
+    assert [two.within((y, x, y + 1, x + 1)).item() for y, x in ((3, 68), (25, 70), (15, 70))] == [
+        1,
+        1,
+        0,
+    ]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from PIL import Image
 
 from napari_cellal.core.errors import CellalError
 from napari_cellal.core.progress import run_job
-from napari_cellal.io.exchange.labels import label_boxes, label_files, read_labels, write_labels
+from napari_cellal.io.exchange.labels import label_files, label_masks, read_labels, write_labels
 from napari_cellal.io.exchange.report import ExportBox, ExportImage, ReadOptions
 
 if TYPE_CHECKING:
@@ -25,6 +25,10 @@ def example(dtype: Any = np.uint16) -> np.ndarray[Any, Any]:
     labels[10:15, 30:35] = 200
     labels[15:18, 35:40] = 200  # touches at a corner
     return labels
+
+
+def label_boxes(labels: Any, **options: Any) -> list[tuple[int, Any]]:
+    return [(value, mask.box) for value, mask in label_masks(labels, **options)]
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32", "int32", "float32"])

@@ -205,7 +205,12 @@ def test_migration_keeps_rows_and_leaves_a_copy(
 
 
 def test_a_project_of_the_first_version_keeps_its_history(folder: Path) -> None:
-    run_sql(folder / DATABASE, "ALTER TABLE edits DROP COLUMN run", "PRAGMA user_version = 1")
+    run_sql(
+        folder / DATABASE,
+        "ALTER TABLE edits DROP COLUMN run",
+        "ALTER TABLE cells DROP COLUMN mask",
+        "PRAGMA user_version = 1",
+    )
     assert_intact(folder)
     assert version(folder / DATABASE) == NEWEST
 

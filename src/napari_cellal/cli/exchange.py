@@ -91,6 +91,7 @@ def import_(a: argparse.Namespace) -> Result:
         "boxes": done.boxes,
         "repeated": done.repeated,
         "confirmed": done.confirmed,
+        "masked": done.masked,
         "kept": done.kept,
         "finished": done.finished,
         "clipped": done.clipped,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from .geometry import Box, normalized_box
 from .history import Edit, edit_of
+from .masks import moved_with
 from .records import Cell, Origin, Review, new_id, now
 
 if TYPE_CHECKING:
@@ -93,12 +94,18 @@ def draw(image_id: str, boxes: Iterable[Box], class_id: int | None, by: str) -> 
 def move(changes: Iterable[tuple[Cell, Box]], by: str) -> Edit:
     """Return the edit that gives cells other boxes, which confirms them.
 
-    A moved box is a correction, so a later detection run must not replace it.
+    A moved box is a correction, so a later detection run must not replace it. A mask goes
+    with its box; one whose box gets another size is dropped.
     """
     pairs = [(c, normalized_box(box)) for c, box in changes]
     pairs = [(c, box) for c, box in pairs if box != c.box]
     label = f"moved {_count([c for c, _ in pairs])}"
-    return edit_of(label, [(c, _reviewed(c, by, Review.CONFIRMED, box=b)) for c, b in pairs], by)
+    rows = [(c, box, moved_with(c.mask, c.box, box)) for c, box in pairs]
+    return edit_of(
+        label,
+        [(c, _reviewed(c, by, Review.CONFIRMED, box=box, mask=mask)) for c, box, mask in rows],
+        by,
+    )
 
 
 def join(label: str, edits: Iterable[Edit], by: str) -> Edit:

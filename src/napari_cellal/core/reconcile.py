@@ -116,6 +116,7 @@ def merge_detections(
             found.model_id,
             found.probabilities[j] if found.probabilities else (),
         )
+        mask = found.masks[j] if found.masks else None
         old = same.get(j)
         if old is not None:
             proposal = _with_known_class(proposal, old)
@@ -127,17 +128,16 @@ def merge_detections(
                 proposal.class_id,
                 Origin.MODEL,
                 proposed=proposal,
+                mask=mask,
             )
             changes.append((None, row))
         else:
             shifted += is_elsewhere(old.box, proposal.box)
             reclassed += old.class_id != proposal.class_id
-            changes.append(
-                (
-                    old,
-                    replace(old, box=proposal.box, class_id=proposal.class_id, proposed=proposal),
-                )
+            row = replace(
+                old, box=proposal.box, class_id=proposal.class_id, proposed=proposal, mask=mask
             )
+            changes.append((old, row))
     matched = {c.cell_id for c in same.values()}
     lost = [c for c in open_rows if c.cell_id not in matched]
     changes += [(c, None) for c in lost]

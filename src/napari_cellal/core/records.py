@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
 from .geometry import Box
+from .masks import Mask
 
 
 class Origin(StrEnum):
@@ -94,6 +95,8 @@ class Cell:
     reviewed_by: str | None = None
     reviewed_at: str | None = None
     note: str = ""
+    mask: Mask | None = None
+    """Which pixels are the cell's, where that is known; it may differ a little from the box."""
 
     @property
     def status(self) -> Status:
@@ -251,6 +254,8 @@ class Detections:
         The most probable class; None where the detector knows no classes.
     probabilities : tuple of ((class_id, probability), ...)
         One tuple a box; empty where unknown.
+    masks : tuple of Mask or None
+        One a box; empty where the detector gives boxes only.
     """
 
     image_id: str
@@ -259,6 +264,19 @@ class Detections:
     class_ids: tuple[int | None, ...]
     model_id: str
     probabilities: tuple[tuple[tuple[int, float], ...], ...] = ()
+    masks: tuple[Mask | None, ...] = ()
+
+    def take(self, index: Iterable[int]) -> Detections:
+        """Return the detections chosen, in the order of ``index``."""
+        rows = list(index)
+        return replace(
+            self,
+            boxes=tuple(self.boxes[i] for i in rows),
+            scores=tuple(self.scores[i] for i in rows),
+            class_ids=tuple(self.class_ids[i] for i in rows),
+            probabilities=tuple(self.probabilities[i] for i in rows if self.probabilities),
+            masks=tuple(self.masks[i] for i in rows if self.masks),
+        )
 
     def __len__(self) -> int:
         return len(self.boxes)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_cellal.core.masks import Mask
+
     from .registry import Detector
 
     Window = tuple[int, int, int, int]
@@ -104,6 +106,7 @@ def detect_in_parts(
         tuple(r.class_id for r in rows),
         detector.model_id,
         tuple(r.probabilities for r in rows) if any(r.probabilities for r in rows) else (),
+        tuple(r.mask for r in rows) if any(r.mask for r in rows) else (),
     )
 
 
@@ -113,6 +116,7 @@ class _Row:
     score: float
     class_id: int | None
     probabilities: tuple[tuple[int, float], ...]
+    mask: Mask | None
 
 
 def _inside(found: Detections, part: Part) -> Iterator[_Row]:
@@ -126,7 +130,9 @@ def _inside(found: Detections, part: Part) -> Iterator[_Row]:
             and part.core[1] - doubt_x <= (box[1] + box[3]) / 2 < part.core[3] + doubt_x
         ):
             probabilities = found.probabilities[k] if found.probabilities else ()
-            yield _Row(box, found.scores[k], found.class_ids[k], probabilities)
+            mask = found.masks[k] if found.masks else None
+            mask = None if mask is None else mask.moved(y, x)
+            yield _Row(box, found.scores[k], found.class_ids[k], probabilities, mask)
 
 
 def _touch(a: Window, b: Window) -> bool:

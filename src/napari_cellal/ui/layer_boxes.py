@@ -8,15 +8,18 @@ import numpy as np
 from napari.layers import Labels, Shapes
 from qtpy.QtCore import QObject
 
-from napari_cellal.workflows.bringing import bring_boxes, find_label_boxes
+from napari_cellal.workflows.bringing import bring_boxes, find_label_masks
 
 from .boxes import HALF_PX
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from napari.layers import Layer
     from qtpy.QtWidgets import QMenu
 
     from napari_cellal.core.geometry import Box
+    from napari_cellal.core.masks import Mask
     from napari_cellal.workflows.worker import Failed
 
     from .workspace import Workspace
@@ -63,20 +66,30 @@ class LayerBoxes(QObject):
             return
         image_id = session.image_id
         handle = self._workspace.jobs.run(
-            f"Reading {name}", find_label_boxes, np.asarray(layer.data), lane="quick"
+            f"Reading {name}", find_label_masks, np.asarray(layer.data), lane="quick"
         )
-        handle.finished.connect(lambda boxes: self._apply(layer, name, boxes, image_id))
+        handle.finished.connect(
+            lambda masks: self._apply(layer, name, [m.box for m in masks], image_id, masks)
+        )
         handle.failed.connect(self._on_failed)
 
     def _on_failed(self, failed: Failed) -> None:
         self._session.tell(failed.message, error=True)
 
-    def _apply(self, layer: Layer, name: str, boxes: list[Box], image_id: str) -> None:
+    def _apply(
+        self,
+        layer: Layer,
+        name: str,
+        boxes: list[Box],
+        image_id: str,
+        masks: Sequence[Mask] = (),
+    ) -> None:
         session = self._session
         if session.project is None or image_id not in session.project.images:
             return
         placed = [_on_image(layer, box) for box in boxes]
-        edit, known = bring_boxes(session.project, image_id, placed, name)
+        shapes = [_moved(mask, box) for mask, box in zip(masks, placed, strict=bool(masks))]
+        edit, known = bring_boxes(session.project, image_id, placed, name, shapes)
         if not session.do(edit):
             return
         n = sum(row is not None for row in edit.after.values())
@@ -95,3 +108,18 @@ def _on_image(layer: Layer, box: Box) -> Box:
     world = np.array([layer.data_to_world((*lead, y - shift, x - shift))[-2:] for y, x in corners])
     world += HALF_PX
     return (*world.min(axis=0).tolist(), *world.max(axis=0).tolist())
+
+
+def _moved(mask: Mask, box: Box) -> Mask | None:
+    """Return a mask where its layer lies on the image; None where that is scaled or between pixels.
+
+    A mask that fills its box says no more than the box.
+    """
+    (y0, x0, y1, x1), own = box, mask.box
+    dy, dx = round(y0 - own[0]), round(x0 - own[1])
+    there = mask.moved(dy, dx)
+    apart = max(abs(a - b) for a, b in zip(there.box, (y0, x0, y1, x1), strict=True))
+    return None if apart > _ON_PIXELS or mask.is_rectangle else there
+
+
+_ON_PIXELS = 1e-6

@@ -65,6 +65,8 @@ class Imported:
     problems: tuple[str, ...]
     confirmed: int = 0
     """Those of the repeated boxes that were open before, and are reviewed now."""
+    masked: int = 0
+    """Those of the repeated boxes that had no mask, and have the file's now."""
     kept: int = 0
     """Boxes left out because a person has reviewed the cell that they overlap."""
     matched: int = 0
@@ -86,6 +88,8 @@ class Imported:
             text += f" {self.repeated} were there already."
         if self.confirmed:
             text += f" {self.confirmed} of these were open and are reviewed now."
+        if self.masked:
+            text += f" {self.masked} of these had no mask and have one now."
         if self.kept:
             text += f" {self.kept} overlap cells that you have reviewed: kept yours."
         lines = [text]
@@ -211,10 +215,10 @@ def import_steps(
         for image, m in zip(images, matches, strict=True)
         if len(m) > 1 and (image.boxes or image.verified)
     ]
-    touched = boxes = repeated = confirmed = kept = clipped = outside = 0
+    touched = boxes = repeated = confirmed = masked = kept = clipped = outside = 0
 
     def edits() -> Iterator[Edit]:
-        nonlocal touched, boxes, repeated, confirmed, kept, clipped, outside
+        nonlocal touched, boxes, repeated, confirmed, masked, kept, clipped, outside
         for record, group in _by_record(matched):
             rows = {c.cell_id: c for c in project.cells.of_image(record.image_id)}
             state = dict(rows)
@@ -250,7 +254,8 @@ def import_steps(
             boxes += len(added)
             touched += bool(added)
             told = [(old, state[key]) for key, old in rows.items() if state[key] != old]
-            confirmed += len(told)
+            confirmed += sum(old.review is not new.review for old, new in told)
+            masked += sum(old.mask != new.mask for old, new in told)
             # An imported box takes the place of a proposal, as it does in a detection run.
             proposals = [c for c in rows.values() if is_replaceable(c) and c.cell_id not in known]
             pairs = match_boxes([c.box for c in proposals], [c.box for c in added], merge_iou)
@@ -276,6 +281,7 @@ def import_steps(
         repeated=repeated,
         problems=tuple(problems),
         confirmed=confirmed,
+        masked=masked,
         kept=kept,
         matched=len(matched),
         finished=len(marked),

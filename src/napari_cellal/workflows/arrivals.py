@@ -42,7 +42,7 @@ class Arrivals:
         New to the image.
     known : list of (Cell, Cell)
         Rows of the image that the file repeats, and what they become: an open one takes the
-        review that the file, or the person, gives it.
+        review that the file, or the person, gives it; one without a mask takes the file's.
     clipped, outside : int
         Boxes that were cut to the image, and that lay outside it and were left out.
     """
@@ -95,12 +95,13 @@ def sort_boxes(
         review = _review(item, confirm_by, at)
         if same is not None:
             told = replace(same, **review) if same.review is Review.OPEN else same
+            if told.mask is None and item.mask is not None:
+                # A person's boxes gain the masks that the file knows of the same cells.
+                told = replace(told, mask=item.mask.cut((0, 0, *record.shape[1:])))
             there[_key(same.box, class_id)] = told
             result.known.append((same, told))
             continue
-        result.added.append(
-            _cell(item, (y0, x0, y1, x1), record.image_id, class_id, class_of, review)
-        )
+        result.added.append(_cell(item, (y0, x0, y1, x1), record, class_id, class_of, review))
     return Arrivals(result.added, result.known, clipped, outside)
 
 
@@ -126,7 +127,7 @@ def _review(item: ImportedBox, confirm_by: str | None, at: str) -> dict[str, Any
 def _cell(
     item: ImportedBox,
     box: Box,
-    image_id: str,
+    record: ImageRecord,
     class_id: int | None,
     class_of: Mapping[str, CellClass],
     review: Mapping[str, Any],
@@ -139,12 +140,13 @@ def _cell(
     marks = [w for w, on in (("difficult", item.difficult), ("truncated", item.truncated)) if on]
     return Cell(
         new_id(),
-        image_id,
+        record.image_id,
         box,
         class_id,
         Origin.MODEL if proposed and item.status == Status.PROPOSED else Origin.IMPORT,
         proposed=proposed,
         note=" ".join([*marks, *([item.note] if item.note else [])]),
+        mask=None if item.mask is None else item.mask.cut((0, 0, *record.shape[1:])),
         **review,
     )
 

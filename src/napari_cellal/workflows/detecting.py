@@ -303,12 +303,4 @@ def _is_inside(box: Box, view: Box) -> bool:
 
 
 def _chosen(found: Detections, wanted: Sequence[bool]) -> Detections:
-    keep = [i for i, is_wanted in enumerate(wanted) if is_wanted]
-    return Detections(
-        found.image_id,
-        tuple(found.boxes[i] for i in keep),
-        tuple(found.scores[i] for i in keep),
-        tuple(found.class_ids[i] for i in keep),
-        found.model_id,
-        tuple(found.probabilities[i] for i in keep) if found.probabilities else (),
-    )
+    return found.take(i for i, is_wanted in enumerate(wanted) if is_wanted)

@@ -52,6 +52,7 @@ def export_images(
                     difficult="difficult" in words,
                     truncated="truncated" in words,
                     model=cell.proposed.model_id if cell.proposed else "",
+                    mask=cell.mask,
                 )
             )
         result.append(

@@ -1,7 +1,8 @@
-"""Boxes and masks from COCO's JSON, and boxes to it: one file for all images.
+"""Boxes and masks from COCO's JSON, and to it: one file for all images.
 
-COCO counts from 0 and gives a corner and the size, so sides are kept exactly. A box that is
-not given is taken around the mask: polygons, or run lengths, compressed or not.
+COCO counts from 0 and gives a corner and the size, so sides are kept exactly. Masks come as
+polygons, or as run lengths, compressed or not; a box that is not given is taken around the
+mask. They go out as compressed run lengths.
 """
 
 from __future__ import annotations
@@ -19,14 +20,16 @@ from .colors import color_of
 from .intake import MAX_COORDINATE, Intake
 from .losses import UNCLASSED, Losses
 from .names import class_name_of, clean_name, distinct_paths, image_name_of
+from .outlines import mask_of_rings
 from .report import ExportReport, ImportedImage, ImportReport, Problem, counted
-from .rle import mask_box
+from .rle import counts_of_mask, mask_of_counts
 from .source import UnreadableError, annotation_files, number, numbers, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from napari_cellal.core.geometry import Box
+    from napari_cellal.core.masks import Mask
     from napari_cellal.core.progress import Job
 
     from .report import ExportBox, ExportClass, ExportImage, ReadOptions
@@ -129,23 +132,25 @@ class _Reader:
         intake = Intake(self.file, name or key, size, within=name or f"image {key}")
         if not name:
             intake.report("no-name", "it has no file name; taken for its id.")
-        crowds = unlisted = outlines = 0
+        crowds = unlisted = 0
         reviews = False
         for k, box in enumerate(self._boxes.pop(key), 1):
-            sides, outlined = _sides(box, intake, k)
+            sides, mask = _shape(box, intake, k)
             if sides is None:
                 continue
+            outlined = not box.get("bbox")
             category = _key(box.get("category_id"))
             unlisted += category not in self._names
-            crowds += number(box.get("iscrowd")) == 1 and not outlined
-            outlines += outlined
+            is_crowd = number(box.get("iscrowd")) == 1
+            crowds += is_crowd and not outlined
+            mask = None if is_crowd else mask  # of several cells
             extra = box.get(CARRIED)
             carried = read_carried(extra)
             reviews = reviews or bool(carried.get("status"))
             name = self._names.get(category, "")
             if isinstance(extra, dict) and extra.get(NO_CLASS) is True:
                 name = ""
-            intake.take(k, sides, name, **_scored(box, carried))
+            intake.take(k, sides, name, mask=mask, **_scored(box, carried))
         if unlisted:
             what = f"{counted(unlisted, 'box', 'boxes')} of a category that the file does not list"
             intake.report("unknown-class", f"{what}; imported without a class.")
@@ -165,39 +170,57 @@ def _scored(box: dict[str, Any], carried: dict[str, Any]) -> dict[str, Any]:
     return carried
 
 
-def _sides(item: dict[str, Any], intake: Intake, k: int) -> tuple[Box | None, bool]:
-    """Return (y0, x0, y1, x1) of an annotation, and whether it was taken around a mask."""
-    if isinstance(item.get("bbox"), list) and item["bbox"]:
-        x, y, w, h = numbers(item["bbox"], 4)
-        return (y, x, y + h, x + w), False
-    outline = item.get("segmentation")
+def _shape(item: dict[str, Any], intake: Intake, k: int) -> tuple[Box | None, Mask | None]:
+    """Return (y0, x0, y1, x1) of an annotation, as given or around its mask, and the mask."""
+    boxed = isinstance(item.get("bbox"), list) and item["bbox"]
+    box = mask = None
     try:
-        box = _outline_box(outline)
+        box, mask = _outline(item.get("segmentation"))
     except ValueError as error:
-        intake.skip("bad-mask", f"box {k} has a damaged mask ({error})")
-        return None, True
+        if not boxed:
+            intake.skip("bad-mask", f"box {k} has a damaged mask ({error})")
+            return None, None
+        intake.report("bad-mask", f"box {k} has a damaged mask ({error}); only the box was taken.")
+    if boxed:
+        x, y, w, h = numbers(item["bbox"], 4)
+        return (y, x, y + h, x + w), mask
     if box is None:
         intake.skip("no-box", f"annotation {k} has neither box nor mask")
-    return box, True
+    return box, mask
 
 
-def _outline_box(outline: object) -> Box | None:
+def _outline(outline: object) -> tuple[Box | None, Mask | None]:
+    """Return the box around a segmentation, and its mask.
+
+    Raises
+    ------
+    ValueError
+        If it is damaged.
+    """
     if isinstance(outline, dict):
         size = [int(v) if v == v and abs(v) < 1e9 else 0 for v in numbers(outline.get("size"), 2)]
         counts = outline.get("counts")
         if not isinstance(counts, str | list):
             raise ValueError("it has no run lengths")
-        return mask_box(counts, *size)
+        mask = mask_of_counts(counts, *size)
+        return (None if mask is None else mask.box), mask
     if not isinstance(outline, list):
-        return None
+        return None, None
     flat = [outline] if outline and not isinstance(outline[0], list) else outline
-    xs = [number(v) for part in flat if isinstance(part, list) for v in part[0::2]]
-    ys = [number(v) for part in flat if isinstance(part, list) for v in part[1::2]]
-    if not xs or not ys:
-        return None
+    rings = [
+        [(number(x), number(y)) for x, y in zip(part[0::2], part[1::2], strict=False)]
+        for part in flat
+        if isinstance(part, list)
+    ]
+    points = [point for ring in rings for point in ring]
+    if not points:
+        return None, None
+    xs, ys = zip(*points, strict=True)
     if any(v != v for v in (*xs, *ys)):
         raise ValueError("a corner is no number")
-    return (min(ys), min(xs), max(ys), max(xs))
+    box = (min(ys), min(xs), max(ys), max(xs))
+    within = max(map(abs, box)) <= MAX_COORDINATE
+    return box, mask_of_rings(rings) if within else None
 
 
 def _objects(items: object) -> list[dict[str, Any]]:
@@ -226,7 +249,7 @@ def write_coco(
     file = Path(out) if Path(out).suffix.lower() == ".json" else Path(out) / FILE_NAME
     names = [c.name for c in classes]
     names += [b.class_name for image in images for b in image.boxes if b.class_name]
-    losses = Losses("COCO", ("class", "score", "review", "note", "finished"))
+    losses = Losses("COCO", ("class", "score", "review", "note", "finished", "mask"))
     for image in images:
         losses.add_image(image)
     if losses.counts["class"]:
@@ -245,7 +268,7 @@ def write_coco(
         content["images"].append(row | {"finished": image.finished, "split": image.split})
         for box in image.boxes:
             number_ = len(content["annotations"]) + 1
-            content["annotations"].append(_annotation(box, number_, k, ids))
+            content["annotations"].append(_annotation(box, number_, k, ids, image.shape[1:]))
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(file, json.dumps(content, separators=(",", ":")))
@@ -256,7 +279,9 @@ def write_coco(
     return ExportReport((file,), len(images), len(content["annotations"]), losses.lines())
 
 
-def _annotation(cell: ExportBox, k: int, image_id: int, ids: dict[str, int]) -> dict[str, Any]:
+def _annotation(
+    cell: ExportBox, k: int, image_id: int, ids: dict[str, int], shape: tuple[int, int]
+) -> dict[str, Any]:
     y0, x0, y1, x1 = cell.box
     row: dict[str, Any] = {
         "id": k,
@@ -267,6 +292,9 @@ def _annotation(cell: ExportBox, k: int, image_id: int, ids: dict[str, int]) -> 
         "iscrowd": 0,
         "segmentation": [],
     }
+    if cell.mask is not None:
+        counts = counts_of_mask(cell.mask, *shape)
+        row |= {"area": cell.mask.area, "segmentation": {"size": list(shape), "counts": counts}}
     carried = carried_values(cell)
     if "score" in carried:
         row["score"] = carried.pop("score")

@@ -1,6 +1,7 @@
-"""Boxes around QuPath's objects, and boxes to QuPath: one GeoJSON file an image.
+"""QuPath's objects as boxes and masks, and cells to QuPath: one GeoJSON file an image.
 
-Coordinates are x, y in px of the full-resolution image, from 0, so sides are kept exactly.
+Coordinates are x, y in px of the full-resolution image, from 0, so sides are kept exactly. A
+mask goes out as polygons along the pixels' edges.
 Source: QuPath's documentation of its GeoJSON
 (https://qupath.readthedocs.io/en/stable/docs/advanced/exporting_annotations.html).
 """
@@ -21,6 +22,7 @@ from .colors import color_of
 from .intake import MAX_COORDINATE, Intake
 from .losses import Losses
 from .names import Outlets, class_name_of, distinct_paths, image_name_of
+from .outlines import mask_of_rings, rings_of_mask
 from .report import ExportReport, ImportedImage, ImportReport, Problem, counted
 from .source import UnreadableError, annotation_files, number, read_json
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from napari_cellal.core.geometry import Box
+    from napari_cellal.core.masks import Mask
     from napari_cellal.core.progress import Job
 
     from .report import ExportBox, ExportClass, ExportImage, ReadOptions
@@ -46,8 +49,8 @@ def read_geojson(
 ) -> Job[tuple[list[ImportedImage], ImportReport]]:
     """Return the images of GeoJSON files and a report of all that was not taken as it stands.
 
-    Of outlines the box is taken, and how many there were is reported. A file is about the
-    image of its own name, unless it says otherwise.
+    An outline that is no upright rectangle gives box and mask. A file is about the image of
+    its own name, unless it says otherwise.
     """
     files = geojson_files(paths)
     images: list[ImportedImage] = []
@@ -96,7 +99,6 @@ def _features(data: Any) -> list[Any]:
 
 def _take(features: list[Any], intake: Intake, colors: dict[str, str]) -> bool:
     """Take every object; return whether any tells what a person said about it."""
-    outlines = 0
     others: Counter[str] = Counter()
     reviews = False
     for k, feature in enumerate(features, 1):
@@ -115,7 +117,6 @@ def _take(features: list[Any], intake: Intake, colors: dict[str, str]) -> bool:
         xs, ys = zip(*points, strict=True)
         broken = any(v != v for v in (*xs, *ys))
         box = (float("nan"),) * 4 if broken else (min(ys), min(xs), max(ys), max(xs))
-        outlines += not _is_rectangle(points, box)
         own = feature.get("properties")
         properties = own if isinstance(own, dict) else {}
         name, color = _class(properties)
@@ -123,10 +124,7 @@ def _take(features: list[Any], intake: Intake, colors: dict[str, str]) -> bool:
             colors[name] = color
         carried = _carried(properties)
         reviews = reviews or "status" in carried
-        intake.take(k, box, name, **carried)
-    if outlines:
-        what = f"{counted(outlines, 'outline')} became the box around it"
-        intake.report("outline", f"{what}; the outline itself is not kept.")
+        intake.take(k, box, name, mask=_mask(geometry, points, box), **carried)
     for kind, n in others.items():
         intake.report("no-area", f"{counted(n, kind)} left out: no area to put a box around.")
     return reviews
@@ -146,6 +144,18 @@ def _points(coordinates: object) -> Iterator[tuple[float, float]]:
             left += item
         else:
             yield number(item[0]), number(item[1]) if len(item) > 1 else float("nan")
+
+
+def _mask(geometry: dict[str, Any], points: list[tuple[float, float]], box: Box) -> Mask | None:
+    """Return the mask of an outline; None of a rectangle, which is its box, and of a broken one."""
+    if _is_rectangle(points, box) or not all(abs(v) <= MAX_COORDINATE for v in box):
+        return None
+    coordinates = geometry.get("coordinates")
+    pieces = [coordinates] if geometry["type"] == "Polygon" else coordinates
+    if not isinstance(pieces, list):
+        return None
+    rings = [ring for piece in pieces if isinstance(piece, list) for ring in piece]
+    return mask_of_rings([list(_points(ring)) for ring in rings])
 
 
 def _is_rectangle(points: list[tuple[float, float]], box: Box) -> bool:
@@ -199,7 +209,7 @@ def write_geojson(
     """
     folder = Path(out)
     colors = {c.name: [int(c.color[k : k + 2], 16) for k in (1, 3, 5)] for c in classes}
-    losses = Losses("GeoJSON", ("class", "score", "review", "note", "finished"))
+    losses = Losses("GeoJSON", ("class", "score", "review", "note", "finished", "mask"))
     outlets = Outlets(".geojson")
     written: list[Path] = []
     boxes = 0
@@ -228,9 +238,18 @@ def write_geojson(
     return ExportReport(tuple(written), len(images), boxes, losses.lines())
 
 
+def _geometry(cell: ExportBox) -> dict[str, Any]:
+    if cell.mask is None:
+        y0, x0, y1, x1 = cell.box
+        ring = [[x0, y0], [x1, y0], [x1, y1], [x0, y1], [x0, y0]]
+        return {"type": "Polygon", "coordinates": [ring]}
+    pieces = rings_of_mask(cell.mask)
+    if len(pieces) == 1:
+        return {"type": "Polygon", "coordinates": pieces[0]}
+    return {"type": "MultiPolygon", "coordinates": pieces}
+
+
 def _feature(cell: ExportBox, colors: dict[str, list[int]]) -> dict[str, Any]:
-    y0, x0, y1, x1 = cell.box
-    ring = [[x0, y0], [x1, y0], [x1, y1], [x0, y1], [x0, y0]]
     properties: dict[str, Any] = {"objectType": "annotation"}
     if cell.class_name:
         properties["classification"] = {
@@ -247,6 +266,6 @@ def _feature(cell: ExportBox, colors: dict[str, list[int]]) -> dict[str, Any]:
         properties["metadata"] = carried
     return {
         "type": "Feature",
-        "geometry": {"type": "Polygon", "coordinates": [ring]},
+        "geometry": _geometry(cell),
         "properties": properties,
     }

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_cellal.core.geometry import Box
+    from napari_cellal.core.masks import Mask
 
 MAX_COORDINATE = 1e7  # px; beyond any slide, so a typing error
 DOUBLED_IOU = 0.8
@@ -93,6 +94,7 @@ class Intake:
         class_name: str,
         *,
         slack: tuple[float, float] = (0.01, 0.01),
+        mask: Mask | None = None,
         **more: Any,
     ) -> None:
         """Take a box, cut to the image.
@@ -102,6 +104,8 @@ class Intake:
         slack : (low, high)
             How far a box may reach over the image's first and last edges and be cut
             without a word.
+        mask : Mask or None
+            Cut to the image too. One that fills its window says no more than the box.
         more
             Further fields of `ImportedBox`.
         """
@@ -114,7 +118,11 @@ class Intake:
         low, high = slack
         if min(y0, x0) < -low or y1 > height + high or x1 > width + high:
             self.report("outside", f"box {number} reaches out of the image; cut at its edge.")
-        self.boxes.append((number, ImportedBox(cut, class_name, **more)))
+        if mask is not None and self.size is not None:
+            mask = mask.cut((0, 0, *self.size))
+        if mask is not None and mask.is_rectangle:
+            mask = None
+        self.boxes.append((number, ImportedBox(cut, class_name, mask=mask, **more)))
 
     def take(self, number: int, raw: Sequence[float], class_name: str, **more: Any) -> None:
         """Check and take a box of half-open sides (y0, x0, y1, x1)."""

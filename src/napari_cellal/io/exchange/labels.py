@@ -1,4 +1,4 @@
-"""Boxes around the regions of label images, and boxes to such images.
+"""Masks of the regions of label images, and cells to such images.
 
 Each value of a label image is a cell, 0 is background. It says nothing of classes; those
 that this program writes come with a table ``labels.csv`` that does.
@@ -16,6 +16,7 @@ import numpy as np
 import tifffile
 
 from napari_cellal.core.errors import AnnotationError, ImageError
+from napari_cellal.core.masks import Mask, mask_of
 from napari_cellal.core.progress import Progress
 from napari_cellal.io.atomic import write_atomic
 from napari_cellal.io.image_files import IMAGE_SUFFIXES
@@ -32,10 +33,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_cellal.core.geometry import Box
     from napari_cellal.core.progress import Job
 
-    from .report import ExportClass, ExportImage
+    from .report import ExportBox, ExportClass, ExportImage
 
 MAX_PIXELS = 250_000_000
 MAX_REGIONS = 200_000
@@ -67,7 +67,7 @@ def _folders(file: Path, root: Path) -> tuple[str, ...]:
 def read_labels(
     paths: Iterable[str | Path] | str | Path, options: ReadOptions | None = None
 ) -> Job[tuple[list[ImportedImage], ImportReport]]:
-    """Return the images of label images, a box around each value, and a report.
+    """Return the images of label images, mask and box of each value, and a report.
 
     A folder in which `label_files` finds none is taken to hold label images only.
     """
@@ -82,7 +82,7 @@ def read_labels(
         intake = Intake(file, file.stem)
         try:
             labels = _pixels(file)
-            regions = label_boxes(labels, split_parts=split)
+            regions = label_masks(labels, split_parts=split)
         except UnreadableError as error:
             intake.report(error.kind, f"the file {error}; skipped.")
             problems += intake.problems
@@ -92,8 +92,8 @@ def read_labels(
             continue
         intake.size = (labels.shape[0], labels.shape[1])
         names = classes.of(file)
-        for value, box in regions:
-            intake.put(value, box, names.get(value, ""))
+        for value, mask in regions:
+            intake.put(value, mask.box, names.get(value, ""), mask=mask)
         masked = _MASK.fullmatch(file.stem)
         other = (masked[1],) if masked else ()
         images.append(intake.image(parents=file.parent.parts[-4:], other_names=other))
@@ -129,8 +129,8 @@ def _pixels(file: Path) -> NDArray[Any]:
     return labels
 
 
-def label_boxes(labels: NDArray[Any], *, split_parts: bool = False) -> list[tuple[int, Box]]:
-    """Return (value, box) of every region of a label image, by rising value.
+def label_masks(labels: NDArray[Any], *, split_parts: bool = False) -> list[tuple[int, Mask]]:
+    """Return (value, mask) of every region of a label image, by rising value.
 
     Parameters
     ----------
@@ -158,21 +158,17 @@ def label_boxes(labels: NDArray[Any], *, split_parts: bool = False) -> list[tupl
         values = np.arange(labels.max() + 1)
     if len(values) > 4 * MAX_REGIONS + 1:
         raise UnreadableError(_TOO_MANY.format(len(values)), "too-large")
-    result: list[tuple[int, Box]] = []
+    result: list[tuple[int, Mask]] = []
     for k, place in enumerate(ndimage.find_objects(labels), 1):
         if place is None:
             continue
-        parts = [place]
+        inside = labels[place] == k
+        parts = [inside]
         if split_parts:
-            inside, n = ndimage.label(labels[place] == k, np.ones((3, 3)))
-            y, x = place[0].start, place[1].start
-            parts = [
-                (slice(s[0].start + y, s[0].stop + y), slice(s[1].start + x, s[1].stop + x))
-                for s in (ndimage.find_objects(inside) if n > 1 else ())
-            ] or parts
-        for rows, cols in parts:
-            box = (float(rows.start), float(cols.start), float(rows.stop), float(cols.stop))
-            result.append((int(values[k]), box))
+            pieces, n = ndimage.label(inside, np.ones((3, 3)))
+            parts = [pieces == piece for piece in range(1, n + 1)]
+        masks = (mask_of(part, place[0].start, place[1].start) for part in parts)
+        result += [(int(values[k]), mask) for mask in masks if mask is not None]
         if len(result) > MAX_REGIONS:
             raise UnreadableError(_TOO_MANY.format(len(result)), "too-large")
     return result
@@ -216,8 +212,8 @@ def write_labels(
 ) -> Job[ExportReport]:
     """Return a report of ``labels/*.tif``, one an image, and ``labels.csv`` in a folder.
 
-    A box is a rectangle of its own value, smaller ones over larger ones, from 1 in the
-    order of the cells; the table gives file, label, class and cell.
+    A cell is its mask, or its box where it has none, in a value of its own, smaller ones over
+    larger ones, from 1 in the order of the cells; the table gives file, label, class and cell.
 
     Raises
     ------
@@ -225,7 +221,7 @@ def write_labels(
         If the folder cannot be written to.
     """
     folder = Path(out)
-    losses = Losses("A label image", ("class",))
+    losses = Losses("A label image", ("class", "mask"))
     outlets = Outlets(".tif")
     text = io.StringIO(newline="")
     table = csv.writer(text, lineterminator="\n")
@@ -242,13 +238,13 @@ def write_labels(
                 problems.append(Problem(image.name, what, "too-large"))
                 continue
             losses.add_image(image)
-            sides = [_rounded(cell.box, image.shape) for cell in image.boxes]
+            cells = [_drawn(cell, image.shape) for cell in image.boxes]
             losses.counts["rounded"] += sum(
-                s != tuple(c.box) for s, c in zip(sides, image.boxes, strict=True)
+                _window(m) != tuple(c.box) for m, c in zip(cells, image.boxes, strict=True)
             )
-            labels = _draw(sides, image.shape)
-            there = dict(label_boxes(labels))
-            changed += sum(there.get(n) != side for n, side in enumerate(sides, 1))
+            labels = _draw(cells, image.shape)
+            there = dict(label_masks(labels))
+            changed += sum(there.get(n) != mask for n, mask in enumerate(cells, 1))
             name = outlets.of(path)
             for n, cell in enumerate(image.boxes, 1):
                 if n in there:
@@ -272,15 +268,23 @@ def write_labels(
     return ExportReport(tuple(written), len(images), boxes, lost, tuple(problems))
 
 
-def _rounded(box: Box, shape: tuple[int, int, int]) -> Box:
-    y0, x0, y1, x1 = (round(v) for v in box)
-    return (max(y0, 0), max(x0, 0), min(y1, shape[1]), min(x1, shape[2]))
+def _drawn(cell: ExportBox, shape: tuple[int, int, int]) -> Mask | None:
+    """Return what is drawn of a cell; None where nothing of it lies in the image."""
+    if cell.mask is not None:
+        return cell.mask.cut((0, 0, shape[1], shape[2]))
+    y0, x0, y1, x1 = (round(v) for v in cell.box)
+    y0, x0, y1, x1 = max(y0, 0), max(x0, 0), min(y1, shape[1]), min(x1, shape[2])
+    return mask_of(np.ones((max(y1 - y0, 0), max(x1 - x0, 0)), np.bool_), y0, x0)
 
 
-def _draw(sides: list[Box], shape: tuple[int, int, int]) -> NDArray[Any]:
-    labels = np.zeros(shape[1:], np.uint16 if len(sides) < 2**16 else np.uint32)
-    area = [(y1 - y0) * (x1 - x0) for y0, x0, y1, x1 in sides]
-    for k in sorted(range(len(sides)), key=lambda k: -area[k]):
-        y0, x0, y1, x1 = (int(v) for v in sides[k])
-        labels[y0:y1, x0:x1] = k + 1
+def _window(mask: Mask | None) -> tuple[float, ...]:
+    return () if mask is None else mask.box
+
+
+def _draw(cells: Sequence[Mask | None], shape: tuple[int, int, int]) -> NDArray[Any]:
+    labels = np.zeros(shape[1:], np.uint16 if len(cells) < 2**16 else np.uint32)
+    there = [(k, mask) for k, mask in enumerate(cells, 1) if mask is not None]
+    for k, mask in sorted(there, key=lambda item: -item[1].area):
+        y0, x0, y1, x1 = mask.window
+        labels[y0:y1, x0:x1][mask.bits()] = k
     return labels

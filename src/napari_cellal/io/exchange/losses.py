@@ -21,6 +21,7 @@ _SENTENCES = {
     "score": "Scores and probabilities of {} left out: %s has no place for them.",
     "review": "Review state and origin of {} left out: %s has no place for them.",
     "note": "Notes on {} left out: %s has no place for them.",
+    "mask": "Masks of {} left out: %s has no place for them.",
     "finished": "That {} finished is left out: %s has no place for it.",
 }
 
@@ -33,7 +34,7 @@ class Losses:
     title : str
         The format's name in a sentence.
     holds : collection of str
-        What the format has a place for, of ``class, score, review, note, finished``.
+        What the format has a place for, of ``class, score, review, note, finished, mask``.
     """
 
     def __init__(self, title: str, holds: Collection[str]) -> None:
@@ -47,6 +48,7 @@ class Losses:
         self.counts["score"] += cell.score is not None or bool(cell.probabilities)
         self.counts["review"] += bool(cell.status or cell.reviewed_by)
         self.counts["note"] += bool(cell.note)
+        self.counts["mask"] += cell.mask is not None
 
     def add_image(self, image: ExportImage) -> None:
         """Note what one image and its cells have."""

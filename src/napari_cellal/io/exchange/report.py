@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_cellal.core.geometry import Box
+    from napari_cellal.core.masks import Mask
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,8 @@ class ImportedBox:
         Whose score it is; empty where the file does not say.
     status : str
         `napari_cellal.core.records.Status`, in files that this program wrote; else empty.
+    mask : Mask or None
+        None where the file gives a box only, or an outline that is its box.
     """
 
     box: Box
@@ -47,6 +50,7 @@ class ImportedBox:
     status: str = ""
     reviewed_by: str | None = None
     reviewed_at: str | None = None
+    mask: Mask | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +208,7 @@ class ExportBox:
     difficult: bool = False
     truncated: bool = False
     model: str = ""
+    mask: Mask | None = None
 
 
 @dataclass(frozen=True, slots=True)

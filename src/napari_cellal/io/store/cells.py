@@ -310,14 +310,15 @@ class CellTable:
         # A row keeps its number when it changes, so that lists do not jump.
         self._db.executemany(
             "INSERT INTO cells(cell_id, image_no, y0, x0, y1, x1, class_id, origin, review,"
-            " proposed, reviewed_by, reviewed_at, note, status) VALUES"
+            " proposed, reviewed_by, reviewed_at, note, mask, status) VALUES"
             " (?, (SELECT image_no FROM images WHERE image_id = ?),"
-            " ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            " ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
             " ON CONFLICT(cell_id) DO UPDATE SET image_no = excluded.image_no,"
             " y0 = excluded.y0, x0 = excluded.x0, y1 = excluded.y1, x1 = excluded.x1,"
             " class_id = excluded.class_id, origin = excluded.origin, review = excluded.review,"
             " proposed = excluded.proposed, reviewed_by = excluded.reviewed_by,"
-            " reviewed_at = excluded.reviewed_at, note = excluded.note, status = excluded.status",
+            " reviewed_at = excluded.reviewed_at, note = excluded.note, mask = excluded.mask,"
+            " status = excluded.status",
             [(*pack_cell(cell), cell.status.value) for cell in kept],
         )
         # The R*Tree holds 32-bit numbers and rounds outwards, so no box in view is missed.

@@ -7,6 +7,7 @@ import zlib
 from typing import TYPE_CHECKING, Any
 
 from napari_cellal.core.history import Edit
+from napari_cellal.core.masks import Mask
 from napari_cellal.core.records import Cell, Origin, Proposal, Review
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ _REVIEW = {r.value: r for r in Review}
 
 CELL_COLUMNS = (
     "cell_id, image_id, y0, x0, y1, x1, class_id, origin, review, proposed, "
-    "reviewed_by, reviewed_at, note"
+    "reviewed_by, reviewed_at, note, mask"
 )
 
 
@@ -38,6 +39,12 @@ def _unpack_proposal(text: str | None) -> Proposal | None:
     return Proposal((y0, x0, y1, x1), class_id, score, model_id, pairs)
 
 
+def _pack_mask(m: Mask | None) -> str | None:
+    if m is None:
+        return None
+    return json.dumps([m.y0, m.x0, m.height, m.width, m.counts], separators=(",", ":"))
+
+
 def pack_cell(c: Cell) -> tuple[Any, ...]:
     """Return the values of `CELL_COLUMNS`."""
     return (
@@ -51,12 +58,14 @@ def pack_cell(c: Cell) -> tuple[Any, ...]:
         c.reviewed_by,
         c.reviewed_at,
         c.note,
+        _pack_mask(c.mask),
     )
 
 
 def unpack_cell(row: Sequence[Any]) -> Cell:
-    """Return the cell of one row of `CELL_COLUMNS`."""
-    cell_id, image_id, y0, x0, y1, x1, class_id, origin, review, proposed, by, at, note = row
+    """Return the cell of one row of `CELL_COLUMNS`; edits before version 4 have no mask."""
+    cell_id, image_id, y0, x0, y1, x1, class_id, origin, review, proposed, by, at, note, *rest = row
+    mask = rest[0] if rest else None
     return Cell(
         cell_id,
         image_id,
@@ -68,6 +77,7 @@ def unpack_cell(row: Sequence[Any]) -> Cell:
         by,
         at,
         note,
+        None if mask is None else Mask(*json.loads(mask)),
     )
 
 

@@ -53,7 +53,11 @@ SCHEMA_2 = "ALTER TABLE edits ADD COLUMN run TEXT NOT NULL DEFAULT '';"
 
 # 3: images may be one file a channel, or a projection. The tables are the same, but a program
 # that does not know would read one channel of five without a word.
-MIGRATIONS: dict[int, str] = {1: SCHEMA_1, 2: SCHEMA_2, 3: ""}
+
+# Cells may have a mask: JSON of corner, size and runs, see `core.masks`; NULL for most.
+SCHEMA_4 = "ALTER TABLE cells ADD COLUMN mask TEXT;"
+
+MIGRATIONS: dict[int, str] = {1: SCHEMA_1, 2: SCHEMA_2, 3: "", 4: SCHEMA_4}
 """SQL that leads from the version before to each version; 1 makes the first tables."""
 
 
