@@ -8,7 +8,8 @@ from napari_cellal.core.progress import Progress, run_job
 from napari_cellal.core.records import Plane
 from napari_cellal.features import cache
 from napari_cellal.features.crops import crop, resample
-from napari_cellal.features.measure import FEATURE_SETS, measure_cells, measurement_names
+from napari_cellal.features import measure as measure_module
+from napari_cellal.features.measure import FEATURE_SETS, Quick, measure_cells, measurement_names
 from napari_cellal.features.table import FeatureTable, MeasureRequest
 
 RGB = ("red", "green", "blue")
@@ -218,7 +219,7 @@ def request_of(monkeypatch):
 
     monkeypatch.setattr(cache, "read_pixels", read)
     monkeypatch.setattr(cache, "is_large", lambda request: False)
-    monkeypatch.setattr(cache, "measure_cells", measure)
+    monkeypatch.setattr(measure_module, "measure_cells", measure)
 
     def make(cells, fingerprint="f", image_id="image1", path="smear.png"):
         return MeasureRequest(
@@ -253,9 +254,57 @@ def test_another_version_measures_anew(request_of, tmp_path, monkeypatch):
     make, seen = request_of
     cells = {"a": box_around(40, 40)}
     run_job(cache.measure_images([make(cells)], tmp_path))
-    monkeypatch.setattr(cache, "MEASUREMENT_VERSION", "next")
-    run_job(cache.measure_images([make(cells)], tmp_path))
+    run_job(cache.measure_images([make(cells)], tmp_path, [Quick(key="next")]))
     assert seen["measured"] == 2
+
+
+class Corners:
+    """A describer that gives back the boxes, scaled, two cells at a time."""
+
+    name, key, chunk = "corners", "1", 2
+
+    def __init__(self, by=1.0):
+        self.by = by
+        self.asked = 0
+
+    def names(self, channels, *, rgb):
+        return ("y0", "x0", "y1", "x1")
+
+    def rows(self, pixels, boxes, *, rgb, channels, levels):
+        self.asked += len(boxes)
+        return (boxes * self.by).astype(np.float32)
+
+
+def test_sets_stand_side_by_side_and_are_stale_each_by_itself(request_of, tmp_path):
+    make, seen = request_of
+    cells = {"a": box_around(40, 40), "b": box_around(40, 100)}
+    run_job(cache.measure_images([make(cells)], tmp_path))
+    corners = Corners()
+    both = run_job(cache.measure_images([make(cells)], tmp_path, [Quick(), corners]))
+    assert seen["measured"] == corners.asked == 2
+    assert both.names[-4:] == ("y0", "x0", "y1", "x1")
+    np.testing.assert_array_equal(both.values[:, -4:], np.array(list(cells.values()), np.float32))
+    corners.key = "2"
+    corners.by = 2.0
+    again = run_job(cache.measure_images([make(cells)], tmp_path, [Quick(), corners]))
+    assert (seen["measured"], corners.asked) == (2, 4)
+    np.testing.assert_array_equal(again.values[:, -4:], 2 * both.values[:, -4:])
+    np.testing.assert_array_equal(again.values[:, :-4], both.values[:, :-4])
+
+
+def test_a_cancelled_job_keeps_the_rows_that_it_had(request_of, tmp_path):
+    make, seen = request_of
+    cells = {str(k): box_around(40 + k, 40) for k in range(6)}
+    corners = Corners()
+    job = cache.measure_images([make(cells)], tmp_path, [corners])
+    while corners.asked < 4:
+        next(job)
+    job.close()
+    table = run_job(cache.measure_images([make(cells)], tmp_path, [corners]))
+    assert corners.asked in (6, 8)  # four were kept, or two of them
+    assert table.cell_ids == tuple(cells)
+    np.testing.assert_array_equal(table.values, np.array(list(cells.values()), np.float32))
+    assert seen["measured"] == 0
 
 
 @pytest.mark.parametrize("damage", ["half", "text", "empty"])

@@ -15,104 +15,138 @@ from napari_cellal.core.errors import CellalError
 from napari_cellal.core.geometry import as_boxes
 from napari_cellal.core.progress import Job, Progress
 
-from .measure import MEASUREMENT_VERSION, measure_cells, measurement_names
+from .measure import QUICK
 from .table import FeatureTable, MeasureRequest, join_tables, read_arrays, write_arrays
 from .view import Levels, finite_pixels, image_levels
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from .describer import Describer
+
 _PART_PX = 2048
 _AROUND_PX = 100  # seen around a cell; at least the tenth of its size that is measured
-_CHUNK = 200  # cells between two progress values: about 0.4 s
 _BROKEN_IMAGE = (CellalError, OSError, ValueError, MemoryError)
 _BROKEN_CACHE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 
 
 def measure_images(
-    requests: Sequence[MeasureRequest], cache_folder: str | Path
+    requests: Sequence[MeasureRequest],
+    cache_folder: str | Path,
+    describers: Sequence[Describer] = (QUICK,),
 ) -> Job[FeatureTable]:
     """Measure the cells of many images; return one table, rows in the requests' order.
 
     A cell is measured again only if its box, its image's fingerprint, the choice of
-    plane or channels, or `MEASUREMENT_VERSION` has changed. What is measured is kept in
-    ``cache_folder/measurements/<image_id>.npz``, which may be deleted at any time; a
-    broken file there is measured anew. An image that cannot be read is told in a
-    progress message and listed in the table's ``failures``; the others go on.
+    plane or channels, or the describer's key has changed. What is measured is kept in
+    ``cache_folder/measurements/<image_id>-<describer>.npz``, also where the job is
+    cancelled; it may be deleted at any time, and a broken file there is measured anew. An
+    image that cannot be read is told in a progress message and listed in the table's
+    ``failures``; the others go on.
+
+    Parameters
+    ----------
+    describers : sequence of Describer
+        Their columns stand side by side.
     """
-    total = sum(len(r.cell_ids) for r in requests)
+    total = sum(len(r.cell_ids) for r in requests) * len(describers)
     done = 0
     tables: list[FeatureTable] = []
     for request in requests:
         name = Path(request.path).name
         yield Progress(done, total, f"Measuring {name}")
         try:
-            table = yield from _measure_image(request, Path(cache_folder), done, total)
+            table = yield from _measure_image(request, Path(cache_folder), describers, done, total)
         except _BROKEN_IMAGE as error:
             table = FeatureTable(
                 (), (), np.zeros((0, 0), np.float32), ((request.image_id, str(error)),)
             )
             yield Progress(done, total, f"{name} was skipped: {error}")
-        done += len(request.cell_ids)
+        done += len(request.cell_ids) * len(describers)
         tables.append(table)
     yield Progress(total, total, "Measured")
     return join_tables(tables)
 
 
 def _measure_image(
-    request: MeasureRequest, cache_folder: Path, done: int, total: int
+    request: MeasureRequest,
+    cache_folder: Path,
+    describers: Sequence[Describer],
+    done: int,
+    total: int,
 ) -> Job[FeatureTable]:
-    names = measurement_names(request.channels, rgb=request.rgb)
     boxes = as_boxes(request.boxes)
-    known = cached_rows(request, cache_folder)
     keys = [box.tobytes() for box in boxes]
-    missing = [k for k, key in enumerate(keys) if key not in known]
-    if missing:
-        here = done
-        for index, pixels, near, levels in _parts(request, boxes, missing):
-            for start in range(0, len(index), _CHUNK):
-                part = index[start : start + _CHUNK]
-                _, values = measure_cells(
-                    pixels,
-                    near[start : start + _CHUNK],
-                    rgb=request.rgb,
-                    channels=request.channels,
-                    levels=levels,
-                )
-                known.update({keys[k]: row for k, row in zip(part, values, strict=True)})
-                here += len(part)
-                yield Progress(here, total, f"Measuring {Path(request.path).name}")
-    values = np.array([known[key] for key in keys], np.float32).reshape(-1, len(names))
-    if missing:
-        with contextlib.suppress(OSError):  # a full disk costs time later, not this result
-            write_arrays(
-                _cache_path(request, cache_folder),
-                {
-                    "key": np.array(_cache_key(request)),
-                    "names": np.array(names, dtype=np.str_),
-                    "cell_ids": np.array(request.cell_ids, dtype=np.str_),
-                    "boxes": boxes,
-                    "values": values,
-                },
-            )
-    return FeatureTable(request.cell_ids, names, values)
+    found = [cached_rows(request, cache_folder, d) for d in describers]
+    missing = [[k for k, key in enumerate(keys) if key not in rows] for rows in found]
+    done += len(keys) * len(describers) - sum(len(m) for m in missing)
+    changed = [d for d, m in enumerate(missing) if m]
+    parts = _parts(request, boxes, sorted(set().union(*missing))) if changed else iter(())
+    try:
+        for index, pixels, near, levels in parts:
+            for d in changed:
+                wanted = set(missing[d])
+                here = [i for i, k in enumerate(index) if k in wanted]
+                for start in range(0, len(here), describers[d].chunk):
+                    part = here[start : start + describers[d].chunk]
+                    values = describers[d].rows(
+                        pixels,
+                        near[part],
+                        rgb=request.rgb,
+                        channels=request.channels,
+                        levels=levels,
+                    )
+                    rows = zip(part, values, strict=True)
+                    found[d].update({keys[index[i]]: row for i, row in rows})
+                    done += len(part)
+                    yield Progress(done, total, f"Measuring {Path(request.path).name}")
+    finally:  # a cancelled job keeps what it had
+        for d in changed:
+            _keep(request, cache_folder, describers[d], {k: found[d].get(k) for k in keys})
+    sides = [
+        np.array([rows[key] for key in keys], np.float32).reshape(len(keys), -1) for rows in found
+    ]
+    names = [d.names(request.channels, rgb=request.rgb) for d in describers]
+    return FeatureTable(request.cell_ids, tuple(n for c in names for n in c), np.hstack(sides))
 
 
-def cached_rows(request: MeasureRequest, cache_folder: Path) -> dict[bytes, NDArray[np.float32]]:
+def _keep(
+    request: MeasureRequest,
+    cache_folder: Path,
+    describer: Describer,
+    rows: Mapping[bytes, NDArray[np.float32] | None],
+) -> None:
+    known = {key: row for key, row in rows.items() if row is not None}
+    if not known:
+        return
+    with contextlib.suppress(OSError):  # a full disk costs time later, not this result
+        write_arrays(
+            _cache_path(request, cache_folder, describer),
+            {
+                "key": np.array(_cache_key(request, describer)),
+                "boxes": np.frombuffer(b"".join(known), np.float64).reshape(-1, 4),
+                "values": np.array(list(known.values()), np.float32),
+            },
+        )
+
+
+def cached_rows(
+    request: MeasureRequest, cache_folder: Path, describer: Describer = QUICK
+) -> dict[bytes, NDArray[np.float32]]:
     """Return {box as bytes: float32[F]} of the rows that are still good for a request.
 
     Rows are found by their box, not by the cell's id: a cell that is deleted and drawn
     again, or undone and redone, is the same picture.
     """
-    path = _cache_path(request, cache_folder)
+    path = _cache_path(request, cache_folder, describer)
     try:
         arrays = read_arrays(path)
-        if str(arrays["key"]) != _cache_key(request):
+        if str(arrays["key"]) != _cache_key(request, describer):
             return {}
         boxes, values = as_boxes(arrays["boxes"]), arrays["values"]
-        names = measurement_names(request.channels, rgb=request.rgb)
+        names = describer.names(request.channels, rgb=request.rgb)
         if values.shape != (len(boxes), len(names)) or not np.isfinite(values).all():
             raise ValueError("rows and names do not fit the values")
     except FileNotFoundError:
@@ -125,7 +159,7 @@ def cached_rows(request: MeasureRequest, cache_folder: Path) -> dict[bytes, NDAr
 
 def _parts(
     request: MeasureRequest, boxes: NDArray[np.float64], missing: list[int]
-) -> Iterator[tuple[list[int], NDArray[Any], NDArray[np.float64], Levels | None]]:
+) -> Iterator[tuple[list[int], NDArray[Any], NDArray[np.float64], Levels]]:
     """Yield boxes' numbers, pixels that hold them, the boxes in those, and the image's levels.
 
     An image comes whole, a large one by its parts of `_PART_PX` that hold boxes.
@@ -134,7 +168,8 @@ def _parts(
 
     path, plane = request.path, request.plane
     if not is_large(request):
-        yield missing, read_pixels(request), boxes[missing], None
+        pixels = finite_pixels(read_pixels(request))
+        yield missing, pixels, boxes[missing], image_levels(pixels)
         return
     levels = image_levels(finite_pixels(planes.read_sample(path, plane)))
     height, width = planes.plane_size(path, plane)
@@ -156,7 +191,7 @@ def _parts(
             for length, at, end in zip((height, width), (y, x), high, strict=True)
         )
         pixels = planes.read_plane_region(path, plane, (y0, x0, max(y1, y0 + 1), max(x1, x0 + 1)))
-        yield index, pixels, inner - [y0, x0, y0, x0], levels
+        yield index, finite_pixels(pixels), inner - [y0, x0, y0, x0], levels
 
 
 def is_large(request: MeasureRequest) -> bool:
@@ -174,18 +209,18 @@ def read_pixels(request: MeasureRequest) -> NDArray[Any]:
     return read_plane(request.path, request.plane)
 
 
-def _cache_path(request: MeasureRequest, cache_folder: Path) -> Path:
+def _cache_path(request: MeasureRequest, cache_folder: Path, describer: Describer) -> Path:
     name = request.image_id
     if not name.isalnum():  # an id from elsewhere may hold characters that no file can
         name = hashlib.sha256(name.encode()).hexdigest()[:32]
-    return cache_folder / "measurements" / f"{name}.npz"
+    return cache_folder / "measurements" / f"{name}-{describer.name}.npz"
 
 
-def _cache_key(request: MeasureRequest) -> str:
+def _cache_key(request: MeasureRequest, describer: Describer) -> str:
     """Return all that a row depends on besides its box."""
     return json.dumps(
         [
-            MEASUREMENT_VERSION,
+            describer.key,
             request.fingerprint,
             request.plane.scene,
             request.plane.t,

@@ -32,6 +32,10 @@ class Levels:
     high: NDArray[np.float64]
     """99th percentile."""
     scale: NDArray[np.float64]
+    darkest: NDArray[np.float64]
+    """0.1st percentile; hot pixels lie beyond this one and the next, cells do not."""
+    brightest: NDArray[np.float64]
+    """99.9th percentile."""
 
 
 @dataclass(frozen=True)
@@ -106,15 +110,15 @@ def image_levels(pixels: NDArray[Any]) -> Levels:
     8- and 16-bit images are counted in full; others are sampled on a regular grid of
     about 130,000 pixels.
     """
-    quantiles = np.array([0.01, 0.25, 0.5, 0.75, 0.95, 0.99])
-    found = np.array([_quantiles(channel, quantiles) for channel in pixels])  # [C, 6]
-    low, lower, median, upper, bright, high = found.T
+    quantiles = np.array([0.01, 0.25, 0.5, 0.75, 0.95, 0.99, 0.001, 0.999])
+    found = np.array([_quantiles(channel, quantiles) for channel in pixels])  # [C, 8]
+    low, lower, median, upper, bright, high, darkest, brightest = found.T
     scale = np.maximum(upper - lower, (high - low) / 4)
     flat = ~(scale > 0)
     if flat.any():  # constant, or nearly empty: any spread will do, then 1
         spread = np.array([np.ptp(channel.astype(np.float64)) for channel in pixels])
         scale = np.where(flat, np.where(spread > 0, spread, 1.0), scale)
-    return Levels(low, median, bright, high, scale)
+    return Levels(low, median, bright, high, scale, darkest, brightest)
 
 
 def _quantiles(channel: NDArray[Any], quantiles: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -15,6 +15,8 @@ from napari_cellal.core.progress import Job, Progress
 from napari_cellal.core.records import Cell, Origin, Proposal, Review, Split, Status
 from napari_cellal.features.table import FeatureTable, MeasureRequest
 
+from .describing import AUTOMATIC, describers
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
@@ -82,11 +84,14 @@ class Measured:
     path: str
     cell_ids: tuple[str, ...]
     failures: tuple[tuple[str, str], ...] = ()
+    features: str = AUTOMATIC
 
 
-def measure(requests: Sequence[MeasureRequest], cache_folder: str | Path) -> Job[Measured]:
+def measure(
+    requests: Sequence[MeasureRequest], cache_folder: str | Path, features: str = AUTOMATIC
+) -> Job[Measured]:
     """Return the measured cells' table, written to a new file in the cache folder."""
-    table = yield from measure_table(requests, cache_folder)
+    table = yield from measure_table(requests, cache_folder, features)
     folder = Path(cache_folder)
     # A new name each time: another process may be reading the table before.
     path = folder / f"features-{uuid.uuid4().hex[:8]}.npz"
@@ -95,16 +100,27 @@ def measure(requests: Sequence[MeasureRequest], cache_folder: str | Path) -> Job
         if old != path:
             with contextlib.suppress(OSError):  # in use, on Windows; it goes the next time
                 old.unlink()
-    return Measured(str(path), table.cell_ids, table.failures)
+    return Measured(str(path), table.cell_ids, table.failures, features)
 
 
 def measure_table(
-    requests: Sequence[MeasureRequest], cache_folder: str | Path
+    requests: Sequence[MeasureRequest], cache_folder: str | Path, features: str = AUTOMATIC
 ) -> Job[FeatureTable]:
-    """Return the job that measures the cells; see `features.cache.measure_images`."""
+    """Return the cells' features; see `features.cache.measure_images`.
+
+    Parameters
+    ----------
+    features : str
+        Which ones; see `describing.sets_of`.
+
+    Raises
+    ------
+    CellalError
+        If there are no such features.
+    """
     from napari_cellal.features.cache import measure_images
 
-    return measure_images(requests, cache_folder)
+    return (yield from measure_images(requests, cache_folder, (yield from describers(features))))
 
 
 def is_held_out(cell_id: str, split: Split, has_val: bool) -> bool:

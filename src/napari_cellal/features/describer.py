@@ -1,0 +1,55 @@
+"""What describes cells by figures: measurements, or what a network sees in them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from .view import Levels
+
+
+class Describer(Protocol):
+    """A set of features. A cell's row depends on its pixels and its box alone.
+
+    Attributes
+    ----------
+    name : str
+        Names its files in the cache.
+    key : str
+        Changes whenever a figure would: version, settings, the checksum of weights.
+    chunk : int
+        Cells between two progress values, so that a cancel is heard within half a second.
+    """
+
+    @property
+    def name(self) -> str:
+        """See above."""
+
+    @property
+    def key(self) -> str:
+        """See above."""
+
+    @property
+    def chunk(self) -> int:
+        """See above."""
+
+    def names(self, channels: Sequence[str], *, rgb: bool) -> tuple[str, ...]:
+        """Return the names of the columns of `rows`."""
+
+    def rows(
+        self,
+        pixels: NDArray[Any],
+        boxes: NDArray[Any],
+        *,
+        rgb: bool,
+        channels: Sequence[str],
+        levels: Levels,
+    ) -> NDArray[Any]:
+        """Return float32[N, F], finite, of boxes in pixels [C, Y, X] of finite values.
+
+        ``levels`` are those of the whole image, of which ``pixels`` may be a part.
+        """

@@ -1,0 +1,71 @@
+"""Feature sets by name: what a cell is to the learner."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari_cellal.core.errors import CellalError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_cellal.core.progress import Job
+    from napari_cellal.features.describer import Describer
+
+QUICK, DEEP = "quick", "deep"
+AUTOMATIC = "automatic"
+_MEANT = {AUTOMATIC: QUICK}
+
+
+def sets_of(features: str) -> tuple[str, ...]:
+    """Return the names of the sets that ``features`` asks for, e.g. of ``quick+deep``.
+
+    Raises
+    ------
+    CellalError
+        If there is no such set.
+    """
+    names = tuple(dict.fromkeys(_MEANT.get(features, features).split("+")))
+    for name in names:
+        if name.partition(":")[0] not in FEATURES or (":" in name and name[:5] != f"{DEEP}:"):
+            known = ", ".join((AUTOMATIC, *FEATURES))
+            raise CellalError(
+                f"There are no features called '{name}'. Known are {known}, several joined by +, "
+                f"and {DEEP}:NETWORK."
+            )
+    return names
+
+
+def describers(features: str, device: str = "auto") -> Job[tuple[Describer, ...]]:
+    """Yield the progress of loading and return what computes the features.
+
+    Raises
+    ------
+    CellalError
+        If there is no such set, or a network cannot be had.
+    """
+    found = []
+    for name in sets_of(features):
+        kind, _, network = name.partition(":")
+        found.append((yield from FEATURES[kind](network, device)))
+    return tuple(found)
+
+
+def _quick(network: str, device: str) -> Job[Describer]:
+    yield from ()
+    from napari_cellal.features.measure import QUICK
+
+    return QUICK
+
+
+def _deep(network: str, device: str) -> Job[Describer]:
+    from napari_cellal.core.progress import Progress
+
+    yield Progress(0, 0, "Loading the network")
+    from napari_cellal.detect.eyes import AUTO, load_embedder
+
+    return (yield from load_embedder(network or AUTO, device))
+
+
+FEATURES: dict[str, Callable[[str, str], Job[Describer]]] = {QUICK: _quick, DEEP: _deep}
+"""A new set is one function that loads its describer, and one line here."""
