@@ -7,8 +7,8 @@ from napari_cellal.core.errors import ImageError, ProjectError
 from napari_cellal.core.progress import Progress, run_job
 from napari_cellal.core.records import Plane
 from napari_cellal.features import cache
-from napari_cellal.features.crops import crop, resample
 from napari_cellal.features import measure as measure_module
+from napari_cellal.features.crops import crop, resample
 from napari_cellal.features.measure import FEATURE_SETS, Quick, measure_cells, measurement_names
 from napari_cellal.features.table import FeatureTable, MeasureRequest
 

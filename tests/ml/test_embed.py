@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
+from torchvision.models import mobilenet_v2
 
 from napari_cellal.core.errors import CellalError, ModelError
 from napari_cellal.core.progress import run_job
@@ -22,6 +24,7 @@ def tiny_eye(n_channels=3, channels=None, seed=0):
         nn.Conv2d(4, 4, 3, 1, 1),
         nn.Conv2d(4, 6, 3, 2, 1),
         nn.Conv2d(6, 200, 3, 2, 1),
+        nn.Conv2d(200, 8, 3, 2, 1),
     ]
     return Eye("tiny", body, channels, (0.5,) * n_channels, (0.25,) * n_channels)
 
@@ -103,7 +106,7 @@ def test_brightness_and_depth_of_the_image_do_not_matter():
 
 
 def test_maps_of_every_scale_are_taken_once():
-    # 4 + 6 channels with mean, spread, maximum, and the means of 200
+    # 4 + 6 channels with mean, spread and middle, the means of 200, none of stride 32
     assert len(Embedder(tiny_eye()).names(RGB, rgb=True)) == 3 * 4 + 3 * 6 + 200
 
 
@@ -112,20 +115,35 @@ def test_other_weights_have_another_key():
     assert Embedder(tiny_eye(seed=1)).key != Embedder(tiny_eye()).key
 
 
-def test_without_a_network_connection_the_shipped_one_is_taken(monkeypatch, tmp_path):
+def test_what_cannot_be_had_is_said(monkeypatch, tmp_path):
     def offline(url):
         yield from ()
         raise ModelError("No connection.")
 
     monkeypatch.setattr(eyes, "fetch", offline)
-    told = []
-    embedder = run_job(eyes.load_embedder("auto", "cpu"), told.append)
-    assert embedder.words == "shipped"
-    assert any("No connection." in step.message for step in told)
     with pytest.raises(ModelError, match=r"No connection\."):
         run_job(eyes.load_embedder("imagenet", "cpu"))
     with pytest.raises(ModelError, match="nothing"):
         run_job(eyes.load_embedder("nothing", "cpu"))
+    save_file({"features.0.weight": torch.zeros(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(ModelError):
+        run_job(eyes.load_embedder(str(tmp_path / "other.safetensors"), "cpu"))
+
+
+def test_weights_of_a_file_are_used(monkeypatch, tmp_path):
+    torch.manual_seed(0)
+    body = mobilenet_v2(weights=None)
+    state = {k: v.contiguous() for k, v in body.state_dict().items() if k.startswith("features.")}
+    save_file(state, tmp_path / "imagenet.safetensors")
+
+    def cached(url):
+        yield from ()
+        return body.state_dict()
+
+    monkeypatch.setattr(eyes, "fetch", cached)
+    of_file = run_job(eyes.load_embedder(str(tmp_path / "imagenet.safetensors"), "cpu"))
+    assert of_file.key == run_job(eyes.load_embedder("imagenet", "cpu")).key
+    assert of_file.key != run_job(eyes.load_embedder("shipped", "cpu")).key
 
 
 def test_features_are_chosen_by_name():

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _VERSION = "1"
 _SIDE_PX = 160
 _MARGIN = 0.1  # around the box, a share of its longer side
-_FINEST = 4  # image px per map px: finer maps hold edges that every cell has
+_FINEST, _COARSEST = 4, 16  # px per map px: finer maps hold edges, coarser ones whole things
 _SMALL = 128  # channels; of maps with more only the mean is taken
 _LEAST_SPAN = 16  # of 256 grey levels: the noise of an empty image is not stretched further
 _COUNT = 8  # crops in one pass: 0.2 s
@@ -54,8 +54,8 @@ class Embedder:
     """Describes cells by what a network's maps hold of them; a `features.describer.Describer`.
 
     The box and its margin, a square, are scaled to 160 px. Of the last map of every
-    resolution the mean over the picture is taken, of those with few channels also the
-    spread and the maximum: texture lies in the fine maps, form in the coarse ones.
+    resolution (strides 4 to 16) the mean is taken, of those with few channels also the
+    spread, and the mean of the middle half, where the cell is.
 
     Colour pictures, and images of the channels that the network was trained on, are seen
     as they are. Of other images every channel is looked at by itself, as a grey picture:
@@ -68,11 +68,12 @@ class Embedder:
         self.words = eye.words
         self._eye = eye
         self._device = device or torch.device("cpu")
-        self._body = [module.to(self._device).eval() for module in eye.body]
         n = len(eye.mean)
+        body = [module.to(self._device).eval() for module in eye.body]
+        self._taken = _last_of_each_scale(body, n, self._device)
+        self._body = body[: len(self._taken)]
         self._mean = torch.tensor(eye.mean, device=self._device).view(n, 1, 1)
         self._std = torch.tensor(eye.std, device=self._device).view(n, 1, 1)
-        self._taken = _last_of_each_scale(self._body, n, self._device)
         with torch.inference_mode():
             blank = torch.zeros(1, n, _SIDE_PX, _SIDE_PX, device=self._device)
             self._width = self._figures(blank).shape[1]
@@ -129,7 +130,10 @@ class Embedder:
             if is_taken:
                 figures.append(seen.mean((2, 3)))
                 if seen.shape[1] <= _SMALL:
-                    figures += [seen.std((2, 3), correction=0), seen.amax((2, 3))]
+                    side = seen.shape[-1]
+                    half = slice(side // 4, side - side // 4)
+                    middle = seen[:, :, half, half].mean((2, 3))
+                    figures += [seen.std((2, 3), correction=0), middle]
         return torch.cat(figures, 1)
 
 
@@ -145,15 +149,19 @@ def _in_image(boxes: NDArray[Any], size: tuple[int, ...]) -> NDArray[np.float64]
 def _last_of_each_scale(
     body: Sequence[nn.Module], n_channels: int, device: torch.device
 ) -> list[bool]:
-    """Return of each module whether its map is the last of its resolution."""
+    """Return of each module whether its map is the last of its resolution.
+
+    It ends with the coarsest map that is taken; what comes after need not be computed.
+    """
     seen = torch.zeros(1, n_channels, _SIDE_PX, _SIDE_PX, device=device)
-    sides = []
+    strides = []
     with torch.inference_mode():
         for module in body:
             seen = module(seen)
-            sides.append(seen.shape[-1])
-    after = [*sides[1:], 0]
-    return [a != b and _FINEST * a <= _SIDE_PX for a, b in zip(sides, after, strict=True)]
+            strides.append(_SIDE_PX // seen.shape[-1])
+    after = [*strides[1:], 0]
+    taken = [a != b and _FINEST <= a <= _COARSEST for a, b in zip(strides, after, strict=True)]
+    return taken[: len(taken) - taken[::-1].index(True)]
 
 
 def _checksum(body: Sequence[nn.Module]) -> str:

@@ -62,9 +62,10 @@ def _deep(network: str, device: str) -> Job[Describer]:
     from napari_cellal.core.progress import Progress
 
     yield Progress(0, 0, "Loading the network")
-    from napari_cellal.detect.eyes import AUTO, load_embedder
+    from napari_cellal.detect.eyes import load_embedder
+    from napari_cellal.detect.shipped import SHIPPED
 
-    return (yield from load_embedder(network or AUTO, device))
+    return (yield from load_embedder(network or SHIPPED, device))
 
 
 FEATURES: dict[str, Callable[[str, str], Job[Describer]]] = {QUICK: _quick, DEEP: _deep}
