@@ -571,6 +571,20 @@ def test_training_registers_a_model_that_can_be_run(run: Run, confirmed: Path) -
     assert (found["model"], found["images"], found["device"]) == (trained["model"], 1, "cpu")
 
 
+def test_a_learning_rate_is_found_and_nothing_else_happens(
+    run: Run, confirmed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("napari_cellal.detect.rates.STEPS", 3)
+    options = ("--start", "scratch", "--device", "cpu", "--find-rate")
+    found = check(
+        run("train", "detector", confirmed, *options),
+        {"rates": list, "losses": list, "suggested": float},
+    )
+    assert len(found["rates"]) == len(found["losses"]) <= 3
+    assert found["rates"] == sorted(found["rates"])
+    assert run("info", confirmed)["models"] == []
+
+
 def test_a_model_that_nothing_measured_is_not_used_by_itself(
     run: Run, smears: Path, tmp_path: Path
 ) -> None:

@@ -18,7 +18,7 @@ from napari_cellal.detect import checkpoints, course, start
 from napari_cellal.detect.architectures import ARCHITECTURES
 from napari_cellal.detect.average import WeightAverage
 from napari_cellal.detect.average_precision import ap50
-from napari_cellal.detect.course import Course, learning_rate
+from napari_cellal.detect.course import learning_rate
 from napari_cellal.detect.devices import choose_device
 from napari_cellal.detect.jobs import detect_images
 from napari_cellal.detect.network import build_detector
@@ -32,6 +32,7 @@ from napari_cellal.detect.requests import (
     TrainRequest,
 )
 from napari_cellal.detect.settings import PredictSettings, TrainSettings
+from napari_cellal.detect.stepping import Stepper
 from napari_cellal.detect.train import train_detector
 from napari_cellal.detect.weights import load_model, network_settings
 
@@ -400,13 +401,13 @@ def test_a_loss_that_is_no_number_keeps_the_last_good_weights(tmp_path, monkeypa
     pool = Pool()
     monkeypatch.setattr(course, "_KEEP_EVERY", 1)
     request = request_of([pool.add("a", 3, 0)], tmp_path, QUICK.model_copy(update={"steps": 10}))
-    real, calls = Course._loss, []
+    real, calls = Stepper._loss, []
 
     def broken(self, batch):
         calls.append(1)
         return real(self, batch) * (math.nan if len(calls) > 2 else 1)
 
-    monkeypatch.setattr(Course, "_loss", broken)
+    monkeypatch.setattr(Stepper, "_loss", broken)
     trained = run_job(train_detector(request, reader=pool.read))
     assert trained.record.trained_on["steps"] == 2
     assert "not a number" in trained.record.trained_on["stopped"]
@@ -415,7 +416,7 @@ def test_a_loss_that_is_no_number_keeps_the_last_good_weights(tmp_path, monkeypa
 
 def test_a_loss_that_never_was_a_number_is_an_error(tmp_path, monkeypatch):
     pool = Pool()
-    monkeypatch.setattr(Course, "_loss", lambda self, batch: torch.tensor(math.nan))
+    monkeypatch.setattr(Stepper, "_loss", lambda self, batch: torch.tensor(math.nan))
     with pytest.raises(ModelError, match="learning rate"):
         run_job(train_detector(request_of([pool.add("a", 3, 0)], tmp_path), reader=pool.read))
     assert list(tmp_path.iterdir()) == []
@@ -425,7 +426,7 @@ def test_short_memory_halves_the_batch_of_training(tmp_path, monkeypatch):
     pool = Pool()
     settings = QUICK.model_copy(update={"batch_size": 4, "steps": 2})
     request = request_of([pool.add("a", 3, 0)], tmp_path, settings)
-    real, sizes = Course._loss, []
+    real, sizes = Stepper._loss, []
 
     def short(self, batch):
         sizes.append(len(batch))
@@ -433,7 +434,7 @@ def test_short_memory_halves_the_batch_of_training(tmp_path, monkeypatch):
             raise torch.OutOfMemoryError("full")
         return real(self, batch)
 
-    monkeypatch.setattr(Course, "_loss", short)
+    monkeypatch.setattr(Stepper, "_loss", short)
     words = []
     trained = run_job(train_detector(request, reader=pool.read), lambda p: words.append(p.message))
     assert sizes == [4, 2, 1, 1, 1, 1, 1, 1, 1, 1]
@@ -443,7 +444,7 @@ def test_short_memory_halves_the_batch_of_training(tmp_path, monkeypatch):
     def none(self, batch):
         raise torch.OutOfMemoryError("full")
 
-    monkeypatch.setattr(Course, "_loss", none)
+    monkeypatch.setattr(Stepper, "_loss", none)
     with pytest.raises(ModelError, match="memory"):
         run_job(train_detector(replace(request, model_id="other"), reader=pool.read))
     assert not (tmp_path / "other").exists()

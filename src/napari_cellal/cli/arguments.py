@@ -33,6 +33,12 @@ def _minutes(text: str) -> float:
     return float(text)
 
 
+def _rate(text: str) -> float:
+    if not 0 < float(text) < math.inf:
+        raise argparse.ArgumentTypeError("must be above 0")
+    return float(text)
+
+
 def _score(text: str) -> float:
     if not 0 <= float(text) <= 1:
         raise argparse.ArgumentTypeError("must lie between 0 and 1")
@@ -152,7 +158,10 @@ def make_parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--steps", type=_positive)
     p.add_argument("--minutes", type=_minutes, help="0 sets no limit")
-
+    p.add_argument("--rate", type=_rate, help="learning rate")
+    p.add_argument(
+        "--find-rate", action="store_true", help="only look for a learning rate; trains nothing"
+    )
     p.add_argument(
         "--composite",
         choices=["none", "pca", "colors"],

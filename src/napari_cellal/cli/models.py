@@ -71,7 +71,7 @@ def _device_of(name: str) -> str:
 
 
 def train(a: argparse.Namespace) -> Result:
-    """Train a detector and compare it with the one in use."""
+    """Train a detector and compare it with the one in use; or only look for a learning rate."""
     from napari_cellal.workflows import compositing, promoting, training
 
     steps = a.steps or (1_000_000 if a.minutes else None)
@@ -85,6 +85,7 @@ def train(a: argparse.Namespace) -> Result:
             minutes=a.minutes or None,
             steps=steps,
             shrink=a.shrink,
+            learning_rate=a.rate,
         )
         composite = run(compositing.composite_for(project, a.composite))
         request = training.request_training(
@@ -99,6 +100,13 @@ def train(a: argparse.Namespace) -> Result:
         say(what.line())
         for warning in what.warnings():
             say(warning)
+        if a.find_rate:
+            found = run(training.find_rate(request))
+            return {
+                "rates": [float(f"{p.rate:.3e}") for p in found.points],
+                "losses": [round(p.loss, 4) for p in found.points],
+                "suggested": found.suggested,
+            }
         trained = run(training.train(request))
         training.register_model(project, trained, use=False)
         comparison = promoting.request_comparison(

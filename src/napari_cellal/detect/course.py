@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import torch
 from torch import Tensor
 
 from napari_cellal.core.errors import ModelError
@@ -18,16 +16,17 @@ from napari_cellal.core.records import Detections, ModelRecord
 
 from .average import WeightAverage
 from .dataset import Labelled, Pictures, batches
-from .predict import TorchDetector, autocast
+from .predict import TorchDetector
 from .requests import Reader, TrainPoint, read_or_fail
 from .settings import PredictSettings, TrainSettings
+from .stepping import Stepper
 
 if TYPE_CHECKING:
-    from .augment import Sample
+    import torch
+
     from .checkpoints import Checkpoint
     from .family import CellNetwork
 
-log = logging.getLogger(__name__)
 State: TypeAlias = dict[str, Tensor]
 Metric: TypeAlias = Callable[
     [Sequence[Detections], Sequence[Any], Sequence[Sequence[int]], Sequence[int]],
@@ -143,23 +142,12 @@ class Course:
         checkpoint: Checkpoint,
     ) -> None:
         self._network = network
-        self._device = device
         self._pictures = pictures
         self._validation = validation
         self._settings = settings
         self._checkpoint = checkpoint
         self._average = WeightAverage(network, settings.average)
-        learned = [p for p in network.parameters() if p.requires_grad]
-        groups: list[dict[str, Any]] = [
-            {"params": [p for p in learned if p.ndim > 1]},
-            # decay pulls norms and biases to 0 for nothing
-            {"params": [p for p in learned if p.ndim <= 1], "weight_decay": 0.0},
-        ]
-        self._optimizer = torch.optim.AdamW(
-            groups, lr=settings.learning_rate, weight_decay=settings.weight_decay
-        )
-        self._learned = learned
-        self._at_once = settings.batch_size
+        self._stepper = Stepper(network, device, settings)
         self._reached = Reached()
 
     def run(self) -> Job[Outcome]:
@@ -199,9 +187,7 @@ class Course:
             progress = self._progress(now.step, now.seconds)
             if progress >= 1:
                 break
-            # what the samplers of anchors and proposals draw depends on the step alone
-            torch.manual_seed(settings.seed + 1_000_003 * now.step)
-            loss = self._step(batch, learning_rate(progress, settings))
+            loss = self._stepper.step(batch, learning_rate(progress, settings), now.step)
             if not math.isfinite(loss):
                 return (
                     f"Training stopped at step {now.step + 1}: the loss was not a number any "
@@ -209,7 +195,7 @@ class Course:
                 )
             now.step += 1
             self._average.update(now.step)
-            words = f"Training, loss {loss:.3f}{self._note()}"
+            words = f"Training, loss {loss:.3f}{self._stepper.note}"
             done = Progress(now.step, self._total(now.step, begin), words)
             last = self._progress(now.step, time.monotonic() - begin) >= 1
             if not (self._validation.images and (last or now.step % settings.validate_every == 0)):
@@ -246,14 +232,14 @@ class Course:
         return {
             "network": self._network.state_dict(),
             "average": self._average.state,
-            "optimizer": self._optimizer.state_dict(),
+            "optimizer": self._stepper.optimizer.state_dict(),
             "reached": vars(self._reached),
         }
 
     def _go_on(self, kept: dict[str, Any]) -> None:
         self._network.load_state_dict(kept["network"])
         self._average.load(kept["average"])
-        self._optimizer.load_state_dict(kept["optimizer"])
+        self._stepper.optimizer.load_state_dict(kept["optimizer"])
         vars(self._reached).update(kept["reached"])
 
     def _kept(self, *, failed: bool) -> State:
@@ -279,70 +265,3 @@ class Course:
         """Return how many steps it will be in all, as far as can be told."""
         share = self._progress(step, time.monotonic() - begin)
         return max(step, min(self._settings.steps, round(step / share)))
-
-    def _note(self) -> str:
-        """Return what the person should know about the memory; empty if all is well."""
-        if self._at_once == self._settings.batch_size:
-            return ""
-        return f"; memory is short: {self._at_once} of {self._settings.batch_size} at once"
-
-    def _step(self, batch: list[Sample], rate: float) -> float:
-        """Learn from one batch and return its loss; nothing is learned if it is no number.
-
-        Raises
-        ------
-        ModelError
-            If not even one picture fits the memory.
-        """
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
-        self._network.train()
-        while (value := self._try_gradients(batch)) is None:
-            self._make_smaller()
-        if not math.isfinite(value):
-            return value
-        norm = torch.nn.utils.clip_grad_norm_(self._learned, self._settings.clip_norm)
-        if not bool(norm.isfinite()):
-            return math.nan
-        self._optimizer.step()
-        return value
-
-    def _try_gradients(self, batch: list[Sample]) -> float | None:
-        """Return the loss, its gradients being set, or None where memory was short."""
-        self._optimizer.zero_grad(set_to_none=True)
-        value = 0.0
-        try:
-            # no norm layer looks across a batch, so its parts add up to the whole
-            for first in range(0, len(batch), self._at_once):
-                part = batch[first : first + self._at_once]
-                loss = self._loss(part) * (len(part) / len(batch))
-                value += float(loss.detach())
-                if not math.isfinite(value):
-                    break
-                loss.backward()  # type: ignore[no-untyped-call]
-        except torch.OutOfMemoryError:
-            return None
-        return value
-
-    def _make_smaller(self) -> None:
-        self._optimizer.zero_grad(set_to_none=True)
-        if self._at_once == 1:
-            raise ModelError(
-                "The memory does not hold even one training picture. Close other programs that "
-                "use the GPU, make the crops smaller, or choose the device 'cpu'."
-            )
-        self._at_once //= 2
-        log.warning("Memory was short: %d pictures at once from now on.", self._at_once)
-        if self._device.type == "cuda":
-            torch.cuda.empty_cache()
-
-    def _loss(self, batch: list[Sample]) -> Tensor:
-        """Return float32[], the sum of all losses."""
-        images = [sample.pixels.to(self._device) for sample in batch]
-        targets = [
-            {key: value.to(self._device) for key, value in sample.target().items()}
-            for sample in batch
-        ]
-        with autocast(self._device):
-            losses: dict[str, Tensor] = self._network(images, targets)
-        return torch.stack([loss.float() for loss in losses.values()]).sum()

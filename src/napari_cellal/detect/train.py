@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,55 @@ from .weights import composite_of, network_settings, save_model
 if TYPE_CHECKING:
     from napari_cellal.io.composites import Composite
 
+    from .family import CellNetwork
     from .settings import NetworkSettings
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A network with its starting weights, and what it shall learn from.
+
+    Attributes
+    ----------
+    record : ModelRecord
+        The card as far as it is known before training.
+    """
+
+    network: CellNetwork
+    device: torch.device
+    pictures: Pictures
+    record: ModelRecord
+
+
+def prepare(request: TrainRequest, reader: Reader) -> Job[Prepared]:
+    """Look at the images, find the starting weights and return what a training begins with.
+
+    Raises
+    ------
+    ModelError
+        If there is nothing to learn from, or the request does not fit together.
+    """
+    yield Progress(0, 0, "Preparing")
+    device = choose_device(request.device)
+    arch = architecture(request.architecture)
+    shown = _as_shown(reader, request.composite)
+    seen = yield from survey(request, shown)
+    start = yield from find_start(request.start, arch)
+    _check_start(request, start)
+    shape, normalization = _shape_of(request, seen, start)
+    torch.manual_seed(request.settings.seed)
+    network = build_detector(
+        request.architecture,
+        normalization.n_channels,
+        len(request.class_ids),
+        shape,
+        normalization.mean,
+        normalization.std,
+    )
+    put_in(network, start, request.class_ids, start.known_ids(request))
+    network.to(device)
+    pictures = Pictures(seen.images, normalization, shape.scale, shown, request.settings.cache_mb)
+    return Prepared(network, device, pictures, _card(request, seen, start, shape, normalization))
 
 
 def train_detector(
@@ -57,35 +105,16 @@ def train_detector(
     ModelError
         If there is nothing to learn from, or the request does not fit together.
     """
-    yield Progress(0, 0, "Preparing")
-    device = choose_device(request.device)
-    arch = architecture(request.architecture)
     if Path(request.models_folder, request.model_id).exists():
         raise ModelError(f"There is already a model '{request.model_id}'.")
-    shown = _as_shown(reader, request.composite)
-    seen = yield from survey(request, shown)
-    start = yield from find_start(request.start, arch)
-    _check_start(request, start)
-    shape, normalization = _shape_of(request, seen, start)
-    torch.manual_seed(request.settings.seed)
-    network = build_detector(
-        request.architecture,
-        normalization.n_channels,
-        len(request.class_ids),
-        shape,
-        normalization.mean,
-        normalization.std,
-    )
-    put_in(network, start, request.class_ids, start.known_ids(request))
-    record = _card(request, seen, start, shape, normalization)
-    network.to(device)
+    ready = yield from prepare(request, reader)
+    network, device, record = ready.network, ready.device, ready.record
     held_out = yield from validation_images(request, reader)
     validation = Validation(held_out, record, network, device, reader, metric)
-    pictures = Pictures(seen.images, normalization, shape.scale, shown, request.settings.cache_mb)
     checkpoint = Checkpoint(request)
     try:
         outcome = yield from Course(
-            network, device, pictures, validation, request.settings, checkpoint
+            network, device, ready.pictures, validation, request.settings, checkpoint
         ).run()
     finally:  # only a killed process leaves it
         checkpoint.remove()

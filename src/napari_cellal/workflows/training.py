@@ -14,6 +14,7 @@ from napari_cellal.io.composites import Composite
 if TYPE_CHECKING:
     from napari_cellal.core.progress import Job
     from napari_cellal.core.records import ModelRecord
+    from napari_cellal.detect.requests import FoundRate
     from napari_cellal.detect.settings import TrainSettings
     from napari_cellal.io.store import Project
 
@@ -263,6 +264,16 @@ def train(request: TrainRequest) -> Job[TrainedModel]:
     from napari_cellal.detect.train import train_detector
 
     return train_detector(request)
+
+
+def find_rate(request: TrainRequest) -> Job[FoundRate]:
+    """Return the job that looks for a learning rate; its items are `detect.requests.RatePoint`.
+
+    It changes nothing: the rate that it suggests is for the request's settings.
+    """
+    from napari_cellal.detect.rates import find_rate
+
+    return find_rate(request)
 
 
 def register_model(project: Project, trained: TrainedModel, *, use: bool) -> None:
