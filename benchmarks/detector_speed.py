@@ -36,12 +36,12 @@ from napari_cellal.detect.requests import (
     TrainImage,
     TrainPoint,
     TrainRequest,
-    read_plane,
 )
 from napari_cellal.detect.settings import TrainSettings
 from napari_cellal.detect.train import train_detector
 from napari_cellal.evaluate.metrics import evaluate_boxes
 from napari_cellal.io.exchange.voc import read_image_sets, read_voc
+from napari_cellal.io.reading import read_plane
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

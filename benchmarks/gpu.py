@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 
 import detector_speed as bench
 from napari_cellal.detect.settings import TrainSettings
-from napari_cellal.detect.weights import WEIGHTS
+from napari_cellal.networks.model_files import WEIGHTS
 
 ARCHITECTURES = ("mobilenet_v2", "resnet50")
 

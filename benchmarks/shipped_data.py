@@ -16,9 +16,9 @@ import numpy as np
 
 from napari_cellal.core.progress import run_job
 from napari_cellal.core.records import WHOLE
-from napari_cellal.detect.requests import read_plane
 from napari_cellal.io.exchange.labels import label_masks
 from napari_cellal.io.exchange.voc import read_image_sets, read_voc
+from napari_cellal.io.reading import read_plane
 
 if TYPE_CHECKING:
     from pathlib import Path

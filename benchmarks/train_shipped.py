@@ -31,14 +31,15 @@ from safetensors.torch import load_file
 import shipped_data as data
 from napari_cellal import __version__
 from napari_cellal.core.records import ModelRecord
-from napari_cellal.detect.augment import Sample, flipped, relit, turned, zoomed_crop
+from napari_cellal.detect.augment import Sample, flipped, turned, zoomed_crop
 from napari_cellal.detect.network import build_detector
-from napari_cellal.detect.normalization import Normalization
 from napari_cellal.detect.registry import CLASSICAL, load_detector
 from napari_cellal.detect.settings import NetworkSettings
 from napari_cellal.detect.shipped import SHIPPED
-from napari_cellal.detect.weights import CARD, WEIGHTS, save_model
 from napari_cellal.evaluate.metrics import evaluate_boxes
+from napari_cellal.networks.appearance import relit
+from napari_cellal.networks.model_files import CARD, WEIGHTS, save_model
+from napari_cellal.networks.normalization import Normalization
 
 ARCHITECTURE = "mobilenet_v2"
 NORMALIZATION = Normalization.of_each(3)

@@ -16,10 +16,10 @@ from napari_cellal.core.errors import CellalError, ModelError
 from napari_cellal.core.progress import run_job
 from napari_cellal.core.records import ModelRecord
 from napari_cellal.detect.registry import load_detector
-from napari_cellal.detect.weights import load_record
 from napari_cellal.io.planes import read_plane
 from napari_cellal.io.samples.write import write_samples
 from napari_cellal.io.store import Project
+from napari_cellal.networks.model_files import load_record
 from napari_cellal.workflows import compositing, detecting
 
 if TYPE_CHECKING:

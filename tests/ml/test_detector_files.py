@@ -15,14 +15,16 @@ from safetensors.torch import save_file
 from napari_cellal.core.errors import ModelError
 from napari_cellal.core.progress import run_job
 from napari_cellal.core.records import ModelRecord
-from napari_cellal.detect import start, weights
 from napari_cellal.detect.architectures import architecture
 from napari_cellal.detect.network import build_detector
-from napari_cellal.detect.normalization import Normalization
 from napari_cellal.detect.registry import load_detector
 from napari_cellal.detect.settings import NetworkSettings
-from napari_cellal.detect.start import Start, fetch, find_start, put_in
-from napari_cellal.detect.weights import load_model, save_model
+from napari_cellal.detect.start import Start, find_start, put_in
+from napari_cellal.detect.weights import load_model
+from napari_cellal.networks import download, model_files
+from napari_cellal.networks.download import fetch
+from napari_cellal.networks.model_files import save_model
+from napari_cellal.networks.normalization import Normalization
 
 NORM = Normalization("uint8", (0.0,) * 3, (255.0,) * 3, (0.5,) * 3, (0.2,) * 3)
 SHAPE = NetworkSettings(anchor_sizes=((16.0, 24.0),))
@@ -57,7 +59,8 @@ def test_a_model_comes_back_as_it_was(folder):
     record, network = load_model(folder)
     assert (record.class_ids, record.class_names) == ((1, 2), ("a", "b"))
     assert (
-        record.weights_sha256 == hashlib.sha256((folder / weights.WEIGHTS).read_bytes()).hexdigest()
+        record.weights_sha256
+        == hashlib.sha256((folder / model_files.WEIGHTS).read_bytes()).hexdigest()
     )
     for key, value in network_of().state_dict().items():
         assert torch.equal(value, network.state_dict()[key])
@@ -73,7 +76,7 @@ def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
     def full(*args, **kwargs):
         raise OSError("disk full")
 
-    monkeypatch.setattr(weights, "save_file", full)
+    monkeypatch.setattr(model_files, "save_file", full)
     with pytest.raises(ModelError, match="disk full"):
         save_model(record_of(), {}, tmp_path / "m")
     assert list(tmp_path.iterdir()) == []
@@ -95,16 +98,16 @@ def pickled(path):
 
 @pytest.mark.parametrize("harm", [cut, changed, pickled, lambda path: path.unlink()])
 def test_damaged_weights_are_refused(folder, harm):
-    harm(folder / weights.WEIGHTS)
+    harm(folder / model_files.WEIGHTS)
     with pytest.raises(ModelError):
         load_detector(folder, "cpu")
 
 
 @pytest.mark.parametrize("harm", [cut, pickled])
 def test_damaged_weights_are_refused_without_a_checksum_too(folder, harm):
-    card = folder / weights.CARD
+    card = folder / model_files.CARD
     card.write_text(json.dumps(json.loads(card.read_text()) | {"weights_sha256": ""}))
-    harm(folder / weights.WEIGHTS)
+    harm(folder / model_files.WEIGHTS)
     with pytest.raises(ModelError, match="damaged"):
         load_detector(folder, "cpu")
 
@@ -130,7 +133,7 @@ def test_a_folder_that_is_no_model_is_refused(tmp_path, folder):
     for place in (tmp_path / "none", tmp_path):
         with pytest.raises(ModelError, match="not a model"):
             load_detector(place, "cpu")
-    (folder / weights.CARD).write_text("{")
+    (folder / model_files.CARD).write_text("{")
     with pytest.raises(ModelError, match="damaged"):
         load_detector(folder, "cpu")
 
@@ -188,7 +191,7 @@ class Answer(io.BytesIO):
 def published(data, monkeypatch, tmp_path, name=None):
     digest = hashlib.sha256(data).hexdigest()[:8]
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    monkeypatch.setattr(start.urllib.request, "urlopen", lambda *a, **k: Answer(data))
+    monkeypatch.setattr(download.urllib.request, "urlopen", lambda *a, **k: Answer(data))
     return f"https://example.org/{name or 'body-' + digest}.pth"
 
 
@@ -201,7 +204,7 @@ def saved(value):
 def test_published_weights_are_downloaded_once(monkeypatch, tmp_path):
     url = published(saved({"a": torch.ones(2)}), monkeypatch, tmp_path)
     assert torch.equal(run_job(fetch(url))["a"], torch.ones(2))
-    monkeypatch.setattr(start.urllib.request, "urlopen", None)
+    monkeypatch.setattr(download.urllib.request, "urlopen", None)
     assert torch.equal(run_job(fetch(url))["a"], torch.ones(2))
 
 

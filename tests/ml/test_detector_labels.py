@@ -7,12 +7,13 @@ import pytest
 import torch
 
 from napari_cellal.detect.architectures import ARCHITECTURES
-from napari_cellal.detect.augment import Sample, augmented, flipped, restained, scaled_crop, turned
+from napari_cellal.detect.augment import Sample, augmented, flipped, scaled_crop, turned
 from napari_cellal.detect.fitting import fit_anchors, fit_network, fit_scale
 from napari_cellal.detect.heads import known_background, nms_two_ways
 from napari_cellal.detect.network import build_detector
-from napari_cellal.detect.pyramid import widened
 from napari_cellal.detect.settings import NetworkSettings, TrainSettings
+from napari_cellal.networks.appearance import restained
+from napari_cellal.networks.layers import widened
 
 SETTINGS = NetworkSettings(anchor_sizes=((16.0,), (32.0,)), aspect_ratios=(1.0,), detections=50)
 

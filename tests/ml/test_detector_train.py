@@ -14,12 +14,10 @@ from napari_cellal.core.errors import ImageError, ModelError
 from napari_cellal.core.geometry import iou_matrix
 from napari_cellal.core.progress import EndEarly, run_job
 from napari_cellal.core.records import Detections
-from napari_cellal.detect import checkpoints, course, start
+from napari_cellal.detect import course
 from napari_cellal.detect.architectures import ARCHITECTURES
-from napari_cellal.detect.average import WeightAverage
 from napari_cellal.detect.average_precision import ap50
 from napari_cellal.detect.course import learning_rate
-from napari_cellal.detect.devices import choose_device
 from napari_cellal.detect.jobs import detect_images
 from napari_cellal.detect.network import build_detector
 from napari_cellal.detect.predict import TorchDetector
@@ -35,6 +33,9 @@ from napari_cellal.detect.settings import PredictSettings, TrainSettings
 from napari_cellal.detect.stepping import Stepper
 from napari_cellal.detect.train import train_detector
 from napari_cellal.detect.weights import load_model, network_settings
+from napari_cellal.networks import checkpoints, download
+from napari_cellal.networks.average import WeightAverage
+from napari_cellal.networks.devices import choose_device
 
 SIDE = 96
 CLASS = 7  # an id that is not its own index
@@ -542,7 +543,7 @@ def test_auto_falls_back_to_random_weights_without_network(tmp_path, monkeypatch
     def no_network(*args, **kwargs):
         raise OSError("no network")
 
-    monkeypatch.setattr(start.urllib.request, "urlopen", no_network)
+    monkeypatch.setattr(download.urllib.request, "urlopen", no_network)
     request = request_of([pool.add("a", 3, 0)], tmp_path / "models", start="auto")
     words = []
     trained = run_job(train_detector(request, reader=pool.read), lambda p: words.append(p.message))

@@ -15,7 +15,6 @@ from napari_cellal.core.progress import run_job
 from napari_cellal.core.records import Detections, ImageRecord
 from napari_cellal.detect import shipped
 from napari_cellal.detect.architectures import architecture
-from napari_cellal.detect.normalization import EACH, Normalization
 from napari_cellal.detect.predict import better_scale, first_scale
 from napari_cellal.detect.registry import load_detector
 from napari_cellal.detect.requests import TrainImage, TrainRequest
@@ -25,6 +24,7 @@ from napari_cellal.detect.tiles import Found
 from napari_cellal.detect.train import train_detector
 from napari_cellal.detect.weights import load_model
 from napari_cellal.io.store import Project
+from napari_cellal.networks.normalization import EACH, Normalization
 from napari_cellal.workflows import detecting
 
 RGB = ImageRecord("a", "a.png", (3, 100, 120), "uint8", ("red", "green", "blue"), True)

@@ -22,7 +22,8 @@ from napari_cellal.detect.settings import NetworkSettings, PredictSettings, Trai
 from napari_cellal.detect.shipped import FOLDER, shipped_record
 from napari_cellal.detect.start import Start, find_start, put_in
 from napari_cellal.detect.train import train_detector
-from napari_cellal.detect.weights import load_model, load_state
+from napari_cellal.detect.weights import load_model
+from napari_cellal.networks.model_files import load_state
 
 NAME = find_preset("dense").architecture
 SIZES = ((14.0, 20.0), (40.0, 60.0))

@@ -65,7 +65,7 @@ def detect(a: argparse.Namespace) -> Result:
 
 
 def _device_of(name: str) -> str:
-    from napari_cellal.detect.devices import choose_device
+    from napari_cellal.networks.devices import choose_device
 
     return choose_device(name).type
 

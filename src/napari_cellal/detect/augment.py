@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from napari_cellal.networks.appearance import relit, restained
+
 if TYPE_CHECKING:
     from .settings import TrainSettings
 
@@ -132,29 +134,3 @@ def turned(sample: Sample, quarters: int) -> Sample:
             rejected=turn(sample.rejected),
         )
     return sample
-
-
-def restained(pixels: Tensor, strength: float, rng: np.random.Generator) -> Tensor:
-    """Return the picture as if more or less stain were in it, a little apart by channel.
-
-    By Beer's law twice the stain is twice the optical density, -log of the intensity: a power
-    of the intensity. In fluorescence it is another gamma of the camera.
-    """
-    change = rng.uniform(-1, 1) + rng.uniform(-1, 1, len(pixels)) / 3  # [C]
-    power = torch.from_numpy(np.exp(change * np.log1p(strength)).astype(np.float32))
-    return pixels.clamp(0, 1) ** power.view(-1, 1, 1)
-
-
-def relit(pixels: Tensor, strength: float, rng: np.random.Generator) -> Tensor:
-    """Return the picture with another brightness and contrast, a little apart by channel.
-
-    Stain and lamp differ from day to day; jitter teaches that better than stain
-    normalisation does (see the field notes).
-    """
-    n = len(pixels)
-    gain = 1 + rng.uniform(-1, 1) * strength + rng.uniform(-1, 1, n) * strength / 3  # [C]
-    shift = (rng.uniform(-1, 1) * strength + rng.uniform(-1, 1, n) * strength / 3) / 2  # [C]
-    mean = pixels.mean((1, 2), keepdim=True)  # [C, 1, 1]
-    scale = torch.from_numpy(np.asarray(gain, np.float32)).view(-1, 1, 1)
-    offset = torch.from_numpy(np.asarray(shift, np.float32)).view(-1, 1, 1)
-    return ((pixels - mean) * scale + mean + offset).clamp(0, 1)

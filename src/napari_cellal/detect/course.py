@@ -13,18 +13,20 @@ from torch import Tensor
 from napari_cellal.core.errors import ModelError
 from napari_cellal.core.progress import EndEarly, Job, Progress
 from napari_cellal.core.records import Detections, ModelRecord
+from napari_cellal.io.reading import Reader, read_or_fail
+from napari_cellal.networks.average import WeightAverage
 
-from .average import WeightAverage
 from .dataset import Labelled, Pictures, batches
 from .predict import TorchDetector
-from .requests import Reader, TrainPoint, read_or_fail
+from .requests import TrainPoint
 from .settings import PredictSettings, TrainSettings
 from .stepping import Stepper
 
 if TYPE_CHECKING:
     import torch
 
-    from .checkpoints import Checkpoint
+    from napari_cellal.networks.checkpoints import Checkpoint
+
     from .family import CellNetwork
 
 State: TypeAlias = dict[str, Tensor]

@@ -13,11 +13,12 @@ from torch import Tensor
 from napari_cellal.core.errors import CellalError, ModelError
 from napari_cellal.core.geometry import as_boxes, clip_boxes
 from napari_cellal.core.progress import Job, Progress
+from napari_cellal.io.reading import Reader, read_or_fail
+from napari_cellal.networks.appearance import resized
+from napari_cellal.networks.normalization import Normalization, NormalizationFit
 
 from .augment import Sample, augmented
-from .normalization import Normalization, NormalizationFit
-from .predict import resized
-from .requests import ImageFailure, Reader, TrainImage, TrainRequest, read_or_fail
+from .requests import ImageFailure, TrainImage, TrainRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 from torchvision.models import get_weight, mobilenet_v2
 
 from napari_cellal.core.errors import ModelError
+from napari_cellal.networks.devices import choose_device
+from napari_cellal.networks.download import fetch
+from napari_cellal.networks.model_files import CARD, load_tensors
+from napari_cellal.networks.normalization import Normalization
 
 from .architectures import ARCHITECTURES
-from .devices import choose_device
 from .embed import Embedder, Eye
-from .normalization import Normalization
 from .shipped import FOLDER, SHIPPED
-from .start import fetch
-from .weights import CARD, composite_of, load_model, load_tensors
+from .weights import composite_of, load_model
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

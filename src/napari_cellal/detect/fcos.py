@@ -18,9 +18,11 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.fcos import FCOS, FCOSClassificationHead, FCOSRegressionHead
 from torchvision.ops import clip_boxes_to_image, generalized_box_iou_loss, sigmoid_focal_loss
 
+from napari_cellal.networks.layers import group_norm
+
 from .family import CellNetwork, ClassRows
 from .heads import Target, nms_two_ways
-from .pyramid import FinePyramid, FixedScale, group_norm, pyramid_of
+from .pyramid import FinePyramid, FixedScale, pyramid_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

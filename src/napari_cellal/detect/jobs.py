@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from napari_cellal.core.errors import CellalError
 from napari_cellal.core.progress import Job, Progress
 from napari_cellal.io.planes import is_large, plane_size, read_plane_region
+from napari_cellal.io.reading import Reader, read_or_fail, read_plane
 
 from .large import detect_in_parts
 from .registry import load_detector
-from .requests import ImageFailure, ImageRequest, Reader, read_or_fail, read_plane
+from .requests import ImageFailure, ImageRequest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

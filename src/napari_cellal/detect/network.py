@@ -43,7 +43,7 @@ def build_detector(
     Notes
     -----
     State: the layers as torchvision initialises them; the first convolution is widened or
-    narrowed to ``n_channels`` by `pyramid.widened`. Weights are put in by `weights` and `start`.
+    narrowed to ``n_channels`` by `layers.widened`. Weights are put in by `weights` and `start`.
     """
     arch = architecture(architecture_name)
     return FAMILIES[arch.family](arch, n_channels, n_classes, settings, mean, std)

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.nn.functional import interpolate
 
 from napari_cellal.core.errors import ModelError
 from napari_cellal.core.records import Detections, ModelRecord
+from napari_cellal.networks.appearance import resized
+from napari_cellal.networks.devices import autocast
+from napari_cellal.networks.normalization import EACH, Normalization
 
-from .normalization import EACH, Normalization
 from .settings import PredictSettings
 from .tiles import Found, Tile, cut_boxes, merge_tiles, tiles_of
 from .weights import composite_of, network_settings
@@ -29,20 +29,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 _SURE, _ENOUGH = 0.5, 3  # score and number of the cells that tell an image's scale
 _LEAST_TILE_PX = 128  # network px; smaller tiles show cells without their surroundings
-
-
-def autocast(device: torch.device) -> torch.autocast:
-    """Return mixed precision: bfloat16 on a GPU that has it, float32 elsewhere."""
-    usable = device.type == "cuda" and torch.cuda.is_bf16_supported()
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=usable)
-
-
-def resized(pixels: Tensor, scale: float) -> Tensor:
-    """Return float32[C, Y, X] at ``scale``, smoothed before it is made smaller."""
-    size = [max(1, round(side * scale)) for side in pixels.shape[1:]]
-    if size == list(pixels.shape[1:]):
-        return pixels
-    return interpolate(pixels[None], size, mode="bilinear", antialias=True)[0]
 
 
 def _numbers(found: Found) -> NDArray[np.bool_]:

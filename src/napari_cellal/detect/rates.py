@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from napari_cellal.core.errors import ModelError
 from napari_cellal.core.progress import EndEarly, Job, Progress
+from napari_cellal.io.reading import Reader, read_plane
 
 from .dataset import batches
-from .requests import FoundRate, RatePoint, Reader, TrainRequest, read_plane
+from .requests import FoundRate, RatePoint, TrainRequest
 from .stepping import Stepper
 from .train import prepare
 

@@ -78,7 +78,8 @@ def load_detector(
     """
     if str(name_or_folder) == CLASSICAL:
         return ClassicalDetector(classical)
-    from .devices import choose_device
+    from napari_cellal.networks.devices import choose_device
+
     from .predict import TorchDetector
     from .weights import load_model
 

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from napari_cellal.core.errors import ModelError
-
-from .predict import autocast
+from napari_cellal.networks.devices import autocast
 
 if TYPE_CHECKING:
     from .augment import Sample

@@ -13,20 +13,22 @@ from napari_cellal import __version__
 from napari_cellal.core.errors import ModelError
 from napari_cellal.core.progress import EndEarly, Job, Progress
 from napari_cellal.core.records import ModelRecord
+from napari_cellal.io.reading import Reader, read_plane
+from napari_cellal.networks.checkpoints import Checkpoint
+from napari_cellal.networks.devices import choose_device, describe_device
+from napari_cellal.networks.model_files import save_model
+from napari_cellal.networks.normalization import Normalization
 
 from .architectures import architecture
 from .average_precision import ap50
-from .checkpoints import Checkpoint
 from .course import Course, Metric, Outcome, Validation, mean
 from .dataset import Pictures, Survey, survey, validation_images
-from .devices import choose_device, describe_device
 from .fitting import fit_network
 from .network import build_detector
-from .normalization import Normalization
-from .requests import Reader, TrainedModel, TrainRequest, read_plane
+from .requests import TrainedModel, TrainRequest
 from .shipped import shipped_record
 from .start import Start, find_start, put_in
-from .weights import composite_of, network_settings, save_model
+from .weights import composite_of, network_settings
 
 if TYPE_CHECKING:
     from napari_cellal.io.composites import Composite

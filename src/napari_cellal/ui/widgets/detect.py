@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def name_device() -> Job[str]:
     """Return the device that heavy work will use, in words. Runs in the worker."""
     yield Progress(0, 0, "Looking for a GPU")
-    from napari_cellal.detect.devices import choose_device, describe_device
+    from napari_cellal.networks.devices import choose_device, describe_device
 
     return describe_device(choose_device("auto"))
 

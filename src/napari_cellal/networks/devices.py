@@ -39,3 +39,9 @@ def describe_device(device: torch.device) -> str:
         return f"Apple GPU ({platform.processor() or 'MPS'})"
     threads = torch.get_num_threads()
     return f"CPU, {threads} thread{'s' if threads != 1 else ''}"
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    """Return mixed precision: bfloat16 on a GPU that has it, float32 elsewhere."""
+    usable = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=usable)

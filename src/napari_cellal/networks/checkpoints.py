@@ -10,19 +10,32 @@ import pickle
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 
 from napari_cellal import __version__
 
-if TYPE_CHECKING:
-    from .requests import TrainRequest
-
 log = logging.getLogger(__name__)
 _EVERY_S = 30.0
 _SHARE = 0.03  # of the time at most goes into writing
 _OLD_S = 7 * 86400.0
+
+
+class Request(Protocol):
+    """What a model is trained from: a frozen dataclass, whose values are its hash."""
+
+    @property
+    def model_id(self) -> str:
+        """The model's name, drawn anew each time."""
+
+    @property
+    def models_folder(self) -> str:
+        """Where models are written."""
+
+    @property
+    def device(self) -> str:
+        """Where the training runs."""
 
 
 class Checkpoint:
@@ -31,9 +44,14 @@ class Checkpoint:
     It is removed when the training ends or is cancelled; only a killed process leaves it.
     """
 
-    def __init__(self, request: TrainRequest) -> None:
+    def __init__(self, request: Request) -> None:
         # The model's name is drawn anew each time; where it runs does not matter.
-        same = replace(request, model_id="", models_folder="", device="")
+        same: Any = replace(
+            request,  # type: ignore[type-var]
+            model_id="",
+            models_folder="",
+            device="",
+        )
         name = hashlib.sha256(f"{__version__} {same!r}".encode()).hexdigest()[:32]
         self.path = Path(request.models_folder, "unfinished", f"{name}.pt")
         self._next = time.monotonic() + _EVERY_S
