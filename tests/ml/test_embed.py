@@ -121,6 +121,9 @@ def test_what_cannot_be_had_is_said(monkeypatch, tmp_path):
         raise ModelError("No connection.")
 
     monkeypatch.setattr(eyes, "fetch", offline)
+    told = []
+    assert run_job(eyes.load_embedder("auto", "cpu"), told.append).words == "shipped"
+    assert any("No connection." in step.message for step in told)
     with pytest.raises(ModelError, match=r"No connection\."):
         run_job(eyes.load_embedder("imagenet", "cpu"))
     with pytest.raises(ModelError, match="nothing"):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from torchvision.models import get_weight, mobilenet_v2
 
 from napari_cellal.core.errors import ModelError
+from napari_cellal.core.progress import Job, Progress
 from napari_cellal.networks.devices import choose_device
 from napari_cellal.networks.download import fetch
 from napari_cellal.networks.model_files import CARD, load_tensors
@@ -21,28 +22,33 @@ from .weights import composite_of, load_model
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from napari_cellal.core.progress import Job
-
-IMAGENET = "imagenet"
+AUTO, IMAGENET = "auto", "imagenet"
 _WEIGHTS = ARCHITECTURES["mobilenet_v2"].imagenet
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of torchvision's ImageNet weights
 
 
-def load_embedder(network: str = SHIPPED, device: str = "auto") -> Job[Embedder]:
+def load_embedder(network: str = AUTO, device: str = "auto") -> Job[Embedder]:
     """Yield the progress of downloads and return the describer of a network.
 
     Parameters
     ----------
     network : str
-        ``shipped`` (the detector of the package), a detector's folder, ``imagenet``
-        (MobileNetV2, from torch's cache or downloaded into it), or a .safetensors file with
-        MobileNetV2's ImageNet weights.
+        ``imagenet`` (MobileNetV2, from torch's cache or downloaded into it), ``shipped``
+        (the detector of the package), a detector's folder, a .safetensors file with
+        MobileNetV2's ImageNet weights, or ``auto``: ImageNet's where they can be had, else
+        the shipped detector's, which tells cells apart less well (docs/benchmarks.md).
 
     Raises
     ------
     ModelError
         If there is no such network, or its weights cannot be had.
     """
+    if network == AUTO:
+        try:
+            return (yield from load_embedder(IMAGENET, device))
+        except ModelError as error:
+            yield Progress(0, 0, f"{error} The shipped detector's network is used instead.")
+            return (yield from load_embedder(SHIPPED, device))
     if network == IMAGENET:
         eye = _imagenet((yield from fetch(get_weight(_WEIGHTS).url)))
     elif network == SHIPPED:
@@ -53,7 +59,7 @@ def load_embedder(network: str = SHIPPED, device: str = "auto") -> Job[Embedder]
         eye = _imagenet(load_tensors(Path(network)))
     else:
         raise ModelError(
-            f"There is no network '{network}'. Give shipped, imagenet, the folder of a "
+            f"There is no network '{network}'. Give auto, imagenet, shipped, the folder of a "
             "detector or a .safetensors file."
         )
     return Embedder(eye, choose_device(device))

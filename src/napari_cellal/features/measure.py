@@ -134,9 +134,17 @@ def measure_cells(
 
 
 def cell_view(
-    pixels: NDArray[Any], box: NDArray[np.float64], levels: Levels, *, rgb: bool
+    pixels: NDArray[Any],
+    box: NDArray[np.float64],
+    levels: Levels,
+    *,
+    rgb: bool,
+    side_px: int = _SIDE_PX,
 ) -> CellView:
-    """Return one cell as the feature sets see it. ``pixels`` [C, Y, X] must be finite."""
+    """Return one cell as the feature sets see it. ``pixels`` [C, Y, X] must be finite.
+
+    Larger cells are shrunk to ``side_px``.
+    """
     y0, x0, y1, x1 = box
     y0, y1, x0, x1 = min(y0, y1), max(y0, y1), min(x0, x1), max(x0, x1)
     height, width = max(y1 - y0, 1.0), max(x1 - x0, 1.0)
@@ -145,7 +153,7 @@ def cell_view(
     cut = pixels[:, rows, cols].astype(np.float32)
     inside = np.zeros((cut.shape[1], cut.shape[2]), np.bool_)
     inside[inner_rows, inner_cols] = True
-    px = max(1.0, max(inside.shape) / _SIDE_PX)
+    px = max(1.0, max(inside.shape) / side_px)
     if px > 1:
         h, w = max(1, round(inside.shape[0] / px)), max(1, round(inside.shape[1] / px))
         inside = resample(inside[None].astype(np.float32), h, w)[0] > 0.5

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from napari_cellal.core.progress import Job
     from napari_cellal.features.describer import Describer
 
-QUICK, DEEP = "quick", "deep"
+QUICK, CELLPROFILER, DEEP = "quick", "cellprofiler", "deep"
 AUTOMATIC = "automatic"
 _MEANT = {AUTOMATIC: QUICK}
 
@@ -58,15 +58,25 @@ def _quick(network: str, device: str) -> Job[Describer]:
     return QUICK
 
 
+def _cellprofiler(network: str, device: str) -> Job[Describer]:
+    yield from ()
+    from napari_cellal.features.cellprofiler import CellProfiler
+
+    return CellProfiler()
+
+
 def _deep(network: str, device: str) -> Job[Describer]:
     from napari_cellal.core.progress import Progress
 
     yield Progress(0, 0, "Loading the network")
-    from napari_cellal.detect.eyes import load_embedder
-    from napari_cellal.detect.shipped import SHIPPED
+    from napari_cellal.detect.eyes import AUTO, load_embedder
 
-    return (yield from load_embedder(network or SHIPPED, device))
+    return (yield from load_embedder(network or AUTO, device))
 
 
-FEATURES: dict[str, Callable[[str, str], Job[Describer]]] = {QUICK: _quick, DEEP: _deep}
+FEATURES: dict[str, Callable[[str, str], Job[Describer]]] = {
+    QUICK: _quick,
+    CELLPROFILER: _cellprofiler,
+    DEEP: _deep,
+}
 """A new set is one function that loads its describer, and one line here."""
