@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from napari_cellal.features.view import Levels
 
 _VERSION = "1"
-_SIDE_PX = 96
+_SIDE_PX = 128
 _MARGIN = 0.1  # around the box, a share of its longer side
 _FINEST, _COARSEST = 4, 16  # px per map px: finer maps hold edges, coarser ones whole things
 _SMALL = 128  # channels; of maps with more only the mean is taken
 _LEAST_SPAN = 16  # of 256 grey levels: the noise of an empty image is not stretched further
-_COUNT = 32  # crops in one pass: 0.2 s
+_COUNT = 24  # crops in one pass: 0.2 s
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Eye:
 class Embedder:
     """Describes cells by what a network's maps hold of them; a `features.describer.Describer`.
 
-    The box and its margin, a square, are scaled to 96 px. Of the last map of every
+    The box and its margin, a square, are scaled to 128 px. Of the last map of every
     resolution (strides 4 to 16) the mean is taken, of those with few channels also the
     spread, and the mean of the middle half, where the cell is.
 
