@@ -80,9 +80,11 @@ def load_detector(
         return ClassicalDetector(classical)
     from napari_cellal.networks.devices import choose_device
 
+    from .folding import quicken
     from .predict import TorchDetector
     from .weights import load_model
 
     target = choose_device(device) if isinstance(device, str) else device
     record, network = load_model(Path(name_or_folder))
+    quicken(network, target)
     return TorchDetector(record, network, target, settings)
