@@ -71,6 +71,20 @@ def test_a_row_depends_on_its_cell_alone(image):
     np.testing.assert_allclose(there, together[:2], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("shape", [(3, 3), (35, 44), (20, 90)])
+def test_granularity_reads_nothing_beyond_the_picture(shape):
+    rng = np.random.default_rng(0)
+    unit, mask = rng.random(shape), np.zeros(shape, np.int32)
+    mask[1:-1, 1:-1] = 1
+    first = cellprofiler._granularity(mask, unit)
+    for _ in range(20):
+        _dirty = [rng.random(int(n)) * 100 for n in rng.integers(1, 300, 50)]
+        del _dirty
+        again = cellprofiler._granularity(mask, unit)
+        assert all(np.array_equal(again[name], first[name]) for name in first)
+    assert all(np.isfinite(values).all() for values in first.values())
+
+
 def test_a_shrunk_cell_keeps_its_size(image, monkeypatch):
     names = cellprofiler.CellProfiler().names(CHANNELS, rgb=False)
     area, axis = names.index("AreaShape_Area"), names.index("AreaShape_MajorAxisLength")

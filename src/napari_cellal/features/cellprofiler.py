@@ -26,9 +26,12 @@ if TYPE_CHECKING:
 _VERSION = "1"
 _SIDE_PX = 400
 """Larger cells are shrunk to this before they are measured; it bounds time and memory."""
+_GRANULARITY = "granularity"
+_SAMPLE = 0.5  # of the picture; the spectrum's sixteen sizes are then 2 to 32 px
+_LEAST_PX = 48  # see `_granularity`
 _SHAPE = ("sizeshape", "feret", "zernike")
 _OF_CHANNEL = (
-    "intensity", "texture", "radial_distribution", "radial_zernikes", "granularity",
+    "intensity", "texture", "radial_distribution", "radial_zernikes", _GRANULARITY,
 )  # fmt: skip
 _WHERE = ("Center_", "BoundingBoxMinimum_", "BoundingBoxMaximum_", "Location_", "SpatialMoment_")
 """Where a cell lies says nothing of what it is."""
@@ -44,7 +47,8 @@ class CellProfiler:
     Stirling et al., BMC Bioinformatics 22, 2021 (CellProfiler 4); cp_measure:
     arXiv:2507.01163. Differences: intensities of 8-bit images are 0..1 as in CellProfiler,
     others lie between the image's 0.1st and 99.9th percentile, as its module RescaleIntensity
-    would make them; granularity is that of the cell's own picture, not of the whole image;
+    would make them; granularity is that of the cell's own picture, not of the whole image, at
+    half its size;
     figures that tell where a cell lies are left out, and what cannot be computed is 0.
 
     Raises
@@ -122,8 +126,30 @@ def _measured(
 ) -> list[float]:
     """Return the wanted (kind, figure)s of what the mask holds."""
     kinds = dict.fromkeys(kind for kind, _ in wanted)
-    found = {kind: _functions()[kind](mask, unit) for kind in kinds}
+    found = {
+        kind: _functions()[kind](mask, unit)
+        if unit is None or kind != _GRANULARITY
+        else _granularity(mask, unit)
+        for kind in kinds
+    }
     return [float(found[kind][figure][0]) for kind, figure in wanted]
+
+
+def _granularity(mask: NDArray[np.int32], unit: NDArray[np.float64]) -> Figures:
+    """Return the spectrum of one cell's picture, made larger where it is small.
+
+    The background is found by an opening with a disc of 21 pixels, at half the size here.
+    Where the picture is smaller than the disc, scipy's filters read beyond their memory:
+    with cp_measure's own sampling (1/16) that happens below 336 px, and gives other
+    figures each time (scipy 1.17, scikit-image 0.26).
+    """
+    more = [(0, max(0, _LEAST_PX - side)) for side in mask.shape]
+    return _functions()[_GRANULARITY](
+        np.pad(mask, more),
+        np.pad(unit, more, mode="edge"),
+        subsample_size=_SAMPLE,
+        image_sample_size=1,
+    )
 
 
 @cache
