@@ -36,7 +36,7 @@ from napari_cellal.ui.camera import camera_of
 from napari_cellal.ui.controls import Dock
 from napari_cellal.ui.neighbours import NeighbourStrip
 from napari_cellal.ui.plots import ProbabilityBars
-from napari_cellal.ui.workspace import DOCKS, Workspace
+from napari_cellal.ui.workspace import DOCKS, WIDE_DOCKS, Workspace
 
 CONTROLS = (QAbstractButton, QComboBox, QAbstractSpinBox, QAbstractSlider, QLineEdit)
 MOST_WIDE = 360
@@ -87,7 +87,7 @@ def test_the_manifest_names_what_is_there():
         module, _, name = command.python_name.partition(":")
         assert callable(getattr(importlib.import_module(module), name))
     titles = [w.display_name for w in manifest.contributions.widgets]
-    assert len(titles) == len(set(titles)) == len(DOCKS)
+    assert len(titles) == len(set(titles)) == len(DOCKS) + len(WIDE_DOCKS)
 
 
 @pytest.mark.parametrize("name", ["Detect", "Review", "Learn"])

@@ -6,8 +6,9 @@ import numpy as np
 from qtpy.QtGui import QImage
 
 from napari_cellal.io.pixels import read_pixels
+from napari_cellal.ui.cell_pictures import CellPictures
 from napari_cellal.ui.crops import pictures_of
-from napari_cellal.ui.neighbours import FRAME_PX, PICTURE_PX, CellPictures
+from napari_cellal.ui.neighbours import FRAME_PX, PICTURE_PX
 
 
 def array_of(pixmap):
@@ -82,7 +83,7 @@ def test_pictures_are_read_where_they_are_not_in_memory(sit_down, detected, qtbo
         def pixels(self, _image_id):
             return None
 
-    pictures = CellPictures(session, Nothing())
+    pictures = CellPictures(session, Nothing(), PICTURE_PX, 100)
     try:
         project.image_path(three.image_id).unlink()
         assert pictures.of([one, two, three]) == [None, None, None]

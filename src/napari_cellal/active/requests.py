@@ -117,3 +117,42 @@ class SuggestResult:
     labels: int
     remaining: int
     holdout: HoldoutScore | None
+
+
+@dataclass(frozen=True, slots=True)
+class OrderRequest:
+    """How to put the measured cells in order; see `order.order_cells`.
+
+    Attributes
+    ----------
+    order : str
+        ``doubt``, ``group``, ``alike`` or ``disagreement``.
+    labelled : {cell_id: class_id}
+        What people have said, of every image.
+    like : str
+        The cell that the first ones of ``alike`` look like.
+    """
+
+    features_path: str
+    order: str
+    labelled: Mapping[str, int]
+    class_names: Mapping[int, str] = field(default_factory=dict)
+    like: str = ""
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class OrderResult:
+    """The measured cells in order.
+
+    Attributes
+    ----------
+    cell_ids : tuple of str, N
+    class_ids : tuple of int, K
+    probabilities : float32[N, K] or None
+        What the learner says of each cell, in the cells' order; None while there is none.
+    """
+
+    cell_ids: tuple[str, ...]
+    class_ids: tuple[int, ...]
+    probabilities: NDArray[np.float32] | None

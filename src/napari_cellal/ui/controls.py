@@ -231,6 +231,8 @@ class Dock(QScrollArea):
         super().__init__()
         self._unseen: dict[str, Callable[[], object]] = {}
         self._listening: tuple[tuple[Any, Callable[..., object]], ...] = ()
+        self.home: QWidget | None = None
+        """What has the keys after a click in the dock; None for the image."""
         self.body = QWidget()
         self.column = QVBoxLayout(self.body)
         self.column.setContentsMargins(8, 8, 8, 8)

@@ -40,17 +40,18 @@ def scaled(plane: NDArray[np.generic], limits: tuple[float, float]) -> NDArray[n
     return np.clip((values - low) / (high - low), 0, 1)
 
 
-def pixmap_of(rgb: NDArray[np.float64], side: int) -> QPixmap:
-    """Return a pixmap of at most ``side`` px from float[Y, X, 3] in 0..1."""
+def image_of(rgb: NDArray[np.float64], side: int) -> QImage:
+    """Return a picture of at most ``side`` px from float[Y, X, 3] in 0..1; any thread may ask."""
     data = np.ascontiguousarray((rgb * 255).astype(np.uint8))
     height, width = data.shape[:2]
     image = QImage(data.data, width, height, 3 * width, QImage.Format.Format_RGB888)
-    return QPixmap.fromImage(image.copy()).scaled(
-        side,
-        side,
-        Qt.AspectRatioMode.KeepAspectRatio,
-        Qt.TransformationMode.SmoothTransformation,
-    )
+    how = Qt.TransformationMode.SmoothTransformation
+    return image.copy().scaled(side, side, Qt.AspectRatioMode.KeepAspectRatio, how)
+
+
+def pixmap_of(rgb: NDArray[np.float64], side: int) -> QPixmap:
+    """Return a pixmap of at most ``side`` px from float[Y, X, 3] in 0..1."""
+    return QPixmap.fromImage(image_of(rgb, side))
 
 
 def pictures_of(

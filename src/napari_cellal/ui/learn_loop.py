@@ -69,6 +69,8 @@ class LearnLoop:
         Images that will probably be needed next.
     job_started : Signal(JobHandle)
         A long job of the loop, for a progress bar.
+    measured : Signal()
+        Another table of features is there.
     """
 
     question_changed = Signal(object)
@@ -77,6 +79,7 @@ class LearnLoop:
     answered = Signal()
     upcoming = Signal(tuple)
     job_started = Signal(object)
+    measured = Signal()
 
     def __init__(self, session: Session, jobs: Jobs) -> None:
         self.session = session
@@ -127,12 +130,20 @@ class LearnLoop:
 
     def start(self) -> None:
         """Measure what is not measured yet, then ask the first question."""
-        project = self.session.project
-        if project is None or self._pending is not None:
+        if self.session.project is None:
             return
         self.active = True
+        if self._pending is not None:  # what is under way goes on with a question
+            return
         if not self._stale and self._measured is not None:
             self._ask()
+        else:
+            self.measure()
+
+    def measure(self) -> None:
+        """Measure the cells, and ask nothing unless the loop is active."""
+        project = self.session.project
+        if project is None or self._pending is not None:
             return
         requests = learning.measure_requests(project)
         if not requests:
@@ -163,8 +174,9 @@ class LearnLoop:
                 f"{len(measured.failures)} images could not be measured: {measured.failures[0][1]}",
                 error=True,
             )
+        self.measured.emit()
         if self._stale:  # boxes changed while they were measured
-            self.start()
+            self.measure()
         elif self.active:
             self._ask()
 

@@ -19,6 +19,7 @@ from napari_cellal.io.store import Project
 from napari_cellal.io.store.project import SUFFIX
 from napari_cellal.workflows.detecting import CLASSICAL
 
+from .batch import Batch
 from .boxes import BoxLayer
 from .camera import Camera, camera_of
 from .channels import Channels
@@ -29,6 +30,7 @@ from .learn_loop import LearnLoop
 from .overview import Overview
 from .session import Session
 from .warm import WarmUp
+from .wide_docks import WideDocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,6 +42,8 @@ log = logging.getLogger(__name__)
 HOLD_MS = 150
 """The longest that the picture waits for the next question before it shows the answer."""
 DOCKS = ("Project", "Detect", "Review", "Learn")
+WIDE_DOCKS = ("Gallery",)
+"""Docks of many cells, opened when they are asked for."""
 
 _workspaces: weakref.WeakValueDictionary[int, Workspace] = weakref.WeakValueDictionary()
 
@@ -48,7 +52,7 @@ class Workspace(QObject):
     """Everything that napari-cellal keeps for one viewer. Lives as long as its window.
 
     Use `Workspace.of`. Attributes are the parts that docks talk to: ``session``, ``jobs``,
-    ``images``, ``channels``, ``boxes``, ``camera``, ``keys``, ``learn``.
+    ``images``, ``channels``, ``boxes``, ``camera``, ``keys``, ``learn``, ``batch``.
     """
 
     def __init__(self, viewer: napari.Viewer) -> None:
@@ -61,10 +65,12 @@ class Workspace(QObject):
         self.session = Session(later=lambda do: QTimer.singleShot(0, do))
         self.jobs = Jobs(self)
         self.learn = LearnLoop(self.session, self.jobs)
+        self.batch = Batch(self.session, self.jobs, self.learn)
         self.images = ImageView(viewer, self.session)
         self.channels = Channels(viewer, self.session, self.images)
         self.camera = Camera(viewer, self.session)
         self.docks: dict[str, QWidget] = {}
+        self._wide = WideDocks(window)
         self._closed = False
         self.device_name = ""
         self._canvas = viewer.window._qt_viewer.canvas.native
@@ -135,6 +141,7 @@ class Workspace(QObject):
         self.learn.question_changed.disconnect(self._release_picture)
         for dock in self.docks.values():
             dock.disconnect_session()
+        self.batch.close()
         self.learn.disconnect()
         self.images.close()
         if self._boxes is not None and self.overview is not None:
@@ -164,6 +171,7 @@ class Workspace(QObject):
         """Return a dock's widget, made on first use."""
         if name not in self.docks:
             from .widgets.detect import DetectDock
+            from .widgets.gallery import GalleryDock
             from .widgets.learn import LearnDock
             from .widgets.project import ProjectDock
             from .widgets.review import ReviewDock
@@ -173,8 +181,10 @@ class Workspace(QObject):
                 "Detect": DetectDock,
                 "Review": ReviewDock,
                 "Learn": LearnDock,
+                "Gallery": GalleryDock,
             }[name](self)
-            made.setFocusProxy(self._canvas)  # a click on a button leaves the keys there
+            # A click on a button leaves the keys there.
+            made.setFocusProxy(self._canvas if made.home is None else made.home)
             self.docks[name] = made
         return self.docks[name]
 
@@ -202,6 +212,9 @@ class Workspace(QObject):
             outer = _dock_of(self.dock(name))
         outer.show()
         outer.raise_()
+        if name in WIDE_DOCKS:
+            self._wide.follow(outer)
+            self.dock(name).setFocus()
 
     # -- project --------------------------------------------------------------------------
 
@@ -273,6 +286,10 @@ class Workspace(QObject):
             self.learn.answer(class_id)
         else:
             self.session.give_class(class_id)
+
+    def focus_canvas(self) -> None:
+        """Give the keys to the image."""
+        self._canvas.setFocus()
 
     def toggle_drawing(self) -> None:
         """Draw a box next, or go back to selecting."""
@@ -346,6 +363,11 @@ class Workspace(QObject):
         bind(("N",), "Learn: next suggestion (skip)", self._next_suggestion)
         bind(("B",), "Learn: one step back", learn.back)
         bind(
+            ("G",),
+            "gallery: pick many cells and class them with one key; in it, back to the image",
+            lambda: self.raise_dock("Gallery"),
+        )
+        bind(
             ("H",),
             "hide the boxes while held",
             lambda: self._show_boxes(False),
@@ -362,7 +384,7 @@ class Workspace(QObject):
         bind(("Shift+C",), "contrast automatic again", self.channels.make_automatic)
         bind(("Ctrl+Z",), "undo", session.undo)
         bind(("Ctrl+Shift+Z", "Ctrl+Y"), "redo", session.redo)
-        bind(("?",), "show these keys", self._show_keys)
+        bind(("?",), "show these keys", self.show_keys)
 
     def _either(self, in_learn: Any, in_review: Any) -> None:
         (in_learn if self.learn.is_asking else in_review)()
@@ -390,7 +412,8 @@ class Workspace(QObject):
     def _show_boxes(self, visible: bool) -> None:
         self.boxes.layer.visible = visible
 
-    def _show_keys(self) -> None:
+    def show_keys(self) -> None:
+        """Show the list of keys."""
         self.raise_dock("Review")
         self.docks["Review"].show_keys()
 
@@ -441,3 +464,14 @@ def review_dock() -> QWidget:
 def learn_dock() -> QWidget:
     """Return the Learn dock."""
     return _here().dock("Learn")
+
+
+def gallery_dock() -> QWidget:
+    """Return the Gallery dock."""
+    return _wide_dock("Gallery")
+
+
+def _wide_dock(name: str) -> QWidget:
+    workspace = _here()
+    QTimer.singleShot(0, partial(workspace.raise_dock, name))  # once napari has docked it
+    return workspace.dock(name)

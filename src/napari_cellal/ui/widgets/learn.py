@@ -89,6 +89,11 @@ class LearnDock(Dock):
             "They stay proposals: nobody has looked at them.",
             self._class_rest,
         )
+        self._gallery = button(
+            "Gallery",
+            "Pictures of many cells: pick them together and class them with one key (G)",
+            lambda: self.workspace.raise_dock("Gallery"),
+        )
         self.retraining = Retraining(self.workspace)
         layout = QVBoxLayout(self.page)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -102,6 +107,7 @@ class LearnDock(Dock):
             self.curve,
             self.strategy,
             row(self._rest, self._sure),
+            row(self._gallery),
             self.retraining,
         ):
             layout.addWidget(widget)

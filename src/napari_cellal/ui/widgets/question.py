@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QVBoxLayout, QWidget
 
+from napari_cellal.ui.cell_pictures import CellPictures
 from napari_cellal.ui.controls import button, empty, note, row, swatch
 from napari_cellal.ui.crop_view import CropView
-from napari_cellal.ui.neighbours import CellPictures, NeighbourStrip
+from napari_cellal.ui.neighbours import PICTURE_PX, NeighbourStrip
 from napari_cellal.ui.plots import ProbabilityBars
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from napari_cellal.ui.workspace import Workspace
 
 CROP_PX = 112
+KEPT = 1000
+"""Pictures of neighbours in memory, 14 kB each."""
 
 
 class QuestionPanel(QWidget):
@@ -26,7 +29,7 @@ class QuestionPanel(QWidget):
         self.session = workspace.session
         self.loop = workspace.learn
         self._images = workspace.images
-        self._pictures = CellPictures(workspace.session, workspace.images)
+        self._pictures = CellPictures(workspace.session, workspace.images, PICTURE_PX, KEPT)
         self._pictures.arrived.connect(self._show_neighbours)
         workspace.images.looks.changed.connect(self._on_looks)
         self._class_rows: list[Any] = []

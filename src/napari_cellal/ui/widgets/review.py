@@ -21,21 +21,13 @@ from napari_cellal.ui.controls import (
     swatch,
 )
 from napari_cellal.ui.crop_view import CropView
+from napari_cellal.ui.words import STATUS_WORDS
 
 if TYPE_CHECKING:
     from napari_cellal.core.records import Cell
     from napari_cellal.ui.workspace import Workspace
 
 CROP_PX = 84
-_WORDS = {
-    Status.PROPOSED: "proposed, not looked at yet",
-    Status.CONFIRMED: "confirmed",
-    Status.CORRECTED: "corrected",
-    Status.DRAWN: "drawn",
-    Status.IMPORTED: "imported, not looked at yet",
-    Status.REJECTED: "rejected",
-    Status.UNSURE: "unsure",
-}
 _VOUCHED = (Status.CONFIRMED, Status.CORRECTED, Status.DRAWN)
 
 
@@ -294,7 +286,7 @@ class ReviewDock(Dock):
         )
         self._class.setText(self._class_name(cell.class_id))
         self._score.setText("–" if cell.score is None else f"{cell.score:.2f}")
-        self._status.setText(_WORDS[cell.status])
+        self._status.setText(STATUS_WORDS[cell.status])
         self._origin.setText(self._provenance(cell))
 
     def _class_name(self, class_id: int | None) -> str:

@@ -1,0 +1,98 @@
+"""Lists of the cells of a whole project, asked for beside the window's own connection.
+
+With a million cells an answer takes seconds. These functions open the database anew, read-only,
+so that a thread may wait for it while the window works.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+from typing import TYPE_CHECKING, Any
+
+from .schema import DATABASE, readable_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from napari_cellal.core.filters import CellFilter
+
+_SCORE = "json_extract(proposed, '$[5]')"  # where `rows` puts it
+ORDERS: Mapping[str, str] = {
+    "image": "image_no, cell_no",
+    "score": f"{_SCORE} IS NULL, {_SCORE}, cell_no",
+    "class": f"class_id IS NULL, class_id, {_SCORE}, cell_no",
+    "reviewed": "reviewed_at IS NULL, reviewed_at DESC, cell_no",
+}
+"""{name: order}: by image; least score first; by class; reviewed last first."""
+
+
+def find_cells(folder: Path, wanted: CellFilter, order: str, names: Mapping[str, str]) -> list[str]:
+    """Return the ids of the cells that a filter lets through, in one of the `ORDERS`.
+
+    Parameters
+    ----------
+    folder : Path
+        The project's.
+    names : {image_id: name}
+        What the images are called.
+
+    Raises
+    ------
+    ProjectError
+        If the database cannot be read.
+    """
+    where, values = _conditions(wanted, names)
+    sql = f"SELECT cell_id FROM cells JOIN images USING (image_no) WHERE {where}"
+    found = _all(folder, f"{sql} ORDER BY {ORDERS[order]}", values)
+    return [key for (key,) in found]
+
+
+def _conditions(wanted: CellFilter, names: Mapping[str, str]) -> tuple[str, list[Any]]:
+    # Lists travel as JSON: SQLite takes only so many values in one statement.
+    parts = ["status IN (SELECT value FROM json_each(?))"]
+    values: list[Any] = [json.dumps(wanted.statuses)]
+    if wanted.class_ids is not None:
+        some = "class_id IN (SELECT value FROM json_each(?))"
+        parts.append(f"({some} OR class_id IS NULL)" if None in wanted.class_ids else some)
+        values.append(json.dumps([c for c in wanted.class_ids if c is not None]))
+    if wanted.image_ids is not None:
+        parts.append("image_id IN (SELECT value FROM json_each(?))")
+        values.append(json.dumps(wanted.image_ids))
+    if wanted.cell_ids is not None:
+        parts.append("cell_id IN (SELECT value FROM json_each(?))")
+        values.append(json.dumps(wanted.cell_ids))
+    if wanted.min_score > 0:
+        parts.append(f"(status <> 'proposed' OR proposed IS NULL OR {_SCORE} >= ?)")
+        values.append(wanted.min_score)
+    if text := wanted.text.strip().casefold():
+        named = [key for key, name in names.items() if text in name.casefold()]
+        parts.append("(image_id IN (SELECT value FROM json_each(?)) OR instr(lower(note), ?))")
+        values += [json.dumps(named), text]
+    return " AND ".join(parts), values
+
+
+def cell_states(folder: Path) -> list[tuple[str, str, int | None, str]]:
+    """Return (cell_id, image_id, class_id, status) of every cell that is not rejected.
+
+    Raises
+    ------
+    ProjectError
+        If the database cannot be read.
+    """
+    return _all(
+        folder,
+        "SELECT cell_id, image_id, class_id, status FROM cells JOIN images USING (image_no)"
+        " WHERE status <> 'rejected'",
+    )
+
+
+def _all(folder: Path, sql: str, values: list[Any] | None = None) -> list[tuple[Any, ...]]:
+    uri = f"{(folder / DATABASE).resolve().as_uri()}?mode=ro"
+    with (
+        readable_errors(folder.name),
+        contextlib.closing(sqlite3.connect(uri, uri=True, timeout=2.0)) as connection,
+    ):
+        return connection.execute(sql, values or []).fetchall()
