@@ -6,12 +6,15 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from modAL.models import ActiveLearner
+from modAL.models import ActiveLearner, Committee
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import SVC
 
 from napari_cellal.core.errors import ModelError
+
+from .calibration import Tempered
+from .softmax import SelfTraining
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,12 +22,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def logistic(seed: int) -> Any:
+def self_training(seed: int, unlabelled: NDArray[np.float32] | None) -> Any:
+    """Return logistic regression that learns from unlabelled cells too."""
+    return SelfTraining(unlabelled)
+
+
+def logistic(seed: int, unlabelled: NDArray[np.float32] | None = None) -> Any:
     """Return logistic regression, its classes balanced: few labels, calibrated, fast."""
     return LogisticRegression(C=1.0, class_weight="balanced", max_iter=300, random_state=seed)
 
 
-def random_forest(seed: int) -> Any:
+def random_forest(seed: int, unlabelled: NDArray[np.float32] | None = None) -> Any:
     """Return a random forest (Breiman, Machine Learning 45, 2001) of 100 trees."""
     return RandomForestClassifier(
         100, class_weight="balanced_subsample", min_samples_leaf=1, n_jobs=1, random_state=seed
@@ -34,8 +42,7 @@ def random_forest(seed: int) -> Any:
 class MarginSVC(SVC):  # type: ignore[misc]
     """A support vector machine whose probabilities are a softmax of its decision values.
 
-    Platt's scaling would need several labels of each class to fit; the order of the
-    classes and the doubt between them are all that the strategies use.
+    They say which classes are close, not how often each is right: see `Tempered`.
     """
 
     def predict_proba(self, x: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -47,25 +54,38 @@ class MarginSVC(SVC):  # type: ignore[misc]
         return np.asarray(weight / weight.sum(axis=1, keepdims=True))
 
 
-def svm(seed: int) -> Any:
-    """Return a support vector machine with a Gaussian kernel."""
-    return MarginSVC(
-        C=3.0, gamma="scale", class_weight="balanced", random_state=seed,
-        decision_function_shape="ovr",
+def svm(seed: int, unlabelled: NDArray[np.float32] | None = None) -> Any:
+    """Return a support vector machine with a Gaussian kernel, calibrated."""
+    return Tempered(
+        MarginSVC(
+            C=3.0, gamma="scale", class_weight="balanced", random_state=seed,
+            decision_function_shape="ovr",
+        )
     )  # fmt: skip
 
 
-ESTIMATORS: MappingProxyType[str, Callable[[int], Any]] = MappingProxyType(
-    {"logistic": logistic, "random_forest": random_forest, "svm": svm}
+ESTIMATORS: MappingProxyType[str, Callable[[int, NDArray[np.float32] | None], Any]] = (
+    MappingProxyType(
+        {
+            "self_training": self_training,
+            "logistic": logistic,
+            "random_forest": random_forest,
+            "svm": svm,
+        }
+    )
 )
+"""A model is a function of a seed and of unlabelled cells [U, D], which most leave aside."""
+COMMITTEE = ("logistic", "random_forest", "svm")
+"""Unlike each other, so that where they agree they do so for different reasons."""
 
 
 def fit(
     features: NDArray[np.floating],
     labels: NDArray[np.integer],
     *,
-    estimator: str = "logistic",
+    estimator: str = "self_training",
     seed: int = 0,
+    unlabelled: NDArray[np.float32] | None = None,
 ) -> ActiveLearner | None:
     """Return a modAL learner fitted to the labels, or None while they name fewer than two classes.
 
@@ -74,12 +94,14 @@ def fit(
 
     Parameters
     ----------
-    features : float[n, F]
-        Standardised (see `Matrix`).
+    features : float[n, D]
+        See `Matrix.points`.
     labels : int[n]
         Class ids.
     estimator : str
         A key of `ESTIMATORS`.
+    unlabelled : float[U, D]
+        Cells without a label, for the estimators that learn from them too.
 
     Raises
     ------
@@ -92,10 +114,18 @@ def fit(
     if len(np.unique(labels)) < 2:
         return None
     return ActiveLearner(
-        estimator=ESTIMATORS[estimator](seed),
+        estimator=ESTIMATORS[estimator](seed, unlabelled),
         X_training=np.asarray(features, np.float64),
         y_training=np.asarray(labels, np.int64),
     )
+
+
+def fit_committee(
+    features: NDArray[np.floating], labels: NDArray[np.integer], *, seed: int = 0
+) -> Committee | None:
+    """Return one learner of each kind in `COMMITTEE`, None with fewer than two classes."""
+    members = [fit(features, labels, estimator=name, seed=seed) for name in COMMITTEE]
+    return None if None in members else Committee(members)
 
 
 def probabilities(
@@ -116,4 +146,5 @@ def probabilities(
     column = {class_id: k for k, class_id in enumerate(classes)}
     for k, class_id in enumerate(learner.estimator.classes_):
         out[:, column[int(class_id)]] = found[:, k]
+    out /= out.sum(axis=1, keepdims=True)  # of float32 they sum to 1 within 1e-7
     return out

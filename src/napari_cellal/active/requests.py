@@ -29,10 +29,16 @@ class SuggestRequest:
         Every class of the project, in its order.
     cell_ids : tuple of str or None
         The cells that may be suggested; None means every cell of the table.
+    others : tuple of str
+        Cells that are classed too, but that the learner takes nothing from.
     strategy, estimator : str
         Keys of `STRATEGIES` and `ESTIMATORS`.
     n : int
         How many suggestions to make.
+    like : int or None
+        The class that the strategy ``rare`` hunts; None means the one with the fewest labels.
+    scores : {cell_id: 0..1}
+        How sure the detector is of each box, for the strategy ``detector``.
     """
 
     features_path: str
@@ -41,9 +47,12 @@ class SuggestRequest:
     class_names: Mapping[int, str] = field(default_factory=dict)
     cell_ids: tuple[str, ...] | None = None
     strategy: str = "automatic"
-    estimator: str = "logistic"
+    estimator: str = "self_training"
     n: int = 1
     seed: int = 0
+    others: tuple[str, ...] = ()
+    like: int | None = None
+    scores: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +88,40 @@ class Suggestions:
 
 
 @dataclass(frozen=True, slots=True)
+class ReliabilityPoint:
+    """Cells whose most probable class was about equally probable.
+
+    Attributes
+    ----------
+    cells : int
+    sure : float, 0..1
+        Mean probability of the most probable class.
+    right : float, 0..1
+        Share of the cells that are of it.
+    """
+
+    cells: int
+    sure: float
+    right: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reliability:
+    """Whether cells of probability 0.8 are right in 8 of 10 cases.
+
+    Attributes
+    ----------
+    error : float, 0..1
+        Expected calibration error: the mean distance of ``sure`` and ``right``.
+    points : tuple of ReliabilityPoint
+        Ten bins at most, least sure first; empty ones are left out.
+    """
+
+    error: float
+    points: tuple[ReliabilityPoint, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class HoldoutScore:
     """How well the labels so far predict the hold-out labels.
 
@@ -90,6 +133,9 @@ class HoldoutScore:
         Accuracy and its 95 % Wilson interval.
     macro_f1 : float, 0..1
         F1 averaged over the classes that occur.
+    macro_low, macro_high : float, 0..1
+        95 % of 200 bootstrap samples of the cells.
+    reliability : Reliability or None
     """
 
     cells: int
@@ -97,6 +143,9 @@ class HoldoutScore:
     low: float
     high: float
     macro_f1: float
+    macro_low: float = 0.0
+    macro_high: float = 1.0
+    reliability: Reliability | None = None
 
 
 @dataclass(frozen=True, slots=True)

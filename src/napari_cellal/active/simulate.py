@@ -15,8 +15,10 @@ from sklearn.model_selection import train_test_split
 from napari_cellal.core.progress import Job, Progress
 
 from . import learner as learners
+from .choices import Context
 from .matrix import Matrix
-from .strategies import Context, strategy
+from .strategies import strategy
+from .suggest import unlabelled_points
 
 TARGETS = (0.8, 0.9, 0.95, 0.99)
 
@@ -111,7 +113,7 @@ def simulate(
     strategies: Sequence[str] = ("automatic", "random"),
     seeds: int | Sequence[int] = 5,
     steps: int = 50,
-    estimator: str = "logistic",
+    estimator: str = "self_training",
     holdout: float | NDArray[np.bool_] = 0.3,
     start: str | int = "cold",
     metric: str = "accuracy",
@@ -198,8 +200,9 @@ class _Replay:
         seed: int,
     ) -> None:
         self._matrix = Matrix([str(row) for row in pool], features[pool])
+        self._all = np.arange(len(pool))
         self._truth = labels[pool]
-        self._held = self._matrix.scaling.apply(features[held])
+        self._held = self._matrix.place(features[held])
         self._held_truth = labels[held]
         self._classes = {int(c): str(c) for c in np.unique(labels)}
         self._estimator = estimator
@@ -217,13 +220,17 @@ class _Replay:
             rows = np.array(sorted(order), np.intp)
             known = self._truth[rows]
             model = learners.fit(
-                self._matrix.values[rows], known, estimator=self._estimator, seed=self._seed
+                self._matrix.points[rows],
+                known,
+                estimator=self._estimator,
+                seed=self._seed,
+                unlabelled=unlabelled_points(self._matrix, self._all, rows, self._seed),
             )
             guess = learners.probabilities(model, self._held, tuple(self._classes))
             yield len(order), self._metric(self._held_truth, guess, tuple(self._classes))
             if len(order) >= steps:
                 return
-            candidates = np.setdiff1d(np.arange(len(self._truth)), rows)
+            candidates = np.setdiff1d(self._all, rows)
             n = min(self._batch, steps - len(order))
             context = Context(
                 self._matrix, candidates, rows, known, self._classes, model, n, self._seed

@@ -2,74 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 import numpy as np
-from modAL.uncertainty import classifier_entropy, classifier_margin, classifier_uncertainty
+from modAL.disagreement import KL_max_disagreement
 
 from napari_cellal.core.errors import ModelError
 
+from . import diversity
+from .choices import Choice, Context
 from .coldstart import typical_rows
+from .doubt import chosen, entropy_of, least_sure, most
+from .learner import fit_committee
+from .rare import hunt, hunted_class
 
-if TYPE_CHECKING:
-    from modAL.models import ActiveLearner
-    from numpy.typing import NDArray
-
-    from .matrix import Matrix
-
-_DIVERSE_FROM = 8  # a batch is spread over this many times its size of doubtful cells
-
-
-@dataclass(frozen=True)
-class Context:
-    """All that a strategy may look at.
-
-    Attributes
-    ----------
-    matrix : Matrix
-        Every cell's features, N rows.
-    candidates : intp[M]
-        Rows that may be chosen: neither labelled nor hold-out.
-    labelled : intp[L]
-        Rows with a label.
-    labels : int[L]
-        Their class ids.
-    classes : {class_id: name}
-        Every class of the project.
-    learner : ActiveLearner or None
-        Fitted to the labels; None while they name fewer than two classes.
-    n : int
-        How many to choose, at most M.
-    seed : int
-    """
-
-    matrix: Matrix
-    candidates: NDArray[np.intp]
-    labelled: NDArray[np.intp]
-    labels: NDArray[np.int64]
-    classes: Mapping[int, str]
-    learner: ActiveLearner | None
-    n: int
-    seed: int
-
-    @cached_property
-    def features(self) -> NDArray[np.float32]:
-        """float32[M, F]: the candidates' features."""
-        return np.asarray(self.matrix.values[self.candidates])
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """What a strategy chose: positions in ``candidates``, best first, and why."""
-
-    positions: NDArray[np.intp]
-    scores: NDArray[np.float64]
-    reasons: tuple[str, ...]
-
+_JUDGED = 2000  # cells that a committee is asked about: a forest takes 20 us each
 
 Strategy = Callable[[Context], Choice]
 
@@ -101,19 +49,98 @@ def typical(context: Context) -> Choice:
     return Choice(positions, scores, reasons)
 
 
+def herding(context: Context) -> Choice:
+    """Choose cells that cover as many others as possible; needs no labels at all.
+
+    After MaxHerding (Bae, Noh and Sutherland, ECCV 2024); see `diversity.herded`.
+    """
+    positions, gains = diversity.herded(context)
+    return Choice(positions, gains, ("it stands for many cells without labels",) * len(positions))
+
+
 def uncertainty(context: Context) -> Choice:
     """Choose where the best guess is least probable (Lewis and Gale, SIGIR 1994)."""
-    return _doubtful(context, classifier_uncertainty, diverse=False)
+    if context.learner is None:
+        return typical(context)
+    doubt = least_sure(context.probabilities)
+    return chosen(context, most(context, doubt, context.n), doubt)
 
 
 def margin(context: Context) -> Choice:
     """Choose where the two best guesses are closest (Scheffer et al., IDA 2001)."""
-    return _doubtful(context, lambda m, x: 1 - classifier_margin(m, x), diverse=False)
+    if context.learner is None:
+        return typical(context)
+    doubt = 1 - context.margin
+    return chosen(context, most(context, doubt, context.n), doubt)
 
 
 def entropy(context: Context) -> Choice:
     """Choose where the probabilities are spread most (Settles, TR 1648, 2009)."""
-    return _doubtful(context, classifier_entropy, diverse=False)
+    if context.learner is None:
+        return typical(context)
+    doubt = entropy_of(context.probabilities)
+    return chosen(context, most(context, doubt, context.n), doubt)
+
+
+def committee(context: Context) -> Choice:
+    """Choose where models of different kinds disagree most.
+
+    The largest divergence of one member from the mean of all (McCallum and Nigam, ICML
+    1998), by modAL; among the cells that the learner itself doubts most.
+    """
+    if context.learner is None:
+        return typical(context)
+    known = context.matrix.points[context.labelled]
+    members = fit_committee(known, context.labels, seed=context.seed)
+    asked = most(context, 1 - context.margin, max(_JUDGED, context.n))
+    disputed = np.full(len(context.candidates), -1.0)
+    disputed[asked] = KL_max_disagreement(members, context.features[asked])
+    top = most(context, disputed, context.n)
+    return Choice(top, disputed[top], ("models of three kinds disagree about it",) * len(top))
+
+
+def density(context: Context) -> Choice:
+    """Choose doubtful cells that many others resemble (Settles and Craven, EMNLP 2008)."""
+    if context.learner is None:
+        return typical(context)
+    weighed = diversity.weigh_by_density(context, 1 - context.margin)
+    return chosen(context, most(context, weighed, context.n), weighed)
+
+
+def ranked(context: Context) -> Choice:
+    """Choose doubtful cells unlike all labelled ones (Cardoso et al., Inf. Sci. 379, 2017)."""
+    if context.learner is None:
+        return typical(context)
+    doubt = least_sure(context.probabilities)
+    return chosen(context, diversity.ranked(context, doubt), doubt)
+
+
+def diverse(context: Context) -> Choice:
+    """Choose one doubtful cell of each kind (Zhdanov, arXiv 1901.05954, 2019)."""
+    if context.learner is None:
+        return typical(context)
+    doubt = 1 - context.margin
+    return chosen(context, diversity.spread_over(context, doubt), doubt)
+
+
+def rare(context: Context) -> Choice:
+    """Choose cells that look like the class with the fewest labels, or a named one."""
+    hunted = hunted_class(context)
+    return typical(context) if hunted is None else hunt(context, hunted)
+
+
+def detector(context: Context) -> Choice:
+    """Choose boxes of which the detector is least sure that they are cells: score near 0.5."""
+    found = np.array([context.scores.get(int(row), np.nan) for row in context.candidates])
+    doubt = np.nan_to_num(1 - np.abs(2 * found - 1), nan=-1.0)
+    top = most(context, doubt, context.n)
+    why = [
+        "the detector gave it no score"
+        if np.isnan(found[k])
+        else f"the detector is unsure whether it is a cell (score {found[k]:.2f})"
+        for k in top
+    ]
+    return Choice(top, doubt[top], tuple(why))
 
 
 def automatic(context: Context) -> Choice:
@@ -121,22 +148,30 @@ def automatic(context: Context) -> Choice:
 
     Uncertainty loses to random while labels are few, so typical cells come first: until
     every class has a label, or four a class are spent (a class of the project may not
-    occur in these images at all). Then smallest margin, a batch spread out.
+    occur in these images at all). Then `diverse`, which goes from covering all cells to
+    the most doubtful as the labels of each class grow.
     """
     spent = len(context.labelled) >= 4 * max(len(context.classes), 2)
     known = set(context.labels.tolist())
     if context.learner is None or not (spent or known >= set(context.classes)):
         return typical(context)
-    return _doubtful(context, lambda m, x: 1 - classifier_margin(m, x), diverse=True)
+    return diverse(context)
 
 
 STRATEGIES: MappingProxyType[str, Strategy] = MappingProxyType(
     {
         "automatic": automatic,
+        "diverse": diverse,
         "margin": margin,
         "entropy": entropy,
         "uncertainty": uncertainty,
+        "committee": committee,
+        "density": density,
+        "ranked": ranked,
         "typical": typical,
+        "herding": herding,
+        "rare": rare,
+        "detector": detector,
         "random": random,
     }
 )
@@ -154,62 +189,3 @@ def strategy(name: str) -> Strategy:
         known = ", ".join(STRATEGIES)
         raise ModelError(f"There is no strategy '{name}'. Choose one of: {known}.")
     return STRATEGIES[name]
-
-
-def _doubtful(
-    context: Context,
-    doubt_of: Callable[[ActiveLearner, NDArray[np.float32]], NDArray[np.float64]],
-    *,
-    diverse: bool,
-) -> Choice:
-    """Choose the candidates with the highest doubt; typical ones while there is no model."""
-    if context.learner is None:
-        return typical(context)
-    doubt = np.asarray(doubt_of(context.learner, context.features), np.float64)
-    # equal doubts in random order: a forest gives many, and rows come in image order
-    tie = np.random.default_rng([context.seed, len(context.labelled)]).random(len(doubt))
-    count = min(len(doubt), context.n * (_DIVERSE_FROM if diverse and context.n > 1 else 1))
-    top = np.argpartition(-doubt, count - 1)[:count] if count < len(doubt) else np.arange(count)
-    if count and count < len(doubt):
-        level = doubt[top].min()
-        equal = np.flatnonzero(doubt == level)
-        above = np.flatnonzero(doubt > level)
-        top = np.concatenate([above, equal[np.argsort(tie[equal])][: count - len(above)]])
-    top = top[np.lexsort((tie[top], -doubt[top]))]
-    if diverse and context.n > 1:
-        top = top[_spread(context.matrix.components[context.candidates[top]], context.n)]
-    return Choice(top, doubt[top], _doubt_reasons(context, top))
-
-
-def _spread(points: NDArray[np.float32], n: int) -> NDArray[np.intp]:
-    """Return n positions: the first, then always the one farthest from those chosen.
-
-    The k-centre greedy of core-set selection (Sener and Savarese, ICLR 2018).
-    """
-    chosen = [0] if len(points) else []
-    distance = np.full(len(points), np.inf)
-    while 0 < len(chosen) < min(n, len(points)):
-        distance = np.minimum(distance, ((points - points[chosen[-1]]) ** 2).sum(axis=1))
-        distance[chosen] = -1.0
-        chosen.append(int(np.argmax(distance)))
-    return np.array(chosen, np.intp)
-
-
-def _doubt_reasons(context: Context, positions: NDArray[np.intp]) -> tuple[str, ...]:
-    if not len(positions) or context.learner is None:
-        return ()
-    found = context.learner.predict_proba(context.features[positions])  # [n, known]
-    ids = [int(c) for c in context.learner.estimator.classes_]
-    reasons = []
-    for row in found:
-        second, first = np.argsort(row)[-2:]
-        a, b = _name(context.classes, ids[first]), _name(context.classes, ids[second])
-        if row[first] - row[second] < 0.5:
-            reasons.append(f"the model cannot tell {a} from {b}")
-        else:
-            reasons.append(f"the least sure of those left: probably {a}, perhaps {b}")
-    return tuple(reasons)
-
-
-def _name(classes: Mapping[int, str], class_id: int) -> str:
-    return classes.get(class_id, f"class {class_id}")

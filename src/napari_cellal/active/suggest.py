@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.stats import binomtest
-from sklearn.metrics import f1_score
 
 from . import learner as learners
+from .choices import Context
+from .holdout import score_holdout
 from .matrix import Matrix, load_matrix
-from .requests import HoldoutScore, Suggestions, SuggestRequest, SuggestResult
-from .strategies import Context, strategy
+from .requests import Suggestions, SuggestRequest, SuggestResult
+from .strategies import strategy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _NEIGHBOURS = 3
+_UNLABELLED = 1000
+"""Cells without a label that the learner looks at; twice as many took twice the time."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ def suggest(
     seed: int = 0,
     classes: Mapping[int, str] | None = None,
     *,
-    estimator: str = "logistic",
+    estimator: str = "self_training",
 ) -> Suggestions:
     """Return the n cells to ask about next. Remembers nothing from call to call.
 
@@ -66,8 +68,11 @@ def suggest(
     ModelError
         If there is no such strategy or estimator.
     """
-    model = _fit(pool.matrix, labels, estimator, seed)
-    return _suggest(pool, labels, model, strategy_name, n, seed, _all_classes(classes, labels))
+    model = _fit(pool, labels, estimator, seed)
+    asked = Context(
+        pool.matrix, *_sides(pool, labels), _all_classes(classes, labels), model, n, seed
+    )
+    return _suggest(asked, strategy_name)
 
 
 def run_suggest(request: SuggestRequest) -> SuggestResult:
@@ -81,11 +86,22 @@ def run_suggest(request: SuggestRequest) -> SuggestResult:
         If there is no such strategy or estimator.
     """
     pool, labels, holdout = _resolve(request)
-    model = _fit(pool.matrix, labels, request.estimator, request.seed)
+    model = _fit(pool, labels, request.estimator, request.seed)
     classes = _all_classes(request.class_names, labels)
-    found = _suggest(pool, labels, model, request.strategy, request.n, request.seed, classes)
+    row_of = pool.matrix.row_of
+    context = Context(
+        pool.matrix,
+        *_sides(pool, labels),
+        classes,
+        model,
+        request.n,
+        request.seed,
+        {row_of[c]: score for c, score in request.scores.items() if c in row_of},
+        request.like,
+    )
+    found = _suggest(context, request.strategy)
     left = int(np.count_nonzero(~np.isin(pool.rows, list(labels))))
-    return SuggestResult(found, len(labels), left, _holdout_score(pool.matrix, model, holdout))
+    return SuggestResult(found, len(labels), left, score_holdout(pool.matrix, model, holdout))
 
 
 def predict_all(request: SuggestRequest) -> dict[str, tuple[tuple[int, float], ...]]:
@@ -95,12 +111,15 @@ def predict_all(request: SuggestRequest) -> dict[str, tuple[tuple[int, float], .
     fewer than two classes: then there is nothing to say.
     """
     pool, labels, _ = _resolve(request)
-    model = _fit(pool.matrix, labels, request.estimator, request.seed)
+    model = _fit(pool, labels, request.estimator, request.seed)
     if model is None:
         return {}
-    rows = pool.rows[~np.isin(pool.rows, list(labels))]
+    row_of = pool.matrix.row_of
+    others = np.array([row_of[c] for c in request.others if c in row_of], np.intp)
+    rows = np.union1d(pool.rows, others)
+    rows = rows[~np.isin(rows, list(labels))]
     classes = tuple(_all_classes(request.class_names, labels))
-    found = learners.probabilities(model, pool.matrix.values[rows], classes)
+    found = learners.probabilities(model, pool.matrix.points[rows], classes)
     order = np.argsort(-found, axis=1, kind="stable")
     return {
         pool.matrix.cell_ids[row]: tuple((classes[k], float(p[k])) for k in ranks)
@@ -127,13 +146,30 @@ def _resolve(request: SuggestRequest) -> tuple[PoolView, dict[int, int], dict[in
     return PoolView(matrix, rows), labels, holdout
 
 
+def unlabelled_points(
+    matrix: Matrix, rows: NDArray[np.intp], labelled: NDArray[np.intp], seed: int
+) -> NDArray[np.float32]:
+    """Return the points of a thousand of ``rows`` that have no label, the same for each seed."""
+    free = np.zeros(len(matrix), bool)
+    free[rows] = True
+    free[labelled] = False
+    order = np.random.default_rng([seed, 2]).permutation(len(matrix))
+    return np.asarray(matrix.points[np.sort(order[free[order]][:_UNLABELLED])])
+
+
 def _fit(
-    matrix: Matrix, labels: Mapping[int, int], estimator: str, seed: int
+    pool: PoolView, labels: Mapping[int, int], estimator: str, seed: int
 ) -> ActiveLearner | None:
     # in row order: the same labels give the same model, whatever order they came in
     rows = np.array(sorted(labels), np.intp)
     ids = np.array([labels[int(row)] for row in rows], np.int64)
-    return learners.fit(matrix.values[rows], ids, estimator=estimator, seed=seed)
+    return learners.fit(
+        pool.matrix.points[rows],
+        ids,
+        estimator=estimator,
+        seed=seed,
+        unlabelled=unlabelled_points(pool.matrix, pool.rows, rows, seed),
+    )
 
 
 def _all_classes(classes: Mapping[int, str] | None, labels: Mapping[int, int]) -> dict[int, str]:
@@ -143,44 +179,39 @@ def _all_classes(classes: Mapping[int, str] | None, labels: Mapping[int, int]) -
     return known
 
 
-def _suggest(
-    pool: PoolView,
-    labels: Mapping[int, int],
-    model: ActiveLearner | None,
-    strategy_name: str,
-    n: int,
-    seed: int,
-    classes: Mapping[int, str],
-) -> Suggestions:
+def _sides(
+    pool: PoolView, labels: Mapping[int, int]
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.int64]]:
+    """Return candidates, labelled rows, and their labels, all in row order."""
     labelled = np.array(sorted(labels), np.intp)
-    candidates = np.unique(pool.rows)
-    candidates = candidates[~np.isin(candidates, labelled)]
-    context = Context(
-        pool.matrix,
-        candidates,
+    free = np.zeros(len(pool.matrix), bool)
+    free[pool.rows] = True
+    free[labelled] = False
+    return (
+        np.flatnonzero(free),
         labelled,
         np.array([labels[int(row)] for row in labelled], np.int64),
-        classes,
-        model,
-        min(n, len(candidates)),
-        seed,
     )
+
+
+def _suggest(context: Context, strategy_name: str) -> Suggestions:
     choose = strategy(strategy_name)
+    context = replace(context, n=min(context.n, len(context.candidates)))
+    classes = tuple(context.classes)
     if context.n <= 0:
         empty = np.zeros(0, np.intp)
-        return Suggestions(
-            (), empty, np.zeros(0), tuple(classes), np.zeros((0, len(classes))), (), ()
-        )
+        return Suggestions((), empty, np.zeros(0), classes, np.zeros((0, len(classes))), (), ())
     choice = choose(context)
-    rows = candidates[choice.positions]
+    rows = context.candidates[choice.positions]
+    matrix = context.matrix
     return Suggestions(
-        tuple(pool.matrix.cell_ids[row] for row in rows),
+        tuple(matrix.cell_ids[row] for row in rows),
         rows,
         choice.scores,
-        tuple(classes),
-        learners.probabilities(model, pool.matrix.values[rows], tuple(classes)),
+        classes,
+        learners.probabilities(context.learner, matrix.points[rows], classes),
         choice.reasons,
-        _neighbours(pool.matrix, rows, labelled),
+        _neighbours(matrix, rows, context.labelled),
     )
 
 
@@ -191,23 +222,3 @@ def _neighbours(
     distance = ((points[rows][:, None] - points[labelled][None]) ** 2).sum(axis=2)  # [n, L]
     nearest = np.argsort(distance, axis=1, kind="stable")[:, :_NEIGHBOURS]
     return tuple(tuple(matrix.cell_ids[labelled[k]] for k in line) for line in nearest)
-
-
-def _holdout_score(
-    matrix: Matrix, model: ActiveLearner | None, holdout: Mapping[int, int]
-) -> HoldoutScore | None:
-    if model is None or not holdout:
-        return None
-    rows = np.array(sorted(holdout), np.intp)
-    truth = np.array([holdout[int(row)] for row in rows])
-    guess = model.predict(matrix.values[rows])
-    right = int(np.count_nonzero(guess == truth))
-    # 95 % interval of a share: Wilson, J. Am. Stat. Assoc. 22, 1927
-    interval = binomtest(right, len(rows)).proportion_ci(0.95, method="wilson")
-    return HoldoutScore(
-        len(rows),
-        right / len(rows),
-        float(interval.low),
-        float(interval.high),
-        float(f1_score(truth, guess, average="macro", zero_division=0)),
-    )

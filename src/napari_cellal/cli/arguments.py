@@ -139,7 +139,8 @@ def make_parser() -> argparse.ArgumentParser:
     p = command("suggest", labelling.suggest, "the next cells to label")
     p.add_argument("-n", type=_count, default=10)
     p.add_argument("--strategy", default="automatic")
-    p.add_argument("--estimator", default="logistic")
+    p.add_argument("--like", default="", help="the class that --strategy rare looks for")
+    p.add_argument("--estimator", default="self_training")
 
     p = command("label", labelling.label, "give a cell a class")
     p.add_argument("cell")
@@ -188,7 +189,7 @@ def make_parser() -> argparse.ArgumentParser:
     p.add_argument("--strategies", default="automatic,random")
     p.add_argument("--seeds", type=_positive, default=5)
     p.add_argument("--steps", type=_count, default=50)
-    p.add_argument("--estimator", default="logistic")
+    p.add_argument("--estimator", default="self_training")
     p.add_argument(
         "--metric", default="accuracy", choices=["accuracy", "macro_f1", "average_precision"]
     )

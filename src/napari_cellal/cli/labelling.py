@@ -36,6 +36,7 @@ def suggest(a: argparse.Namespace) -> Result:
             estimator=a.estimator,
             n=a.n,
             seed=a.seed,
+            like=a.like,
         )
         result = run(learning.suggest(request))
         found = result.suggestions

@@ -197,20 +197,23 @@ def class_detections(
             requests.append(replace(base, cell_ids=ids, boxes=d.boxes))
     measured = yield from learning.measure_table(requests, Path(learner.cache_folder, "evaluate"))
     known = FeatureTable.load(learner.features_path)
-    rows = [i for i, key in enumerate(known.cell_ids) if key in learner.labelled]
-    labelled = FeatureTable(
+    # the learner looks at unlabelled cells too, but not at those of the images measured on
+    seen = {c for r in learner.measure if r.image_id in found for c in r.cell_ids}
+    rows = [i for i, c in enumerate(known.cell_ids) if c in learner.labelled or c not in seen]
+    others = FeatureTable(
         tuple(known.cell_ids[i] for i in rows), known.names, known.values[np.array(rows, int)]
     )
     path = Path(learner.cache_folder, "evaluate", "features.npz")
-    join_tables([labelled, measured]).save(path)
+    join_tables([others, measured]).save(path)
     predicted = yield from learning.class_rest(
         SuggestRequest(
             str(path),
             learner.labelled,
             {},
             class_names,
-            measured.cell_ids,
+            others.cell_ids,
             seed=learner.seed,
+            others=measured.cell_ids,
         )
     )
     return {key: _classed(d, predicted) for key, d in found.items()}

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_cellal.active.requests import SuggestRequest, SuggestResult
+from napari_cellal.core.errors import CellalError
 from napari_cellal.core.history import PORTION, edit_of, finish
 from napari_cellal.core.progress import Job, Progress
 from napari_cellal.core.records import Cell, Origin, Proposal, Review, Split, Status
@@ -204,26 +205,44 @@ def request_suggestions(
     pool: Pool,
     *,
     strategy: str = "automatic",
-    estimator: str = "logistic",
+    estimator: str = "self_training",
     n: int = 1,
     leave_out: Iterable[str] = (),
     seed: int | None = None,
+    like: str = "",
 ) -> SuggestRequest:
     """Return the question which cells to label next; ``leave_out`` are skipped for now.
 
-    Without a ``seed`` the project's is taken.
+    Without a ``seed`` the project's is taken. ``like`` names the class that the strategy
+    ``rare`` looks for.
+
+    Raises
+    ------
+    CellalError
+        If there is no such class.
     """
     skipped = set(leave_out)
+    hunted = project.class_named(like) if like else None
+    if like and (hunted is None or hunted.retired):
+        names = ", ".join(c.name for c in project.active_classes)
+        raise CellalError(f"The project has no class {like}. It has: {names}.")
+    candidates = tuple(c for c in pool.candidates if c not in skipped)
+    scores: dict[str, float] = {}
+    if strategy == "detector":  # the others need not wait for the rows
+        rows = project.cells.rows(candidates)
+        scores = {k: c.score for k, c in rows.items() if c is not None and c.score is not None}
     return SuggestRequest(
         features_path,
         _of_active(project, pool.labelled),
         _of_active(project, pool.holdout),
         {c.class_id: c.name for c in project.active_classes},
-        tuple(c for c in pool.candidates if c not in skipped),
+        candidates,
         strategy,
         estimator,
         n,
         project.settings.seed if seed is None else seed,
+        like=None if hunted is None else hunted.class_id,
+        scores=scores,
     )
 
 
@@ -233,11 +252,11 @@ def _of_active(project: Project, labels: Mapping[str, int]) -> dict[str, int]:
 
 
 def request_rest(
-    project: Project, features_path: str, pool: Pool, *, estimator: str = "logistic"
+    project: Project, features_path: str, pool: Pool, *, estimator: str = "self_training"
 ) -> SuggestRequest:
     """Return the question what every cell without a label is, held-out ones too."""
     request = request_suggestions(project, features_path, pool, estimator=estimator)
-    return replace(request, cell_ids=(*pool.candidates, *pool.checks, *pool.test), holdout={})
+    return replace(request, others=(*pool.checks, *pool.test), holdout={})
 
 
 def suggest(request: SuggestRequest) -> Job[SuggestResult]:

@@ -36,7 +36,7 @@ class SimulateRequest:
     strategies: tuple[str, ...] = ("automatic", "random")
     seeds: int = 5
     steps: int = 50
-    estimator: str = "logistic"
+    estimator: str = "self_training"
     metric: str = "accuracy"
     seed: int = 0
     """The first of the seeds; the others follow it."""
@@ -48,7 +48,7 @@ def request_simulation(
     strategies: Sequence[str] = ("automatic", "random"),
     seeds: int = 5,
     steps: int = 50,
-    estimator: str = "logistic",
+    estimator: str = "self_training",
     metric: str = "accuracy",
     classes: Sequence[str] = (),
     seed: int = 0,
