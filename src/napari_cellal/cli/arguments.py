@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from napari_cellal import __version__
 from napari_cellal.core.records import Split
 
-from . import exchange, images, labelling, models, projects
+from . import classifiers, exchange, images, labelling, models, projects
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -150,10 +150,10 @@ def make_parser() -> argparse.ArgumentParser:
     p.add_argument("action", choices=["accept", "reject", "unsure", "reopen"])
     p.add_argument("cells", nargs="+")
 
-    p = command("train", models.train, "train a detector on the confirmed boxes", project=False)
-    p.add_argument("kind", choices=["detector"])
-    p.add_argument("project", help="a .cellal folder")
-    p.add_argument("--preset", default="fast")
+    p = command("train", models.train, "train a detector or a classifier", project=False)
+    p.add_argument("kind", choices=["detector", "classifier"])
+    p.add_argument("project", help="a .cellal folder; for a classifier also a folder of pictures")
+    p.add_argument("--preset", help="default: fast; for a classifier simple")
     p.add_argument(
         "--start", default="auto", help="auto, shipped, coco, imagenet, scratch, a model, a file"
     )
@@ -170,6 +170,32 @@ def make_parser() -> argparse.ArgumentParser:
         help="what the network sees: all channels, or three made of them",
     )
     p.add_argument("--shrink", type=_shrink, help="smaller pictures, quicker")
+    classifying = p.add_argument_group("for a classifier")
+    classifying.add_argument("--labels", help="a table of the pictures' classes (CSV)")
+    classifying.add_argument(
+        "--head",
+        choices=["linear", "logistic", "svm", "random_forest"],
+        help="what learns: the network (linear), or one of these on its features",
+    )
+    classifying.add_argument("--norm", choices=["auto", "frozen", "group", "batch"])
+    classifying.add_argument("--multi-label", action="store_true", help="several classes a cell")
+    classifying.add_argument("--mask-background", action="store_true", help="the cell alone")
+    classifying.add_argument("--size", type=_positive, help="side of the pictures, px")
+    classifying.add_argument("--context", type=float, help="margin around a box, share of its side")
+    classifying.add_argument("--center", type=float, help="share of a picture's side that is shown")
+    classifying.add_argument("--mixup", type=float, help="blend pictures in pairs, e.g. 0.2")
+    classifying.add_argument("-o", "--output", help="folder for the model")
+
+    p = command("classify", classifiers.classify, "give open cells a classifier's classes")
+    p.add_argument("--model", default="auto", help="auto, a model's id, or its folder")
+    p.add_argument("--score", type=_score, default=0.0, help="only from this probability on")
+    p.add_argument("--images", default="*", help="only these images: a name or a pattern")
+
+    p = command("predict", classifiers.predict, "class the pictures of a folder", project=False)
+    p.add_argument("model", help="a classifier's folder or card.json")
+    p.add_argument("paths", nargs="+", help="pictures and folders")
+    p.add_argument("-o", "--output", required=True, help="a table (CSV)")
+    p.add_argument("--own-range", action="store_true", help="each picture by its own intensities")
 
     p = command("models", models.models, "the models there are; take one into use")
     p.add_argument("--use", metavar="MODEL", help="auto, shipped, classical, or a model's id")
@@ -184,6 +210,10 @@ def make_parser() -> argparse.ArgumentParser:
     p.add_argument("--model", default="auto")
     p.add_argument("--split", default="test", choices=[s.value for s in Split])
     p.add_argument("--score", type=_score, default=0.5)
+    p.add_argument("--labels", help="for a classifier: a table of the pictures' classes (CSV)")
+    p.add_argument(
+        "--own-range", action="store_true", help="for a classifier: each picture by itself"
+    )
 
     p = command("simulate", labelling.simulate, "replay active learning on known labels")
     p.add_argument("--strategies", default="automatic,random")

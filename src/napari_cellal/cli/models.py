@@ -9,6 +9,7 @@ from napari_cellal.core.errors import CellalError
 from napari_cellal.core.progress import Progress, run_job
 from napari_cellal.io.store import Project
 
+from . import classifiers
 from .running import Teller, run, say, seed
 
 if TYPE_CHECKING:
@@ -74,6 +75,9 @@ def train(a: argparse.Namespace) -> Result:
     """Train a detector and compare it with the one in use; or only look for a learning rate."""
     from napari_cellal.workflows import compositing, promoting, training
 
+    if a.kind == "classifier":
+        return classifiers.train(a)
+    a.preset = a.preset or "fast"
     steps = a.steps or (1_000_000 if a.minutes else None)
     begun = time.perf_counter()
     with Project.open(a.project) as project:
@@ -178,8 +182,13 @@ def composite(a: argparse.Namespace) -> Result:
 
 def evaluate(a: argparse.Namespace) -> Result:
     """Measure a model on a split."""
-    from napari_cellal.workflows import evaluating
+    from napari_cellal.workflows import evaluating, patches
 
+    if classifiers.is_for_classifier(a):
+        if not patches.is_project(a.project):
+            return classifiers.evaluate(a, None)
+        with Project.open(a.project) as project:
+            return classifiers.evaluate(a, project)
     with Project.open(a.project) as project:
         request = evaluating.request_evaluation(
             project,

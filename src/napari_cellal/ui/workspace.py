@@ -18,6 +18,7 @@ from napari_cellal.detect.shipped import SHIPPED
 from napari_cellal.io.store import Project
 from napari_cellal.io.store.project import SUFFIX
 from napari_cellal.workflows.detecting import CLASSICAL
+from napari_cellal.workflows.learning import LEARNER
 
 from .batch import Batch
 from .boxes import BoxLayer
@@ -273,7 +274,10 @@ class Workspace(QObject):
                 (m for m in (project.models if project else []) if m.model_id == box), None
             )
             name = box[:6] if record is None else f"{record.architecture} {box[:6]}"
-        return f"{name}, classed by Learn" if classes else name
+        if not classes:
+            return name
+        giver = "Learn" if classes == LEARNER else f"model {classes[:6]}"
+        return f"{name}, classed by {giver}"
 
     def _tell(self, text: str, error: bool) -> None:
         (show_warning if error else show_info)(text)

@@ -294,16 +294,26 @@ def class_steps(
     project: Project,
     predicted: Mapping[str, tuple[tuple[int, float], ...]],
     min_probability: float,
+    by: str = LEARNER,
 ) -> Steps[int]:
-    """Do what `apply_classes` does, pausing after each portion."""
+    """Do what `apply_classes` does, pausing after each portion.
+
+    Parameters
+    ----------
+    by : str
+        What gave the classes: the learner, or a classifier's id.
+    """
     sure = [key for key, pairs in predicted.items() if pairs[0][1] >= min_probability]
-    label = f"classed {len(sure)} cells by the learner"
+    giver = "the learner" if by == LEARNER else f"model {by[:6]}"
+    label = f"classed {len(sure)} cells by {giver}"
     chunks = (sure[k : k + PORTION] for k in range(0, len(sure), PORTION))
-    edits = (_classing(project, {key: predicted[key] for key in chunk}) for chunk in chunks)
-    return (yield from project.history.do_run(label, edits, LEARNER))
+    edits = (_classing(project, {key: predicted[key] for key in chunk}, by) for chunk in chunks)
+    return (yield from project.history.do_run(label, edits, by))
 
 
-def _classing(project: Project, predicted: Mapping[str, tuple[tuple[int, float], ...]]) -> Edit:
+def _classing(
+    project: Project, predicted: Mapping[str, tuple[tuple[int, float], ...]], giver: str
+) -> Edit:
     changes: list[tuple[Cell | None, Cell | None]] = []
     for cell in project.cells.rows(predicted).values():
         if cell is None or cell.review is not Review.OPEN or cell.origin is not Origin.MODEL:
@@ -313,6 +323,6 @@ def _classing(project: Project, predicted: Mapping[str, tuple[tuple[int, float],
         if cell.proposed is None:
             continue
         by = cell.proposed.model_id.split("+")[0]
-        proposed = Proposal(cell.box, class_id, cell.proposed.score, f"{by}+{LEARNER}", pairs)
+        proposed = Proposal(cell.box, class_id, cell.proposed.score, f"{by}+{giver}", pairs)
         changes.append((cell, replace(cell, class_id=class_id, proposed=proposed)))
-    return edit_of("", changes, LEARNER)
+    return edit_of("", changes, giver)

@@ -1,0 +1,78 @@
+"""What changes a classifier's results. No torch here: the window makes forms from these."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from napari_cellal.networks.settings import CourseSettings
+
+Head = Literal["linear", "logistic", "svm", "random_forest"]
+"""``linear`` is trained with the network; the others learn from its features, left as they are."""
+Norm = Literal["auto", "frozen", "group", "batch"]
+
+
+class ViewSettings(BaseModel):
+    """How a cell is shown to the network; kept on the model's card."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size_px: int = Field(160, ge=16, le=1024)
+    """Side of the square picture that the network sees."""
+    context: float = Field(0.2, ge=0, le=4)
+    """Margin around a cell's box on every side, as a share of its longer side."""
+    center: float = Field(1.0, gt=0, le=1)
+    """Of a patch without a box, the share of its side that is shown: its middle."""
+    mask_background: bool = False
+    """Whether what lies around the cell is taken out, by its outline."""
+
+
+class NetworkSettings(BaseModel):
+    """The shape of a classifier's network; kept on the model's card."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    norm: Literal["frozen", "group", "batch"] = "group"
+    """FrozenBatchNorm for pretrained weights, GroupNorm from scratch: both look at one picture
+    at a time, which is what survives another microscope. ``batch`` is live BatchNorm."""
+    dropout: float = Field(0.2, ge=0, lt=1)
+    multi_label: bool = False
+    """Whether a cell may have several classes at once, or none."""
+    head: Head = "linear"
+
+
+class ClassifySettings(CourseSettings):
+    """How a classifier is trained."""
+
+    steps: int = Field(1200, ge=1)
+    batch_size: int = Field(32, ge=1)
+    learning_rate: float = Field(1e-3, gt=0)
+    layer_decay: float = Field(0.8, gt=0, le=1)
+    frozen: float = Field(0.05, ge=0, le=1)
+    weight_decay: float = Field(0.02, ge=0)
+    validate_every: int = Field(100, ge=1)
+    head: Head = "linear"
+    norm: Norm = "auto"
+    """``auto`` takes ``frozen`` where there are starting weights, else ``group``."""
+    multi_label: bool = False
+    dropout: float = Field(0.2, ge=0, lt=1)
+    label_smoothing: float = Field(0.05, ge=0, lt=0.5)
+    class_weights: bool = True
+    """Whether rare classes count more, so that each counts the same in all."""
+    mixup: float = Field(0.0, ge=0, le=2)
+    """Pictures are blended in pairs (arXiv:1710.09412), shares drawn from Beta(x, x); 0 is off."""
+    flips: bool = True
+    turns: bool = True
+    """By any angle."""
+    zoom_jitter: float = Field(1.2, ge=1, le=2)
+    """Pictures are shown between 1/x and x times their size."""
+    shift: float = Field(0.08, ge=0, lt=0.5)
+    """The part shown is moved by up to this share of its side: a random crop."""
+    shear: float = Field(0.1, ge=0, lt=1)
+    brightness_jitter: float = Field(0.15, ge=0, lt=1)
+    """Brightness, contrast and, half as much, colour are changed by up to this share."""
+    stain_jitter: float = Field(0.2, ge=0, lt=1)
+    """Each channel's optical density is changed by up to this share, together and apart."""
+    shrink: float = Field(1.0, ge=0.5, le=16)
+    """Pictures are smaller by this factor: above 1 a first training is quicker."""

@@ -1,0 +1,91 @@
+"""Which pictures are learned from, which say when to stop, and which measure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from .requests import Patch
+
+SHARES: Mapping[str, float] = {"train": 0.8, "val": 0.1, "test": 0.1}
+LEAST = 3
+"""A class with fewer pictures cannot stand in every split, and is only learned from."""
+
+
+def with_splits(
+    patches: Sequence[Patch], class_names: Mapping[int, str], *, seed: int = 0
+) -> tuple[list[Patch], list[str]]:
+    """Return the patches, each with its split, and what the person should know.
+
+    80 % train, 10 % val, 10 % test, in every class alike; a group stays together. Splits that
+    are there are kept; if some are but ``val`` is missing, a tenth of ``train`` becomes it.
+    The draw depends on the names and the seed alone, so that a new picture moves no other one.
+    """
+    notes: list[str] = []
+    known = {p.split for p in patches if p.split}
+    if known:
+        missing = [p for p in patches if not p.split]
+        done = [replace(p, split=p.split or "train") for p in patches]
+        if missing:
+            notes.append(f"{len(missing)} pictures without a split are learned from.")
+        if "val" in known:
+            return done, notes
+        wanted = {"train": 0.9, "val": 0.1}
+        train = [p for p in done if p.split == "train"]
+        drawn = dict(zip([p.key for p in train], _drawn(train, wanted, seed), strict=True))
+        return [replace(p, split=drawn.get(p.key, p.split)) for p in done], notes
+    few = [
+        f"'{class_names[c]}' has only {n} picture{'s' * (n != 1)}"
+        for c, n in Counter(c for p in patches for c in p.class_ids).items()
+        if n < LEAST
+    ]
+    if few:
+        notes.append(f"{'; '.join(few)}: learned from, but too few to be measured.")
+    splits = _drawn(patches, SHARES, seed)
+    return [replace(p, split=s) for p, s in zip(patches, splits, strict=True)], notes
+
+
+def _order(text: str, seed: int) -> str:
+    return hashlib.sha256(f"{seed} {text}".encode()).hexdigest()
+
+
+def _drawn(patches: Sequence[Patch], shares: Mapping[str, float], seed: int) -> list[str]:
+    """Return a split a patch.
+
+    Groups are dealt one by one, the largest first, each to the split that most lacks its
+    classes.
+    """
+    groups: dict[str, list[int]] = defaultdict(list)
+    for k, p in enumerate(patches):
+        groups[p.group or f"\0{p.key}"].append(k)
+    total = Counter(c for p in patches for c in p.class_ids)
+    held = [name for name in shares if name != "train"]
+    lack = {
+        name: {
+            c: _quota(n, shares[name]) if name in held else float("inf") for c, n in total.items()
+        }
+        for name in shares
+    }
+    out = ["train"] * len(patches)
+    ordered = sorted(groups, key=lambda g: (-len(groups[g]), _order(g, seed)))
+    for name in ordered:
+        members = groups[name]
+        n = Counter(c for k in members for c in patches[k].class_ids)
+        for split in held:
+            if n and all(lack[split].get(c, 0) >= m for c, m in n.items()):
+                for c, m in n.items():
+                    lack[split][c] -= m
+                for k in members:
+                    out[k] = split
+                break
+    return out
+
+
+def _quota(n: int, share: float) -> float:
+    """Return how many of a class's ``n`` pictures a held-out split takes."""
+    return 0 if n < LEAST else max(1, round(n * share))

@@ -1,0 +1,181 @@
+"""The commands that train classifiers, measure them, and give classes with them."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_cellal.core.errors import CellalError
+from napari_cellal.io.store import Project
+
+from .running import run, say, seed
+
+if TYPE_CHECKING:
+    import argparse
+
+    from napari_cellal.workflows.patches import PatchSet
+
+    from .running import Result
+
+MODELS = "models"
+"""Where the models of a folder of pictures are written unless said otherwise."""
+
+
+def train(a: argparse.Namespace) -> Result:
+    """Train a classifier on a project's confirmed cells or on a folder of pictures."""
+    from napari_cellal.workflows import classifying, patches
+
+    begun = time.perf_counter()
+    if not patches.is_project(a.project):
+        found = patches.of_folder(a.project, table=a.labels, seed=a.seed or 0)
+        trained = _train(a, found, a.output or MODELS, a.seed or 0)
+        known = classifying.find_classifier(None, trained.folder)
+        return _result(a, trained, found, known, begun)
+    with Project.open(a.project) as project:
+        found = patches.of_project(project, seed=seed(a, project))
+        trained = _train(a, found, a.output or project.folder / "models", seed(a, project))
+        project.add_model(trained.record)
+        return _result(a, trained, found, Path(trained.folder), begun)
+
+
+def _train(a: argparse.Namespace, found: PatchSet, models: str | Path, seed_: int) -> Any:
+    from napari_cellal.workflows import classifying
+
+    for note in found.notes:
+        say(note)
+    counts = found.counts()["train"]
+    say(f"Trains on {', '.join(f'{n:,} {name}' for name, n in counts.items())}.")
+    request = classifying.request_classifier(
+        found,
+        models,
+        preset=a.preset or "simple",
+        start=a.start,
+        device=a.device,
+        view={
+            "size_px": a.size,
+            "context": a.context,
+            "center": a.center,
+            "mask_background": a.mask_background or None,
+        },
+        head=a.head,
+        norm=a.norm,
+        multi_label=a.multi_label or None,
+        steps=a.steps or (1_000_000 if a.minutes else None),
+        minutes=a.minutes or None,
+        learning_rate=a.rate,
+        mixup=a.mixup,
+        shrink=a.shrink,
+        seed=seed_,
+    )
+    return run(classifying.train(request))
+
+
+def _result(
+    a: argparse.Namespace, trained: Any, found: PatchSet, folder: Path, begun: float
+) -> Result:
+    from napari_cellal.workflows import classifying
+
+    test = None
+    if found.of_split("test"):
+        request = classifying.ClassRequest(str(folder), found.of_split("test"), a.device)
+        test = run(classifying.measure(request))
+        say(
+            f"Right on {test['accuracy']:.1%} of {test['cells']:,} test pictures "
+            f"({test['interval'][0]:.1%} to {test['interval'][1]:.1%})."
+        )
+    return {
+        "model": trained.record.model_id,
+        "folder": str(folder),
+        "start": trained.record.start,
+        "cells": found.counts(),
+        "seconds": round(time.perf_counter() - begun, 1),
+        "val": dict(trained.record.metrics) or None,
+        "test": test,
+        "notes": list(found.notes),
+        "failures": [f.sentence for f in trained.failures],
+    }
+
+
+def classify(a: argparse.Namespace) -> Result:
+    """Give a project's open cells the classes that a classifier finds."""
+    from napari_cellal.workflows import classifying, finding
+
+    with Project.open(a.project) as project:
+        ids = finding.find_images(project, [a.images])
+        folder = classifying.find_classifier(project, a.model)
+        request = classifying.request_classing(project, folder, ids, device=a.device)
+        said = run(classifying.class_patches(request))
+        n = classifying.apply_classed(project, said, a.score)
+    return {
+        "cells": len(request.patches),
+        "classed": n,
+        "model": said.record.model_id,
+        "failures": [f.sentence for f in said.failures],
+    }
+
+
+def predict(a: argparse.Namespace) -> Result:
+    """Class the pictures of folders, without a project."""
+    from napari_cellal.workflows import classifying
+
+    begun = time.perf_counter()
+    folder = classifying.find_classifier(None, a.model)
+    request = classifying.ClassRequest(
+        str(folder), tuple(classifying.files_to_class(a.paths)), a.device, a.own_range
+    )
+    said = run(classifying.class_patches(request))
+    n = classifying.write_classes(said, a.output)
+    counts: dict[str, int] = {}
+    names = dict(zip(said.record.class_ids, said.record.class_names, strict=True))
+    for pairs in said.classes().values():
+        given = [c for c, p in pairs if p >= 0.5] if said.multi_label else [pairs[0][0]]
+        for c in given:
+            counts[names[c]] = counts.get(names[c], 0) + 1
+    return {
+        "pictures": n,
+        "by_class": counts,
+        "file": str(a.output),
+        "seconds": round(time.perf_counter() - begun, 2),
+        "model": said.record.model_id,
+        "failures": [f.sentence for f in said.failures],
+    }
+
+
+def evaluate(a: argparse.Namespace, project: Project | None) -> Result:
+    """Measure a classifier on a split of a project's cells, or of a folder of pictures."""
+    from napari_cellal.networks.model_files import load_record
+    from napari_cellal.workflows import classifying, patches
+
+    folder = classifying.find_classifier(project, a.model)
+    record = load_record(folder)
+    names = dict(zip(record.class_ids, record.class_names, strict=True))
+    if project is None:
+        found = patches.of_folder(a.project, table=a.labels, class_names=names, seed=a.seed or 0)
+    else:
+        found = patches.in_classes_of(record, patches.of_project(project, seed=seed(a, project)))
+    for note in found.notes:
+        say(note)
+    chosen = found.of_split(a.split)
+    if not chosen:
+        raise CellalError(f"No labelled picture is in the split '{a.split}'.")
+    request = classifying.ClassRequest(str(folder), chosen, a.device, a.own_range)
+    return {**run(classifying.measure(request)), "notes": list(found.notes)}
+
+
+def is_for_classifier(a: argparse.Namespace) -> bool:
+    """Return whether ``evaluate`` is asked for a classifier: by the model's card, or a folder."""
+    from napari_cellal.networks.model_files import load_record
+    from napari_cellal.workflows import patches
+
+    if not patches.is_project(a.project) and Path(a.project).is_dir():
+        return True
+    for folder in (Path(a.model), _own_model(a.project, a.model)):
+        if (folder / "card.json").is_file():
+            return load_record(folder).kind == "classifier"
+    return False
+
+
+def _own_model(project: str, model: str) -> Path:
+    end = "" if project.rstrip("/").endswith(".cellal") else ".cellal"
+    return Path(f"{project.rstrip('/')}{end}", "models", model)

@@ -1,0 +1,40 @@
+"""What changes the result of any training. No torch here: the window makes forms from these."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class CourseSettings(BaseModel):
+    """How a network is taught, whatever it learns."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: int = Field(600, ge=1)
+    """Most steps of ``batch_size`` pictures."""
+    minutes: float | None = Field(None, gt=0)
+    """If set, training ends after this time, and the learning rate falls accordingly; the
+    result then depends on the speed of the computer."""
+    batch_size: int = Field(2, ge=1)
+    optimizer: Literal["adamw", "adam", "radam"] = "adamw"
+    learning_rate: float = Field(6e-4, gt=0)
+    layer_decay: float = Field(1.0, gt=0, le=1)
+    """Of two neighbouring parts of the network the one nearer to the pixels learns at this
+    share of the other's rate: what it knows is more general."""
+    frozen: float = Field(0.0, ge=0, le=1)
+    """Share of the training in which only the new layers learn."""
+    weight_decay: float = Field(1e-4, ge=0)
+    warmup: float = Field(0.1, ge=0, lt=1)
+    """Share of the training in which the learning rate rises."""
+    average: float = Field(0.99, ge=0, lt=1)
+    """The model is a running average of the weights, of which a step keeps this share."""
+    clip_norm: float = Field(5.0, gt=0)
+    seed: int = 0
+    validate_every: int = Field(100, ge=1)
+    """Steps between two looks at the validation images."""
+    patience: int = Field(8, ge=1)
+    """Training ends when this many looks in a row brought nothing better."""
+    cache_mb: int = Field(2000, ge=0)
+    """Memory for decoded training images; the rest are read anew each time."""

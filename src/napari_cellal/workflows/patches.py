@@ -1,0 +1,183 @@
+"""What a classifier is taught or shown: the cells of a project, or a folder of pictures."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_cellal.classify.requests import Patch
+from napari_cellal.classify.splits import with_splits
+from napari_cellal.core.errors import CellalError
+from napari_cellal.core.records import Plane
+from napari_cellal.io.patch_folder import LabelledFile, read_patch_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from napari_cellal.core.records import Cell, ModelRecord
+    from napari_cellal.io.store import Project
+
+
+@dataclass(frozen=True, slots=True)
+class PatchSet:
+    """Labelled pictures, each with its split.
+
+    Attributes
+    ----------
+    class_names : {class_id: name}
+        Of the classes that occur.
+    channels : tuple of str
+        Empty where they are not known.
+    notes : tuple of str
+        What the person should know, in sentences.
+    """
+
+    patches: tuple[Patch, ...]
+    class_names: Mapping[int, str]
+    channels: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    multi_label: bool = False
+    pixel_size_um: float | None = None
+
+    def of_split(self, split: str) -> tuple[Patch, ...]:
+        """Return the pictures of one split."""
+        return tuple(p for p in self.patches if p.split == split)
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Return {split: {class name: pictures}}."""
+        result: dict[str, dict[str, int]] = {}
+        for split in ("train", "val", "test"):
+            n = Counter(c for p in self.of_split(split) for c in p.class_ids)
+            result[split] = {name: n[c] for c, name in self.class_names.items()}
+        return result
+
+
+def of_project(project: Project, *, seed: int = 0) -> PatchSet:
+    """Return a project's confirmed cells, each with its image's split.
+
+    A project without ``val`` images holds out a tenth of the images for it.
+
+    Raises
+    ------
+    CellalError
+        If no cell is confirmed.
+    """
+    active = {c.class_id: c.name for c in project.active_classes}
+    cells = [c for c in project.cells.labels() if c.class_id in active]
+    if not cells:
+        raise CellalError(
+            "There are no labels yet. Confirm some cells with a class, in the window or with "
+            "'import --confirm'."
+        )
+    used = {c.class_id for c in cells}
+    names = {c: name for c, name in active.items() if c in used}
+    patches, notes = with_splits(of_cells(project, cells), names, seed=seed)
+    images = {c.image_id for c in cells}
+    channels = Counter(project.images[key].channels for key in images)
+    sizes = {project.images[key].pixel_size_um for key in images}
+    return PatchSet(
+        tuple(patches),
+        names,
+        channels.most_common(1)[0][0],
+        tuple(notes),
+        pixel_size_um=sizes.pop() if len(sizes) == 1 else None,
+    )
+
+
+def of_cells(project: Project, cells: Iterable[Cell]) -> list[Patch]:
+    """Return cells as pictures; what is known of their class counts only if a person said it."""
+    patches = []
+    for cell in cells:
+        image = project.images[cell.image_id]
+        known = (cell.class_id,) if cell.is_label and cell.class_id is not None else ()
+        folder = Path(image.path).parent.as_posix()
+        patches.append(
+            Patch(
+                cell.cell_id,
+                str(project.image_path(cell.image_id)),
+                known,
+                cell.box,
+                project.plane(cell.image_id),
+                image.split.value,
+                image.group or cell.image_id,
+                image.group or ("" if folder == "." else folder),
+            )
+        )
+    return patches
+
+
+def of_folder(
+    folder: str | Path,
+    *,
+    table: str | Path | None = None,
+    class_names: Mapping[int, str] | None = None,
+    seed: int = 0,
+) -> PatchSet:
+    """Return the pictures of a folder; see `io.patch_folder.read_patch_folder`.
+
+    Parameters
+    ----------
+    class_names : {class_id: name} or None
+        Of a model; pictures of other classes are told and left out. None numbers the classes.
+
+    Raises
+    ------
+    AnnotationError
+        If the folder or its table cannot be read, or holds nothing.
+    """
+    found = read_patch_folder(folder, table)
+    notes = list(found.problems)
+    names = class_names or dict(enumerate(found.class_names, 1))
+    ids = {name: class_id for class_id, name in names.items()}
+    unknown = Counter(x for row in found.rows for x in row.labels if x not in ids)
+    notes += [
+        f"The model does not know the class '{name}': {n} picture{'s' * (n != 1)} left out."
+        for name, n in unknown.items()
+    ]
+    rows = [row for row in found.rows if all(x in ids for x in row.labels)]
+    patches = [_patch(row, tuple(ids[x] for x in row.labels)) for row in rows]
+    if not patches:
+        raise CellalError(f"No picture of '{Path(folder).name}' is of a class that is known.")
+    done, more = with_splits(patches, names, seed=seed)
+    used = {c for p in done for c in p.class_ids}
+    if class_names is None:
+        names = {c: name for c, name in names.items() if c in used}
+    return PatchSet(tuple(done), names, (), (*notes, *more), found.multi_label)
+
+
+def _patch(row: LabelledFile, class_ids: tuple[int, ...]) -> Patch:
+    return Patch(
+        row.name,
+        row.path,
+        class_ids,
+        plane=Plane(files=row.files),
+        split=row.split,
+        group=row.group,
+        source=row.source,
+    )
+
+
+def is_project(path: str | Path) -> bool:
+    """Return whether a path is a project, its ``.cellal`` left out or not."""
+    return any(Path(f"{path}{end}", "project.sqlite").is_file() for end in ("", ".cellal"))
+
+
+def in_classes_of(record: ModelRecord, patches: PatchSet) -> PatchSet:
+    """Return labelled pictures with a model's ids for their classes, found by name.
+
+    Pictures of classes that the model does not know are told and left out.
+    """
+    ids = {name: c for c, name in zip(record.class_ids, record.class_names, strict=True)}
+    same = {c: ids[name] for c, name in patches.class_names.items() if name in ids}
+    kept = [p for p in patches.patches if all(c in same for c in p.class_ids)]
+    unknown = [name for name in patches.class_names.values() if name not in ids]
+    left = len(patches.patches) - len(kept)
+    notes = [f"The model does not know {', '.join(unknown)}: {left} cells left out."]
+    return replace(
+        patches,
+        patches=tuple(replace(p, class_ids=tuple(same[c] for c in p.class_ids)) for p in kept),
+        class_names={same[c]: name for c, name in patches.class_names.items() if c in same},
+        notes=(*patches.notes, *(notes if left else [])),
+    )

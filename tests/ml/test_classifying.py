@@ -1,0 +1,242 @@
+"""Classifiers on a project's cells and on folders, by the workflows and by the command line."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from napari_cellal.cli import main
+from napari_cellal.core import gestures
+from napari_cellal.core.errors import CellalError, ModelError
+from napari_cellal.core.progress import run_job
+from napari_cellal.core.records import Detections, Split
+from napari_cellal.io.store import Project
+from napari_cellal.workflows import adding, classifying, detecting, patches
+
+CELLS = {"bright": 230, "dark": 20}
+QUICK = ["--preset", "resnet18", "--start", "scratch", "--size", "32", "--device", "cpu"]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def cell_picture(kind, rng, side=32):
+    pixels = rng.normal(120, 8, (side, side, 3))
+    yy, xx = np.mgrid[:side, :side] - side / 2
+    pixels[yy**2 + xx**2 < (side / 3) ** 2] = CELLS[kind]
+    return pixels.clip(0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """32 cells of each class, and a table with their split; one file is broken, one not there."""
+    place = tmp_path_factory.mktemp("patches")
+    rng = np.random.default_rng(0)
+    rows = []
+    for kind in CELLS:
+        (place / kind).mkdir()
+        for k in range(32):
+            Image.fromarray(cell_picture(kind, rng)).save(place / kind / f"{k}.png")
+            split = "test" if k >= 24 else "val" if k >= 20 else "train"
+            rows.append(f"{kind}/{k}.png,{kind},{split},slide{k % 2}")
+    (place / "dark" / "3.png").write_bytes(b"no picture")
+    rows.append("dark/99.png,dark,train,slide0")
+    table = ["filename,label,split,source", *rows]
+    (place / "labels.csv").write_text("\n".join(table) + "\n")
+    return place
+
+
+def run(*argv):
+    assert main([*map(str, argv), "--json"]) == 0
+
+
+@pytest.fixture(scope="module")
+def model(folder, tmp_path_factory):
+    """The folder of a classifier trained on those cells."""
+    torch.set_num_threads(1)
+    found = patches.of_folder(folder)
+    request = classifying.request_classifier(
+        found, tmp_path_factory.mktemp("models"), preset="resnet18", start="scratch",
+        view={"size_px": 32}, steps=16, batch_size=8, device="cpu", average=0.8,
+    )  # fmt: skip
+    return run_job(classifying.train(request)).folder
+
+
+def test_a_folder_is_learned_and_measured_by_command(folder, tmp_path, capsys):
+    models = tmp_path / "models"
+    run("train", "classifier", folder, *QUICK, "--steps", 2, "-o", models)
+    said = json.loads(capsys.readouterr().out)
+    assert said["cells"]["train"] == {"bright": 20, "dark": 20}
+    assert said["cells"]["test"] == {"bright": 8, "dark": 8}
+    assert len(said["failures"]) == 1
+    assert "3.png" in said["failures"][0]
+    assert any("99.png" in note for note in said["notes"])
+    assert said["test"]["cells"] == 16
+    assert said["val"]["split"] == "val"
+    assert Path(said["folder"], "card.json").is_file()
+
+
+def test_figures_of_a_model_on_a_folder(folder, model, capsys):
+    run("evaluate", folder, "--model", model)
+    said = json.loads(capsys.readouterr().out)
+    assert said["accuracy"] >= 0.9
+    assert said["per_source"].keys() == {"slide0", "slide1"}
+    assert np.sum(said["confusion"]["counts"]) == said["cells"] == 16
+    assert said["confusion"]["classes"] == ["bright", "dark"]
+
+
+def test_a_folder_is_classed_into_a_table(folder, model, tmp_path, capsys):
+    run("predict", model, folder / "bright", folder / "dark", "-o", tmp_path / "said.csv")
+    said = json.loads(capsys.readouterr().out)
+    assert said["pictures"] == 63
+    assert len(said["failures"]) == 1
+    with (tmp_path / "said.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    right = [Path(r["file"]).parent.name == r["class"] for r in rows]
+    assert np.mean(right) > 0.9
+    assert all(float(r["bright"]) + float(r["dark"]) == pytest.approx(1, abs=2e-4) for r in rows)
+
+
+def test_classes_that_a_model_does_not_know_are_told(folder, model, tmp_path):
+    (tmp_path / "dark").mkdir()
+    (tmp_path / "odd").mkdir()
+    for name in ("dark/1.png", "odd/1.png"):
+        Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(tmp_path / name)
+    found = patches.of_folder(tmp_path, class_names={1: "bright", 2: "dark"})
+    assert [p.class_ids for p in found.patches] == [(2,)]
+    assert any("'odd'" in note for note in found.notes)
+    with pytest.raises(CellalError, match="known"):
+        patches.of_folder(tmp_path, class_names={1: "green"})
+
+
+@pytest.fixture
+def project(tmp_path):
+    """Three images of 16 cells; two of them labelled, all cells a model's proposals."""
+    rng = np.random.default_rng(1)
+    images = tmp_path / "images"
+    images.mkdir()
+    kinds = list(CELLS)
+    for name in "abc":
+        pixels = np.concatenate([
+            np.concatenate([cell_picture(kinds[(r + c) % 2], rng) for c in range(4)], axis=1)
+            for r in range(4)
+        ])  # fmt: skip
+        Image.fromarray(pixels).save(images / f"{name}.png")
+    with Project.create(tmp_path / "p", ["dark", "bright"]) as project:
+        splits = {"a": Split.TRAIN, "b": Split.TEST, "c": Split.TRAIN}
+        adding.add_looked(project, run_job(adding.look_at_images([images])), splits)
+        boxes = tuple(
+            (32.0 * r + 4, 32.0 * c + 4, 32.0 * r + 28, 32.0 * c + 28)
+            for r in range(4)
+            for c in range(4)
+        )
+        n = len(boxes)
+        for key in project.images:
+            found = Detections(key, boxes, (0.9,) * n, (None,) * n, "classical")
+            detecting.apply_detections(project, [found])
+        ids = {name: c.class_id for c in project.active_classes for name in [c.name]}
+        for key, image in project.images.items():
+            if image.name[0] in "ab":
+                for cell in project.cells.of_image(key):
+                    y, x = int(cell.box[0]) // 32, int(cell.box[1]) // 32
+                    kind = ids[kinds[(y + x) % 2]]
+                    project.history.do(gestures.give_class([cell], kind, kinds[(y + x) % 2], "me"))
+        yield project
+
+
+def test_a_projects_cells_keep_their_images_split(project):
+    found = patches.of_project(project)
+    counts = found.counts()
+    assert sum(counts["test"].values()) == 16
+    assert sum(counts["train"].values()) + sum(counts["val"].values()) == 16
+    assert set(found.class_names.values()) == {"bright", "dark"}
+    assert all(p.box is not None for p in found.patches)
+
+
+def test_a_classifier_gives_open_cells_their_class_and_undo_takes_it_back(project, model):
+    request = classifying.request_classing(project, Path(model), device="cpu")
+    assert len(request.patches) == 16  # those of c; the others are a person's
+    before = {c.cell_id: c for key in project.images for c in project.cells.of_image(key)}
+    said = run_job(classifying.class_patches(request))
+    assert classifying.apply_classed(project, said) == 16
+    names = {c.class_id: c.name for c in project.active_classes}
+    model_id = said.record.model_id
+    right = 0
+    for key, image in project.images.items():
+        for cell in project.cells.of_image(key):
+            if image.name != "c.png":
+                assert cell == before[cell.cell_id]
+                continue
+            y, x = int(cell.box[0]) // 32, int(cell.box[1]) // 32
+            right += names[cell.class_id] == list(CELLS)[(y + x) % 2]
+            assert cell.proposed.model_id == f"classical+{model_id}"
+            assert cell.proposed.score == 0.9
+            assert sum(p for _, p in cell.proposed.probabilities) == pytest.approx(1, abs=1e-4)
+            assert cell.review == "open"
+    assert right >= 14
+    project.history.undo()
+    after = {c.cell_id: c for key in project.images for c in project.cells.of_image(key)}
+    assert after == before
+
+
+def test_only_sure_cells_are_classed(project, model):
+    request = classifying.request_classing(project, Path(model), device="cpu")
+    said = run_job(classifying.class_patches(request))
+    best = sorted(p[0][1] for p in said.classes().values())
+    assert classifying.apply_classed(project, said, best[8]) == 8
+
+
+def test_a_model_of_other_classes_or_channels_is_refused(project, model, tmp_path):
+    for c in project.active_classes:
+        project.update_class(type(c)(c.class_id, f"other {c.class_id}", c.color))
+    with pytest.raises(ModelError, match="none of the project's classes"):
+        classifying.request_classing(project, Path(model))
+    with pytest.raises(ModelError, match="no classifier"):
+        classifying.find_classifier(project, "auto")
+
+
+def test_a_project_is_learned_by_command_and_the_detector_stays(project, capsys):
+    place = project.folder
+    project.close()
+    run("train", "classifier", place, *QUICK, "--steps", 4)
+    said = json.loads(capsys.readouterr().out)
+    run("evaluate", place, "--model", said["model"])
+    assert json.loads(capsys.readouterr().out)["cells"] == 16
+    run("classify", place, "--model", said["model"])
+    classed = json.loads(capsys.readouterr().out)
+    assert (classed["cells"], classed["classed"]) == (16, 16)
+    run("models", place)
+    listed = json.loads(capsys.readouterr().out)
+    assert {m["model"]: m["kind"] for m in listed["models"]}[said["model"]] == "classifier"
+    assert listed["detector"] != said["model"]
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("--preset", "nothing"),
+        ("--context", "-1"),
+        ("--center", "3"),
+        ("--labels", "gone.csv"),
+        ("--start", "gone.safetensors"),
+        ("--preset", "vit_b_16", "--start", "gone"),
+    ],
+)
+def test_what_does_not_fit_is_one_sentence(folder, tmp_path, capsys, argv):
+    common = ["train", "classifier", str(folder), "-o", str(tmp_path / "m"), "--steps", "1"]
+    assert main([*common, "--start", "scratch", *argv]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.strip().splitlines()[-1].endswith(".")
+    assert "Traceback" not in said.err
