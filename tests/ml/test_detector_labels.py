@@ -7,7 +7,14 @@ import pytest
 import torch
 
 from napari_cellal.detect.architectures import ARCHITECTURES
-from napari_cellal.detect.augment import Sample, augmented, flipped, scaled_crop, turned
+from napari_cellal.detect.augment import (
+    Sample,
+    augmented,
+    flipped,
+    random_zoom,
+    turned,
+    zoomed_crop,
+)
 from napari_cellal.detect.fitting import fit_anchors, fit_network, fit_scale
 from napari_cellal.detect.heads import known_background, nms_two_ways
 from napari_cellal.detect.network import build_detector
@@ -253,4 +260,4 @@ def test_crops_of_incomplete_images_hold_a_label():
     box = torch.tensor([[300.0, 310, 320, 330]])
     sample = Sample(pixels, box, torch.ones(1, dtype=torch.int64), torch.zeros(0, 4), False)
     for _ in range(20):
-        assert len(scaled_crop(sample, 1.25, 64, rng).boxes) == 1
+        assert len(zoomed_crop(sample, random_zoom(1.25, rng), 64, rng).boxes) == 1

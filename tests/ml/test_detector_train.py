@@ -17,7 +17,6 @@ from napari_cellal.core.records import Detections
 from napari_cellal.detect import course
 from napari_cellal.detect.architectures import ARCHITECTURES
 from napari_cellal.detect.average_precision import ap50
-from napari_cellal.detect.course import learning_rate
 from napari_cellal.detect.jobs import detect_images
 from napari_cellal.detect.network import build_detector
 from napari_cellal.detect.predict import TorchDetector
@@ -29,6 +28,7 @@ from napari_cellal.detect.requests import (
     TrainPoint,
     TrainRequest,
 )
+from napari_cellal.detect.schedules import learning_rate
 from napari_cellal.detect.settings import PredictSettings, TrainSettings
 from napari_cellal.detect.stepping import Stepper
 from napari_cellal.detect.train import train_detector
@@ -93,6 +93,7 @@ QUICK = TrainSettings(
     scale_jitter=1.0,
     brightness_jitter=0.05,
     stain_jitter=0.0,
+    channel_jitter=0.0,
 )
 
 
@@ -595,10 +596,23 @@ class Killed(BaseException):
     """The process ends."""
 
 
-def test_a_killed_training_goes_on_as_if_nothing_had_happened(tmp_path, monkeypatch):
+EVERYTHING = {
+    "schedule": "plateau",
+    "plateau_patience": 1,
+    "stage_factor": 0.5,
+    "mosaic": 0.5,
+    "copy_paste": 0.5,
+    "repeat_rare": 0.5,
+    "even_crops": True,
+    "channel_jitter": 0.2,
+}
+
+
+@pytest.mark.parametrize("more_settings", [{}, EVERYTHING], ids=["usual", "everything"])
+def test_a_killed_training_goes_on_as_if_nothing_had_happened(more_settings, tmp_path, monkeypatch):
     pool = Pool()
     images = [pool.add(str(k), 3, k) for k in range(3)]
-    settings = QUICK.model_copy(update={"steps": 6, "validate_every": 2})
+    settings = QUICK.model_copy(update={"steps": 6, "validate_every": 2, **more_settings})
     more = {"val_images": (pool.add("v", 3, 9),)}
     whole = run_job(
         train_detector(request_of(images, tmp_path / "a", settings, **more), reader=pool.read)

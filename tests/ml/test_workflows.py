@@ -1239,6 +1239,7 @@ def test_training_takes_labels_and_hard_negatives_of_the_train_split(blank: Proj
     (image,) = request.images
     assert (image.boxes, image.class_ids, image.rejected) == ((ONE,), (2,), (rejected,))
     assert not image.complete
+    assert image.unreviewed == (TWO,)
     assert (request.class_ids, request.class_names) == ((2,), ("WBC",))
     assert [i.class_ids for i in request.val_images] == [(1,)]
     assert pickle.loads(pickle.dumps(request)) == request

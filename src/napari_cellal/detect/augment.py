@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from napari_cellal.networks.appearance import relit, restained
+from napari_cellal.networks.appearance import rechannelled, relit, restained
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .settings import TrainSettings
 
 _VISIBLE = 0.3  # a cell of which a crop shows less is not asked for
@@ -23,7 +25,8 @@ class Sample:
     """A picture with its labels, network px.
 
     ``pixels`` float32[C, h, w] in 0..1; ``boxes`` and ``rejected`` float32[N, 4]
-    (x0, y0, x1, y1); ``labels`` int64[N] from 1.
+    (x0, y0, x1, y1); ``labels`` int64[N] from 1; ``unreviewed`` float32[M, 4], what may be
+    cells but teaches nothing; ``rgb`` whether it is a colour picture.
     """
 
     pixels: Tensor
@@ -31,6 +34,17 @@ class Sample:
     labels: Tensor
     rejected: Tensor
     complete: bool
+    unreviewed: Tensor = field(default_factory=lambda: torch.zeros(0, 4))
+    rgb: bool = True
+
+    def with_boxes(self, move: Callable[[Tensor], Tensor]) -> Sample:
+        """Return the sample with all its boxes moved, float32[N, 4] to float32[N, 4]."""
+        return replace(
+            self,
+            boxes=move(self.boxes),
+            rejected=move(self.rejected),
+            unreviewed=move(self.unreviewed),
+        )
 
     def target(self) -> dict[str, Tensor]:
         """Return what `heads.Target` describes."""
@@ -44,45 +58,77 @@ class Sample:
 
 def augmented(sample: Sample, settings: TrainSettings, rng: np.random.Generator) -> Sample:
     """Return a random view of the sample, at most ``settings.crop_px`` large."""
-    sample = scaled_crop(sample, settings.scale_jitter, settings.crop_px, rng)
+    zoom = random_zoom(settings.scale_jitter, rng)
+    sample = zoomed_crop(sample, zoom, settings.crop_px, rng, even=settings.even_crops)
     if settings.flips and rng.random() < 0.5:
         sample = flipped(sample)
     if settings.turns:
         sample = turned(sample, int(rng.integers(4)))
-    if settings.stain_jitter:
-        sample = replace(sample, pixels=restained(sample.pixels, settings.stain_jitter, rng))
+    pixels = sample.pixels
+    if settings.stain_jitter and sample.rgb:
+        pixels = restained(pixels, settings.stain_jitter, rng)
+    if settings.channel_jitter and not sample.rgb:
+        pixels = rechannelled(pixels, settings.channel_jitter, rng)
     if settings.brightness_jitter:
-        sample = replace(sample, pixels=relit(sample.pixels, settings.brightness_jitter, rng))
-    return sample
+        pixels = relit(pixels, settings.brightness_jitter, rng)
+    return replace(sample, pixels=pixels)
 
 
-def scaled_crop(sample: Sample, jitter: float, crop_px: int, rng: np.random.Generator) -> Sample:
-    """Return the sample at a random size, cut to ``crop_px`` where it is larger."""
-    return zoomed_crop(sample, float(np.exp(rng.uniform(-1, 1) * np.log(jitter))), crop_px, rng)
+def random_zoom(jitter: float, rng: np.random.Generator) -> float:
+    """Return a number between 1 / jitter and jitter."""
+    return float(np.exp(rng.uniform(-1, 1) * np.log(jitter)))
 
 
-def zoomed_crop(sample: Sample, zoom: float, crop_px: int, rng: np.random.Generator) -> Sample:
-    """Return the sample ``zoom`` times as large, cut to ``crop_px`` where it is larger."""
+def zoomed_crop(
+    sample: Sample, zoom: float, crop_px: int, rng: np.random.Generator, *, even: bool = False
+) -> Sample:
+    """Return the sample ``zoom`` times as large, cut to ``crop_px`` where it is larger.
+
+    Parameters
+    ----------
+    even : bool
+        Whether a crop around a cell is as often around one of a rare class.
+    """
+    side = max(1, int(crop_px / zoom))
+    return cropped(sample, (side, side), rng, zoom=zoom, even=even)
+
+
+def cropped(
+    sample: Sample,
+    size: tuple[int, int],
+    rng: np.random.Generator,
+    *,
+    zoom: float = 1.0,
+    even: bool = False,
+) -> Sample:
+    """Return a random window of at most (height, width), then ``zoom`` times as large."""
     height, width = sample.pixels.shape[1:]
-    h, w = (min(side, max(1, int(crop_px / zoom))) for side in (height, width))
-    y, x = _corner(sample, (height - h, width - w), (h, w), rng)
+    h, w = min(height, size[0]), min(width, size[1])
+    y, x = _corner(sample, (height - h, width - w), (h, w), rng, even=even)
     pixels = sample.pixels[:, y : y + h, x : x + w]
-    size = (max(1, round(h * zoom)), max(1, round(w * zoom)))
-    if size != (h, w):
-        pixels = interpolate(pixels[None], size, mode="bilinear", antialias=zoom < 1)[0]
-    ratio = torch.tensor([size[1] / w, size[0] / h] * 2)
+    shown = (max(1, round(h * zoom)), max(1, round(w * zoom)))
+    if shown != (h, w):
+        pixels = interpolate(pixels[None], shown, mode="bilinear", antialias=zoom < 1)[0]
+    ratio = torch.tensor([shown[1] / w, shown[0] / h] * 2)
     shift = torch.tensor([x, y, x, y])
     window = torch.tensor([w, h, w, h]).float()
 
-    def moved(boxes: Tensor) -> tuple[Tensor, Tensor]:
+    def moved(boxes: Tensor, least: float) -> tuple[Tensor, Tensor]:
         inside = (boxes - shift).clamp(min=0).minimum(window)  # [N, 4]
         visible = _area(inside) / _area(boxes).clamp(min=1e-6)  # [N]
         inside = inside * ratio
-        keep = (visible >= _VISIBLE) & ((inside[:, 2:] - inside[:, :2]) >= 1).all(1)
+        keep = (visible >= least) & ((inside[:, 2:] - inside[:, :2]) >= 1).all(1)
         return inside[keep], keep
 
-    boxes, keep = moved(sample.boxes)
-    return Sample(pixels, boxes, sample.labels[keep], moved(sample.rejected)[0], sample.complete)
+    boxes, keep = moved(sample.boxes, _VISIBLE)
+    return replace(
+        sample,
+        pixels=pixels,
+        boxes=boxes,
+        labels=sample.labels[keep],
+        rejected=moved(sample.rejected, _VISIBLE)[0],
+        unreviewed=moved(sample.unreviewed, 0)[0],
+    )
 
 
 def _area(boxes: Tensor) -> Tensor:
@@ -90,12 +136,20 @@ def _area(boxes: Tensor) -> Tensor:
 
 
 def _corner(
-    sample: Sample, room: tuple[int, int], size: tuple[int, int], rng: np.random.Generator
+    sample: Sample,
+    room: tuple[int, int],
+    size: tuple[int, int],
+    rng: np.random.Generator,
+    *,
+    even: bool,
 ) -> tuple[int, int]:
     """Return where a crop begins: around a label where only labels teach, else half the time."""
     y, x = (int(rng.integers(r + 1)) for r in room)
     labelled = torch.cat([sample.boxes, sample.rejected])
     if (room[0] or room[1]) and len(labelled) and (not sample.complete or rng.random() < 0.5):
+        if even:
+            kinds = np.append(sample.labels.numpy(), [0] * len(sample.rejected))
+            labelled = labelled[kinds == rng.choice(np.unique(kinds))]
         x0, y0, x1, y1 = labelled[int(rng.integers(len(labelled)))].tolist()
         y = int((y0 + y1) / 2 - size[0] * rng.uniform(0.3, 0.7))
         x = int((x0 + x1) / 2 - size[1] * rng.uniform(0.3, 0.7))
@@ -110,12 +164,7 @@ def flipped(sample: Sample) -> Sample:
         x0, y0, x1, y1 = boxes.unbind(1)
         return torch.stack([width - x1, y0, width - x0, y1], 1)
 
-    return replace(
-        sample,
-        pixels=sample.pixels.flip(2),
-        boxes=mirror(sample.boxes),
-        rejected=mirror(sample.rejected),
-    )
+    return replace(sample.with_boxes(mirror), pixels=sample.pixels.flip(2))
 
 
 def turned(sample: Sample, quarters: int) -> Sample:
@@ -127,10 +176,5 @@ def turned(sample: Sample, quarters: int) -> Sample:
             x0, y0, x1, y1 = boxes.unbind(1)
             return torch.stack([y0, width - x1, y1, width - x0], 1)
 
-        sample = replace(
-            sample,
-            pixels=sample.pixels.rot90(1, (1, 2)),
-            boxes=turn(sample.boxes),
-            rejected=turn(sample.rejected),
-        )
+        sample = replace(sample.with_boxes(turn), pixels=sample.pixels.rot90(1, (1, 2)))
     return sample

@@ -19,6 +19,7 @@ from napari_cellal.networks.average import WeightAverage
 from .dataset import Labelled, Pictures, batches
 from .predict import TorchDetector
 from .requests import TrainPoint
+from .schedules import Plateau, learning_rate
 from .settings import PredictSettings, TrainSettings
 from .stepping import Stepper
 
@@ -35,19 +36,6 @@ Metric: TypeAlias = Callable[
     dict[int, float],
 ]
 _KEEP_EVERY = 25  # steps between two copies of the weights, to go back to after a NaN
-
-
-def learning_rate(progress: float, settings: TrainSettings) -> float:
-    """Return the rate at ``progress`` 0..1: up in a straight line, down as a cosine.
-
-    Smith's one-cycle policy (arXiv:1708.07120) without the momentum.
-    """
-    if progress < settings.warmup:
-        share = 0.04 + 0.96 * progress / settings.warmup
-    else:
-        rest = (progress - settings.warmup) / (1 - settings.warmup)
-        share = 0.001 + 0.999 * 0.5 * (1 + math.cos(math.pi * min(rest, 1.0)))
-    return settings.learning_rate * share
 
 
 def on_cpu(state: State) -> State:
@@ -151,6 +139,7 @@ class Course:
         self._average = WeightAverage(network, settings.average)
         self._stepper = Stepper(network, device, settings)
         self._reached = Reached()
+        self._plateau = Plateau()
 
     def run(self) -> Job[Outcome]:
         """Yield a `TrainPoint` a step and return the best weights, also after an `EndEarly`.
@@ -189,7 +178,9 @@ class Course:
             progress = self._progress(now.step, now.seconds)
             if progress >= 1:
                 break
-            loss = self._stepper.step(batch, learning_rate(progress, settings), now.step)
+            self._stepper.freeze(progress < settings.frozen_share)
+            rate = learning_rate(progress, settings, self._plateau.share)
+            loss = self._stepper.step(batch, rate, now.step)
             if not math.isfinite(loss):
                 return (
                     f"Training stopped at step {now.step + 1}: the loss was not a number any "
@@ -197,6 +188,9 @@ class Course:
                 )
             now.step += 1
             self._average.update(now.step)
+            if not self._validation.images:
+                every = min(settings.validate_every, max(1, settings.steps // 10))
+                self._plateau.tell_loss(loss, every, settings.plateau_patience)
             words = f"Training, loss {loss:.3f}{self._stepper.note}"
             done = Progress(now.step, self._total(now.step, begin), words)
             last = self._progress(now.step, time.monotonic() - begin) >= 1
@@ -221,6 +215,7 @@ class Course:
         with self._average.put_in():
             by_class = yield from self._validation.score(done, self._settings.validate_on)
         score = mean(by_class)
+        self._plateau.tell(score, self._settings.plateau_patience)
         now.last_good = on_cpu(self._average.state)
         if not now.best or score > now.best_score:
             now.best, now.best_score, now.looks_without_gain = now.last_good, score, 0
@@ -236,6 +231,7 @@ class Course:
             "average": self._average.state,
             "optimizer": self._stepper.optimizer.state_dict(),
             "reached": vars(self._reached),
+            "plateau": vars(self._plateau),
         }
 
     def _go_on(self, kept: dict[str, Any]) -> None:
@@ -243,6 +239,7 @@ class Course:
         self._average.load(kept["average"])
         self._stepper.optimizer.load_state_dict(kept["optimizer"])
         vars(self._reached).update(kept["reached"])
+        vars(self._plateau).update(kept["plateau"])
 
     def _kept(self, *, failed: bool) -> State:
         now = self._reached

@@ -18,7 +18,9 @@ from napari_cellal.networks.appearance import resized
 from napari_cellal.networks.normalization import Normalization, NormalizationFit
 
 from .augment import Sample, augmented
+from .mixing import mosaic, with_pasted
 from .requests import ImageFailure, TrainImage, TrainRequest
+from .sampling import Order, repeat_factors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -42,6 +44,7 @@ class Labelled:
     """[N], 1 + index of the class in the request."""
     rejected: NDArray[np.float32]
     complete: bool
+    unreviewed: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -83,20 +86,26 @@ def labelled(
         raise ModelError(
             f"{image.path}: {len(image.boxes)} boxes but {len(image.class_ids)} classes."
         )
-    boxes, rejected = as_boxes(image.boxes), as_boxes(image.rejected)
+    boxes = as_boxes(image.boxes)
     good = usable(boxes, shape)
     known = np.asarray([c in class_ids for c in image.class_ids], dtype=bool)
     take = good & known
     labels = [class_ids.index(c) + 1 for c, t in zip(image.class_ids, take, strict=True) if t]
+    unreviewed = np.concatenate([as_boxes(image.unreviewed), boxes[good & ~known]])
     result = Labelled(
         image,
         shape,
         clip_boxes(boxes[take], shape).astype(np.float32),
         np.asarray(labels, dtype=np.int64),
-        clip_boxes(rejected[usable(rejected, shape)], shape).astype(np.float32),
+        _cut(as_boxes(image.rejected), shape),
         image.complete and not bool((good & ~known).any()),
+        _cut(unreviewed, shape),
     )
     return result, int((~good).sum())
+
+
+def _cut(boxes: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.float32]:
+    return clip_boxes(boxes[usable(boxes, shape)], shape).astype(np.float32)
 
 
 def survey(request: TrainRequest, reader: Reader) -> Job[Survey]:
@@ -177,6 +186,15 @@ class Pictures:
     def __len__(self) -> int:
         return len(self._images)
 
+    def labels(self) -> list[NDArray[np.int64]]:
+        """Return each picture's labels."""
+        return [row.labels for row in self._images]
+
+    def alike(self, index: int) -> list[int]:
+        """Return the pictures that are complete, or not, as this one is."""
+        complete = self._images[index].complete
+        return [k for k, row in enumerate(self._images) if row.complete is complete]
+
     def __getitem__(self, index: int) -> Sample:
         row = self._images[index]
         pixels = self._pixels(index)
@@ -187,8 +205,15 @@ class Pictures:
         def boxes(yx: NDArray[np.float32]) -> Tensor:
             return torch.from_numpy(np.ascontiguousarray(yx[:, [1, 0, 3, 2]] * ratio))
 
-        labels = torch.from_numpy(row.labels)
-        return Sample(pixels, boxes(row.boxes), labels, boxes(row.rejected), row.complete)
+        return Sample(
+            pixels,
+            boxes(row.boxes),
+            torch.from_numpy(row.labels),
+            boxes(row.rejected),
+            row.complete,
+            boxes(row.unreviewed),
+            row.image.rgb,
+        )
 
     def _pixels(self, index: int) -> Tensor:
         """Return float32[C, h, w] in 0..1."""
@@ -214,11 +239,26 @@ def batches(
 
     So a training that goes on at ``first_step`` sees what it would have seen.
     """
-    n, size, seed = len(pictures), settings.batch_size, settings.seed
+    size, seed = settings.batch_size, settings.seed
+    order = Order(repeat_factors(pictures.labels(), settings.repeat_rare), seed)
     for step in itertools.count(first_step):
         rng = np.random.default_rng([seed, 1, step])
-        batch = []
-        for place in range(step * size, (step + 1) * size):
-            order = np.random.default_rng([seed, 0, place // n]).permutation(n)
-            batch.append(augmented(pictures[int(order[place % n])], settings, rng))
-        yield batch
+        places = range(step * size, (step + 1) * size)
+        yield [_view(pictures, order[place], settings, rng) for place in places]
+
+
+def _view(
+    pictures: Pictures, index: int, settings: TrainSettings, rng: np.random.Generator
+) -> Sample:
+    """Return a random view of one picture, with something of others where that is asked for."""
+
+    def view(k: int) -> Sample:
+        return augmented(pictures[k], settings, rng)
+
+    sample = view(index)
+    if settings.mosaic and rng.random() < settings.mosaic:
+        others = rng.choice(pictures.alike(index), 3)
+        sample = mosaic([sample, *(view(int(k)) for k in others)], rng)
+    if settings.copy_paste and rng.random() < settings.copy_paste:
+        sample = with_pasted(sample, view(int(rng.integers(len(pictures)))), rng)
+    return sample

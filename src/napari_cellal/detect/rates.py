@@ -43,6 +43,7 @@ def find_rate(
     steps = steps or STEPS
     ready = yield from prepare(request, reader)
     stepper = Stepper(ready.network, ready.device, request.settings)
+    stepper.freeze(request.settings.frozen_share > 0)
     points: list[RatePoint] = []
     running = 0.0
     for number, batch in enumerate(batches(ready.pictures, request.settings)):

@@ -46,6 +46,8 @@ class TrainImage:
         True where every cell has its box, so that the rest is background.
     rejected : tuple of Box
         Where a person said that there is no cell: background also in incomplete images.
+    unreviewed : tuple of Box
+        What may be a cell, but nobody has confirmed or classed it: nothing is pasted over it.
     """
 
     path: str
@@ -55,6 +57,7 @@ class TrainImage:
     rejected: tuple[Box, ...] = ()
     rgb: bool = False
     plane: Plane = WHOLE
+    unreviewed: tuple[Box, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

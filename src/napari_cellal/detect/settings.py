@@ -65,6 +65,18 @@ class TrainSettings(BaseModel):
     weight_decay: float = Field(1e-4, ge=0)
     warmup: float = Field(0.1, ge=0, lt=1)
     """Share of the training in which the learning rate rises."""
+    schedule: Literal["one_cycle", "plateau"] = "one_cycle"
+    """After the rise the rate falls to the end (one cycle), or stays, and is cut to 0.3 of it
+    each time that ``plateau_patience`` looks in a row brought nothing better. A look is one at
+    the validation images, or at the mean loss of a tenth of the steps where there are none."""
+    plateau_patience: int = Field(2, ge=1)
+    frozen_stages: int = Field(0, ge=0, le=5)
+    """So many of the body's stages, finest first, are held as they are at first."""
+    frozen_share: float = Field(0.0, ge=0, le=1)
+    """Share of the training after which they learn too."""
+    stage_factor: float = Field(1.0, gt=0, le=1)
+    """Learning rate of a stage of the body, as a share of that of the stage after it; the last
+    stage's is a share of that of the heads."""
     average: float = Field(0.99, ge=0, lt=1)
     """The model is a running average of the weights, of which a step keeps this share."""
     clip_norm: float = Field(5.0, gt=0)
@@ -77,7 +89,21 @@ class TrainSettings(BaseModel):
     brightness_jitter: float = Field(0.15, ge=0, lt=1)
     """Brightness and contrast are changed by up to this share."""
     stain_jitter: float = Field(0.2, ge=0, lt=1)
-    """Each channel's optical density is changed by up to this share, together and apart."""
+    """Of colour pictures each channel's optical density is changed by up to this share, together
+    and apart."""
+    channel_jitter: float = Field(0.2, ge=0, lt=1)
+    """Of other pictures each channel's gain and gamma are changed by up to this share, and its
+    background by an eighth of it, each channel by itself."""
+    mosaic: float = Field(0.0, ge=0, le=1)
+    """Share of the pictures that are made of windows of four."""
+    copy_paste: float = Field(0.0, ge=0, le=1)
+    """Share of the pictures into which up to three confirmed cells of another are pasted, where
+    they hide neither a labelled nor an unreviewed cell."""
+    repeat_rare: float = Field(0.0, ge=0, le=1)
+    """A class that is in less than this share of the images is rare, and they are shown more
+    often: the square root of how much less."""
+    even_crops: bool = False
+    """Crops around a cell are as often around one of a rare class as of a frequent one."""
     crop_px: int = Field(512, ge=64)
     """Larger pictures are shown in random crops of this side, network px."""
     validate_every: int = Field(100, ge=1)

@@ -7,7 +7,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from napari_cellal.core.errors import ModelError
 from napari_cellal.networks.devices import autocast
@@ -20,6 +20,17 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+def body_stages(network: CellNetwork) -> list[list[nn.Parameter]]:
+    """Return the parameters of the body by stride, finest first: one list a map of the pyramid."""
+    ends = network.backbone.body.return_layers
+    stages: list[list[nn.Parameter]] = [[]]
+    for name, child in network.backbone.body.named_children():
+        stages[-1] += child.parameters()
+        if name in ends:
+            stages.append([])
+    return [stage for stage in stages if stage]
+
+
 class Stepper:
     """Teaches a network, batch by batch, with AdamW."""
 
@@ -27,16 +38,11 @@ class Stepper:
         self._network = network
         self._device = device
         self._settings = settings
-        learned = [p for p in network.parameters() if p.requires_grad]
-        groups: list[dict[str, Any]] = [
-            {"params": [p for p in learned if p.ndim > 1]},
-            # decay pulls norms and biases to 0 for nothing
-            {"params": [p for p in learned if p.ndim <= 1], "weight_decay": 0.0},
-        ]
+        self._learned = [p for p in network.parameters() if p.requires_grad]
+        self._stages = body_stages(network)
         self.optimizer = torch.optim.AdamW(
-            groups, lr=settings.learning_rate, weight_decay=settings.weight_decay
+            self._groups(), lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
-        self._learned = learned
         self._at_once = settings.batch_size
 
     @property
@@ -45,6 +51,30 @@ class Stepper:
         if self._at_once == self._settings.batch_size:
             return ""
         return f"; memory is short: {self._at_once} of {self._settings.batch_size} at once"
+
+    def _groups(self) -> list[dict[str, Any]]:
+        """Return the parameters by how fast they learn, the heads first.
+
+        The finest stage of the body learns slowest: Howard and Ruder, arXiv:1801.06146.
+        """
+        factor = self._settings.stage_factor
+        depth = {p: len(self._stages) - k for k, s in enumerate(self._stages) for p in s}
+        groups: list[dict[str, Any]] = []
+        for deep in range(len(self._stages) + 1 if factor != 1 else 1):
+            mine = [p for p in self._learned if factor == 1 or depth.get(p, 0) == deep]
+            each = {"factor": factor**deep}
+            groups.append({"params": [p for p in mine if p.ndim > 1], **each})
+            # decay pulls norms and biases to 0 for nothing
+            flat = [p for p in mine if p.ndim <= 1]
+            groups.append({"params": flat, "weight_decay": 0.0, **each})
+        return [group for group in groups if group["params"]]
+
+    def freeze(self, on: bool) -> None:
+        """Hold the body's first stages as they are, or let them learn."""
+        held = {p for stage in self._stages[: self._settings.frozen_stages] for p in stage}
+        for parameter in self._learned:
+            if parameter in held:
+                parameter.requires_grad_(not on)
 
     def step(self, batch: list[Sample], rate: float, number: int) -> float:
         """Learn from one batch and return its loss; nothing is learned if it is no number.
@@ -62,7 +92,7 @@ class Stepper:
         """
         torch.manual_seed(self._settings.seed + 1_000_003 * number)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["factor"]
         self._network.train()
         while (value := self._try_gradients(batch)) is None:
             self._make_smaller()

@@ -166,6 +166,12 @@ def _as_shown(reader: Reader, composite: Composite | None) -> Reader:
 
 def _check_start(request: TrainRequest, start: Start) -> None:
     """Raise `ModelError` where a model cannot be trained further as the request wants."""
+    frozen = request.settings.frozen_stages and request.settings.frozen_share
+    if frozen and not start.state:
+        raise ModelError(
+            "Random weights cannot be held as they are: choose other starting weights, or "
+            "frozen_stages 0."
+        )
     if start.parent is None:
         return
     if composite_of(start.parent) != request.composite:

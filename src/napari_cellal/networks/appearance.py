@@ -9,6 +9,7 @@ import torch
 from torch.nn.functional import interpolate
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import Tensor
 
 
@@ -24,11 +25,26 @@ def restained(pixels: Tensor, strength: float, rng: np.random.Generator) -> Tens
     """Return the picture as if more or less stain were in it, a little apart by channel.
 
     By Beer's law twice the stain is twice the optical density, -log of the intensity: a power
-    of the intensity. In fluorescence it is another gamma of the camera.
+    of the intensity.
     """
     change = rng.uniform(-1, 1) + rng.uniform(-1, 1, len(pixels)) / 3  # [C]
     power = torch.from_numpy(np.exp(change * np.log1p(strength)).astype(np.float32))
     return pixels.clamp(0, 1) ** power.view(-1, 1, 1)
+
+
+def rechannelled(pixels: Tensor, strength: float, rng: np.random.Generator) -> Tensor:
+    """Return the picture with another gain, background and gamma of each channel.
+
+    In fluorescence each channel has its own dye, lamp and exposure.
+    """
+    n = len(pixels)
+
+    def each(values: NDArray[np.float64]) -> Tensor:
+        return torch.from_numpy(values.astype(np.float32)).view(-1, 1, 1)
+
+    gain, gamma = (each(np.exp(rng.uniform(-1, 1, n) * np.log1p(strength))) for _ in range(2))
+    background = each(rng.uniform(-1, 1, n) * strength / 8)
+    return (pixels.clamp(0, 1) ** gamma * gain + background).clamp(0, 1)
 
 
 def relit(pixels: Tensor, strength: float, rng: np.random.Generator) -> Tensor:
