@@ -15,10 +15,12 @@ from napari_cellal.core.geometry import iou_matrix
 from napari_cellal.core.progress import EndEarly, run_job
 from napari_cellal.core.records import Detections
 from napari_cellal.detect import course
+from napari_cellal.detect import start as start_module
 from napari_cellal.detect.architectures import ARCHITECTURES
 from napari_cellal.detect.average_precision import ap50
 from napari_cellal.detect.jobs import detect_images
 from napari_cellal.detect.network import build_detector
+from napari_cellal.detect.pace import measure_pace
 from napari_cellal.detect.predict import TorchDetector
 from napari_cellal.detect.registry import load_detector
 from napari_cellal.detect.requests import (
@@ -388,6 +390,23 @@ def test_the_last_measuring_can_be_cut_short(tmp_path):
     )
     assert trained.record.trained_on["steps"] == QUICK.steps
     assert trained.record.metrics["map50"] == points[-1].val_map50 == 0.25
+
+
+@pytest.mark.parametrize("start", ["scratch", "coco"])
+def test_the_speed_is_measured_without_leaving_anything(start, tmp_path, monkeypatch):
+    def no_download(_url):
+        raise AssertionError("a measurement downloads nothing")
+
+    monkeypatch.setattr(start_module, "fetch", no_download)
+    pool = Pool()
+    held = pool.add("held", 3, 1)
+    settings = QUICK.model_copy(update={"steps": 100, "minutes": 1.0})
+    request = request_of([pool.add("a", 3, 0)], tmp_path, settings, val_images=(held,), start=start)
+    steps = []
+    pace = run_job(measure_pace(request, reader=pool.read), steps.append)
+    assert pace > 0
+    assert steps[-1].done == steps[-1].total
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_stopped_before_the_first_step_there_is_nothing_to_keep(tmp_path):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 from napari_cellal.core.progress import run_job
 from napari_cellal.io.samples.write import write_samples
 from napari_cellal.io.store import Project
-from napari_cellal.workflows import adding, detecting
+from napari_cellal.workflows import adding, detecting, pacing
 from napari_cellal.workflows.training import use_detector
 
 CLASSES = ("RBC", "WBC", "Platelets")
@@ -52,6 +52,12 @@ def nothing_left():
         time.sleep(0.02)
     assert _children() == []
     assert _threads() == []
+
+
+@pytest.fixture(autouse=True)
+def _no_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no test read or write what trainings took on this computer."""
+    monkeypatch.setattr(pacing, "times_file", lambda: tmp_path / "cache" / "times.json")
 
 
 @pytest.fixture(scope="session")

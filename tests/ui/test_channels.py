@@ -254,15 +254,13 @@ def test_the_buttons_do_what_the_keys_do(sit_down, fields, detected):
 
 
 @pytest.mark.parametrize("kind", ["none", "colors", "pca"])
-def test_retraining_lets_the_network_see_colours(person, monkeypatch, kind):
+def test_training_lets_the_network_see_colours(person, monkeypatch, kind):
     """Only what is asked for is looked at: the training itself is `tests/ml`'s."""
     project, jobs = person.session.project, person.workspace.jobs
-    dock = show(person, "Learn")
-    panel = dock.retraining
-    person.push(dock.start)  # the panel comes with it
-    person.wait(lambda: person.workspace.learn.question is not None, 60_000)
     person.session.do(gestures.give_class([*person.rows().values()], 1, "RBC", "me"))
-    person.wait(panel.sees.isVisible)
+    dock = show(person, "Train")
+    sees = dock.choices.sees
+    person.wait(sees.isVisible)
     asked = []
     run = jobs.run
 
@@ -273,8 +271,8 @@ def test_retraining_lets_the_network_see_colours(person, monkeypatch, kind):
         return run(title, call, *args, **how)
 
     monkeypatch.setattr(jobs, "run", note_training)
-    panel.sees.setCurrentIndex(panel.sees.findData(kind))
-    person.push(panel.train)
+    sees.setCurrentIndex(sees.findData(kind))
+    person.push(dock.start)
     person.wait(lambda: asked)
     made = asked[0].composite
     assert (made is None) == (kind == "none")

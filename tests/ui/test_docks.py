@@ -30,8 +30,7 @@ from qtpy.QtWidgets import (
 )
 from superqt import QElidingLabel
 
-from napari_cellal.core.records import ModelRecord, Split, Status
-from napari_cellal.detect.requests import TrainedModel
+from napari_cellal.core.records import Split, Status
 from napari_cellal.ui.camera import camera_of
 from napari_cellal.ui.controls import Dock
 from napari_cellal.ui.neighbours import NeighbourStrip
@@ -90,7 +89,7 @@ def test_the_manifest_names_what_is_there():
     assert len(titles) == len(set(titles)) == len(DOCKS) + len(WIDE_DOCKS)
 
 
-@pytest.mark.parametrize("name", ["Detect", "Review", "Learn"])
+@pytest.mark.parametrize("name", ["Detect", "Review", "Learn", "Train"])
 def test_a_dock_alone_from_the_menu(sit_down, detected, name):
     person = sit_down()
     _, widget = person.viewer.window.add_plugin_dock_widget("napari-cellal", name)
@@ -141,7 +140,7 @@ def test_docks_say_what_they_need(sit_down, folder):
                 found.add(name)
         return found
 
-    assert lacking() == {"Detect", "Review", "Learn"}
+    assert lacking() == {"Detect", "Review", "Learn", "Train"}
     assert show(person, "Project")._welcome.isVisible()
     assert not docks["Project"]._page.isVisible()
     for name in DOCKS[1:]:  # the button leads to where it is mended
@@ -150,21 +149,21 @@ def test_docks_say_what_they_need(sit_down, folder):
         person.wait(docks["Project"].isVisible)
 
     docks["Project"].make(str(folder.parent / "empty.cellal"))
-    assert lacking() == {"Detect", "Review", "Learn"}
+    assert lacking() == {"Detect", "Review", "Learn", "Train"}
     assert not docks["Project"]._welcome.isVisible()
 
     dock = show(person, "Project")
     dock.adding.add([str(folder.parent / "smears")])
     person.wait(lambda: len(session.project.images) == 3, 60_000)
     person.wait_for_image()
-    assert lacking() == {"Learn"}  # no classes yet
+    assert lacking() == {"Learn", "Train"}  # no classes yet
 
     dock = show(person, "Project")
     dock.classes.names.setFocus()
     QTest.keyClicks(dock.classes.names, "RBC, WBC")
     person.press("Enter")
     assert [c.name for c in session.project.active_classes] == ["RBC", "WBC"]
-    assert lacking() == {"Learn"}  # no cells yet
+    assert lacking() == {"Learn", "Train"}  # no cells yet
     dock = show(person, "Learn")
     person.push(dock.needs.findChild(QPushButton))
     person.wait(docks["Detect"].isVisible)
@@ -173,7 +172,7 @@ def test_docks_say_what_they_need(sit_down, folder):
     person.agree()
     assert lacking() == set()
     session.close_project()
-    assert lacking() == {"Detect", "Review", "Learn"}
+    assert lacking() == {"Detect", "Review", "Learn", "Train"}
 
 
 # -- being legible -------------------------------------------------------------------------
@@ -683,27 +682,3 @@ def test_the_wheel_changes_no_value(sit_down, detected):
                 assert person.session.shown == shown
             tried += 1
     assert tried >= 6
-
-
-def test_a_trained_model_waits_for_a_word(sit_down, detected):
-    person = sit_down(detected)
-    project = person.session.project
-    learn = show(person, "Learn")
-    card = ModelRecord("m1", "detector", "mobilenet_v2", (1,), ("RBC",), ("red", "green", "blue"))
-    learn.retraining._on_trained(project, TrainedModel(card, "nowhere"))
-    verdict = learn.retraining._verdict
-    person.wait(verdict.isVisible, 60_000)
-    before = project.settings.detector
-    person.push(learn.retraining._keep)
-    assert project.settings.detector == before
-    assert "m1" in [m.model_id for m in project.models]
-    learn.retraining._on_trained(project, TrainedModel(replace(card, model_id="m2"), "nowhere"))
-    person.wait(verdict.isVisible, 60_000)
-    person.push(learn.retraining._use)
-    assert project.settings.detector == "m2"
-    detect = show(person, "Detect")
-    assert detect.model.currentData() == "m2"
-    # and back
-    detect.model.setCurrentIndex(detect.model.findData("shipped"))
-    detect.model.activated.emit(detect.model.currentIndex())
-    assert project.settings.detector == "shipped"

@@ -80,3 +80,41 @@ def test_a_finished_job_is_let_go(qtbot):
         assert handle.parent() is None
     finally:
         jobs.close()
+
+
+def test_a_job_that_gives_way_is_cancelled_for_the_next(qtbot):
+    window, heard = QObject(), []
+    jobs = Jobs(window)
+    polite = jobs.run("endless", endless, lane="quick", gives_way=True)
+    polite.cancelled.connect(lambda: heard.append("cancelled"))
+    with qtbot.waitSignal(polite.progressed, timeout=60_000):
+        pass
+    other = jobs.run("count", count, 2, lane="classical")  # of another lane
+    with qtbot.waitSignal(other.finished, timeout=60_000):
+        pass
+    assert heard == []
+    wanted = jobs.run("count", count, 3, lane="quick")
+    with qtbot.waitSignal(wanted.finished, timeout=60_000) as end:
+        pass
+    assert end.args == [3]
+    assert heard == ["cancelled"]
+    jobs.close()
+
+
+def test_a_job_that_waits_and_is_asked_to_end_never_runs(qtbot):
+    window, heard = QObject(), []
+    jobs = Jobs(window)
+    first = jobs.run("endless", endless, lane="quick")
+    with qtbot.waitSignal(first.progressed, timeout=60_000):
+        pass
+    second = jobs.run("count", count, 3, lane="quick")
+    second.finished.connect(heard.append)
+    second.cancelled.connect(lambda: heard.append("cancelled"))
+    second.end_early()
+    with qtbot.waitSignal(first.cancelled, timeout=60_000):
+        first.end_early()  # it cannot end early
+    third = jobs.run("count", count, 2, lane="quick")
+    with qtbot.waitSignal(third.finished, timeout=60_000):
+        pass
+    assert heard == ["cancelled"]
+    jobs.close()

@@ -73,6 +73,8 @@ class TrainRequest:
         folder of a model to go on from.
     composite : Composite or None
         How the channels become the three that the network sees; None shows it all of them.
+    preset : str
+        The name of what a person chose; for the card.
     """
 
     images: tuple[TrainImage, ...]
@@ -87,6 +89,7 @@ class TrainRequest:
     settings: TrainSettings = field(default_factory=TrainSettings)
     pixel_size_um: float | None = None
     composite: Composite | None = None
+    preset: str = ""
     model_id: str = field(default_factory=new_id)
 
 

@@ -51,9 +51,9 @@ class PredictSettings(BaseModel):
 
 
 class TrainSettings(BaseModel):
-    """How a detector is trained."""
+    """How a detector is trained. The window makes a form of it, with what stands below a field."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     steps: int = Field(600, ge=1)
     """Most steps of ``batch_size`` pictures."""
@@ -61,8 +61,11 @@ class TrainSettings(BaseModel):
     """If set, training ends after this time, and the learning rate falls accordingly; the
     result then depends on the speed of the computer."""
     batch_size: int = Field(2, ge=1)
+    """Pictures a step. More learn more steadily and take more memory and time."""
     learning_rate: float = Field(6e-4, gt=0)
+    """How far a step changes the network at most. Lower it if the loss jumps or is no number."""
     weight_decay: float = Field(1e-4, ge=0)
+    """How strongly weights are pulled to zero."""
     warmup: float = Field(0.1, ge=0, lt=1)
     """Share of the training in which the learning rate rises."""
     schedule: Literal["one_cycle", "plateau"] = "one_cycle"
@@ -80,8 +83,11 @@ class TrainSettings(BaseModel):
     average: float = Field(0.99, ge=0, lt=1)
     """The model is a running average of the weights, of which a step keeps this share."""
     clip_norm: float = Field(5.0, gt=0)
+    """Steps with larger gradients are cut to this."""
     seed: int = 0
+    """The same seed, labels and settings give the same model on the same computer."""
     flips: bool = True
+    """Show pictures mirrored, too."""
     turns: bool = True
     """Turn by 90, 180 and 270 degrees."""
     scale_jitter: float = Field(1.25, ge=1, le=2)

@@ -277,6 +277,7 @@ def _card(
             **({"composite": request.composite.as_dict()} if request.composite else {}),
         },
         trained_on={
+            "preset": request.preset,
             "images": len(seen.images),
             "complete_images": sum(row.complete for row in seen.images),
             "boxes": sum(counts.values()),

@@ -36,6 +36,8 @@ class JobHandle(QObject):
         What the job does, in the person's words.
     items : list
         The parts of the result that have come so far; they outlive a cancel.
+    gives_way : bool
+        It is cancelled as soon as another job wants its lane.
     """
 
     progressed = Signal(object)
@@ -52,9 +54,11 @@ class JobHandle(QObject):
         call: Callable[..., Job[Any]],
         args: tuple[Any, ...],
         parent: QObject | None = None,
+        gives_way: bool = False,
     ) -> None:
         super().__init__(parent)
         self.title = title
+        self.gives_way = gives_way
         self.call = call
         self.args = args
         self.items: list[Any] = []
@@ -119,6 +123,7 @@ class Lane:
         self._queue: queue.Queue[JobHandle | None] = queue.Queue()
         self._thread = threading.Thread(target=self._drive, name=name, daemon=True)
         self._closing = threading.Event()
+        self._polite: list[JobHandle] = []
         self._thread.start()
 
     @property
@@ -127,7 +132,10 @@ class Lane:
         return self._worker.pid
 
     def submit(self, handle: JobHandle) -> None:
-        """Queue a job."""
+        """Queue a job; those before it that give way are cancelled."""
+        for other in self._polite:
+            other.cancel()
+        self._polite = [handle] if handle.gives_way else []
         self._queue.put(handle)
 
     def close(self) -> None:
@@ -189,10 +197,15 @@ class Jobs(QObject):
         self.running: list[JobHandle] = []
 
     def run(
-        self, title: str, call: Callable[..., Job[Any]], *args: Any, lane: str = "heavy"
+        self,
+        title: str,
+        call: Callable[..., Job[Any]],
+        *args: Any,
+        lane: str = "heavy",
+        gives_way: bool = False,
     ) -> JobHandle:
         """Queue ``call(*args)`` in a child process and return its handle."""
-        handle = JobHandle(title, call, args, self)
+        handle = JobHandle(title, call, args, self, gives_way)
         self.running.append(handle)
         handle.ended.connect(lambda: self._let_go(handle))
         if lane not in self._lanes:

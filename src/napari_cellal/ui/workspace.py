@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import napari
 from napari.utils.notifications import show_info, show_warning
-from qtpy.QtCore import QObject, QTimer
+from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QDockWidget, QWidget
 
 from napari_cellal.core.errors import CellalError
 from napari_cellal.detect.shipped import SHIPPED
 from napari_cellal.io.store import Project
 from napari_cellal.io.store.project import SUFFIX
+from napari_cellal.workflows import pacing
 from napari_cellal.workflows.detecting import CLASSICAL
 from napari_cellal.workflows.learning import LEARNER
 
@@ -42,7 +43,7 @@ log = logging.getLogger(__name__)
 
 HOLD_MS = 150
 """The longest that the picture waits for the next question before it shows the answer."""
-DOCKS = ("Project", "Detect", "Review", "Learn")
+DOCKS = ("Project", "Detect", "Review", "Learn", "Train")
 WIDE_DOCKS = ("Gallery",)
 """Docks of many cells, opened when they are asked for."""
 
@@ -54,7 +55,14 @@ class Workspace(QObject):
 
     Use `Workspace.of`. Attributes are the parts that docks talk to: ``session``, ``jobs``,
     ``images``, ``channels``, ``boxes``, ``camera``, ``keys``, ``learn``, ``batch``.
+
+    Attributes
+    ----------
+    device_found : Signal(str)
+        It is known where heavy work runs, in words.
     """
+
+    device_found = Signal(str)
 
     def __init__(self, viewer: napari.Viewer) -> None:
         window = viewer.window._qt_window
@@ -74,6 +82,7 @@ class Workspace(QObject):
         self._wide = WideDocks(window)
         self._closed = False
         self.device_name = ""
+        self._looks_for_device = False
         self._canvas = viewer.window._qt_viewer.canvas.native
         self.keys = KeyFilter(self._canvas, self._keys_are_ours)
         self._bind_keys()
@@ -176,6 +185,7 @@ class Workspace(QObject):
             from .widgets.learn import LearnDock
             from .widgets.project import ProjectDock
             from .widgets.review import ReviewDock
+            from .widgets.train import TrainDock
 
             made = {
                 "Project": ProjectDock,
@@ -183,6 +193,7 @@ class Workspace(QObject):
                 "Review": ReviewDock,
                 "Learn": LearnDock,
                 "Gallery": GalleryDock,
+                "Train": TrainDock,
             }[name](self)
             # A click on a button leaves the keys there.
             made.setFocusProxy(self._canvas if made.home is None else made.home)
@@ -262,6 +273,18 @@ class Workspace(QObject):
         """Put the box layer back if the person deleted it from the list: no cell is lost."""
         if image_id is not None and self.boxes.layer not in self.viewer.layers:
             self._add_boxes()
+
+    def find_device(self) -> None:
+        """Have a worker say where heavy work runs, once; see ``device_found``."""
+        if self._looks_for_device:
+            return
+        self._looks_for_device = True
+        handle = self.jobs.run("Looking for a GPU", pacing.name_device)
+        handle.finished.connect(self._on_device)
+
+    def _on_device(self, name: str) -> None:
+        self.device_name = name
+        self.device_found.emit(name)
 
     def model_name(self, model_id: str) -> str:
         """Return a model's name for a person; a learner's share is named too."""
@@ -479,3 +502,8 @@ def _wide_dock(name: str) -> QWidget:
     workspace = _here()
     QTimer.singleShot(0, partial(workspace.raise_dock, name))  # once napari has docked it
     return workspace.dock(name)
+
+
+def train_dock() -> QWidget:
+    """Return the Train dock."""
+    return _here().dock("Train")

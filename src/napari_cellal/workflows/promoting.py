@@ -148,6 +148,7 @@ def list_models(project: Project) -> list[dict[str, Any]]:
                 "architecture": m.architecture,
                 "start": m.start,
                 "parent": m.parent_id,
+                "preset": str(m.trained_on.get("preset", "")),
                 "created_at": m.created_at,
                 "metrics": dict(m.metrics),
             }

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from napari_cellal.core.errors import ModelError
 from napari_cellal.core.records import Cell, ImageRecord, Review, Split
+from napari_cellal.detect.architectures import architecture
 from napari_cellal.detect.presets import find_preset
 from napari_cellal.detect.requests import TrainedModel, TrainImage, TrainRequest
+from napari_cellal.detect.shipped import SHIPPED
 from napari_cellal.io.composites import Composite
 
 if TYPE_CHECKING:
@@ -58,6 +60,11 @@ class TrainingSet:
         if self.missing:
             names = ", ".join(self.missing)
             said.append(f"No examples of {names}: the model will not find them.")
+        if unknown := [name for name in self.missing if self.val_by_class.get(name)]:
+            said.append(
+                f"Held-out images with {', '.join(unknown)} give no curve on the way: they are "
+                "measured at the end only."
+            )
         if self.val_images:
             unseen = [name for name in self.boxes if not self.val_by_class.get(name)]
             if unseen:
@@ -196,8 +203,8 @@ def request_training(
         )
     chosen = find_preset(preset)
     settings = settings or settings_for(project, preset, start)
-    if start == "auto" and settings.shrink == 1:  # a model keeps its own scale
-        start = _to_go_on_from(project, chosen.architecture, composite) or start
+    if start == "auto":
+        start = _to_go_on_from(project, chosen.architecture, settings, composite) or start
     parent = _model(project, start)
     if parent is not None and composite is None:
         composite = composite_of(parent)
@@ -217,6 +224,7 @@ def request_training(
         settings,
         sizes.pop() if len(sizes) == 1 else None,
         composite,
+        preset,
     )
 
 
@@ -224,11 +232,25 @@ def _model(project: Project, model_id: str) -> ModelRecord | None:
     return next((m for m in project.models if m.model_id == model_id), None)
 
 
-def _to_go_on_from(project: Project, architecture: str, composite: Composite | None) -> str | None:
+def automatic_start(
+    project: Project, preset: str, settings: TrainSettings, composite: Composite | None = None
+) -> str:
+    """Return what ``auto`` stands for: a model's id, ``shipped`` or ``published``.
+
+    ``published`` are COCO's or ImageNet's weights, or none where they cannot be had.
+    """
+    chosen = find_preset(preset).architecture
+    model_id = _to_go_on_from(project, chosen, settings, composite)
+    return model_id or (SHIPPED if architecture(chosen).shipped else "published")
+
+
+def _to_go_on_from(
+    project: Project, architecture: str, settings: TrainSettings, composite: Composite | None
+) -> str | None:
     """Return the detector in use where it can be trained further on the project's images."""
     model = _model(project, project.settings.detector)
-    if model is None or model.architecture != architecture:
-        return None
+    if model is None or model.architecture != architecture or settings.shrink != 1:
+        return None  # a model keeps its own scale
     same_channels = all(len(r.channels) == len(model.channels) for r in project.images.values())
     same_colours = composite is None or composite == composite_of(model)
     return model.model_id if same_channels and same_colours else None

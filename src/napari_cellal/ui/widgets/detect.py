@@ -9,7 +9,6 @@ from qtpy.QtWidgets import QButtonGroup, QLabel, QRadioButton, QVBoxLayout, QWid
 from superqt import QLabeledDoubleSlider
 
 from napari_cellal.core.errors import CellalError
-from napari_cellal.core.progress import Job, Progress
 from napari_cellal.core.records import Status, local_time
 from napari_cellal.detect.shipped import SHIPPED
 from napari_cellal.ui.controls import ComboBox, Dock, JobBar, Needs, button, heading, note, row
@@ -22,14 +21,6 @@ if TYPE_CHECKING:
     from napari_cellal.ui.session import Shown
     from napari_cellal.ui.workspace import Workspace
     from napari_cellal.workflows.worker import Failed
-
-
-def name_device() -> Job[str]:
-    """Return the device that heavy work will use, in words. Runs in the worker."""
-    yield Progress(0, 0, "Looking for a GPU")
-    from napari_cellal.networks.devices import choose_device, describe_device
-
-    return describe_device(choose_device("auto"))
 
 
 class Slider(QLabeledDoubleSlider):
@@ -76,6 +67,7 @@ class DetectDock(Dock):
             (session.shown_changed, self._show_count),
             (session.shown_changed, self._show_score),
         )
+        workspace.device_found.connect(self._on_device)
         self._fill_models()
         self.refresh()
 
@@ -159,14 +151,10 @@ class DetectDock(Dock):
             )
             self._result.setText("")
             return
-        if not self.workspace.device_name:
-            self.workspace.device_name = "looking…"
-            handle = self.workspace.jobs.run("Looking for a GPU", name_device)
-            handle.finished.connect(self._on_device)
+        self.workspace.find_device()
         self._show_count()
 
     def _on_device(self, name: str) -> None:
-        self.workspace.device_name = name
         self._device.setText(f"Device: {name}")
 
     def _fill_models(self, *_: object) -> None:
@@ -211,7 +199,7 @@ class DetectDock(Dock):
     def _on_model(self, *_: object) -> None:
         if self.session.project is not None:
             use_detector(self.session.project, self.model.currentData())
-        self._describe_model()
+            self.session.models_changed.emit()
 
     def _show_score(self, shown: Shown) -> None:
         if self.score.value() != shown.min_score:

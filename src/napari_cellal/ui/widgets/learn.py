@@ -12,7 +12,6 @@ from napari_cellal.ui.plots import CurvePlot
 from napari_cellal.workflows import learning
 
 from .question import QuestionPanel
-from .retraining import Retraining
 
 if TYPE_CHECKING:
     from napari_cellal.io.store import Project
@@ -31,7 +30,7 @@ STRATEGIES = (
 
 
 class LearnDock(Dock):
-    """Starts the loop, shows its question and curve, classes the rest, retrains the detector."""
+    """Starts the loop, shows its question and curve, classes the rest."""
 
     def __init__(self, workspace: Workspace) -> None:
         super().__init__()
@@ -94,7 +93,11 @@ class LearnDock(Dock):
             "Pictures of many cells: pick them together and class them with one key (G)",
             lambda: self.workspace.raise_dock("Gallery"),
         )
-        self.retraining = Retraining(self.workspace)
+        self.to_train = button(
+            "Train a detector on these labels…",
+            "Shows the Train dock. What you answer here teaches it, too",
+            lambda: self.workspace.raise_dock("Train"),
+        )
         layout = QVBoxLayout(self.page)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(6)
@@ -108,7 +111,7 @@ class LearnDock(Dock):
             self.strategy,
             row(self._rest, self._sure),
             row(self._gallery),
-            self.retraining,
+            self.to_train,
         ):
             layout.addWidget(widget)
 
@@ -129,7 +132,6 @@ class LearnDock(Dock):
             self.question.fill_answers()
             self._show_question(self.loop.question)
             self._show_curve()
-            self.when_seen(self.retraining.count)
 
     def _need(self, text: str, dock: str) -> None:
         self.page.hide()
@@ -139,16 +141,11 @@ class LearnDock(Dock):
 
     def _on_project(self, _project: object) -> None:
         self.question.forget()
-        self.retraining.forget()
         self.refresh()
 
-    def _on_edit(self, edit: Any) -> None:
+    def _on_edit(self, _edit: Any) -> None:
         if not self.needs.isHidden():
             self.refresh()
-        elif self.isVisible():
-            self.retraining.count_soon()
-        else:
-            self.when_seen(self.retraining.count)
 
     def _show_state(self, text: str) -> None:
         self._state.setText(text)

@@ -1,0 +1,60 @@
+"""How long a step of a training takes on this computer, measured by a few of them."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from napari_cellal.core.errors import ModelError
+from napari_cellal.core.progress import Job, Progress
+from napari_cellal.core.records import new_id
+from napari_cellal.io.reading import Reader, read_plane
+
+from .architectures import architecture
+from .requests import TrainPoint, TrainRequest
+from .train import train_detector
+
+_STEPS = 3  # the first one warms up
+_IMAGES = 8
+
+
+def measure_pace(request: TrainRequest, *, reader: Reader = read_plane) -> Job[float]:
+    """Return how many seconds a step of the training takes here, its looks shared out.
+
+    Three steps on some of the images, the last with a look at one held-out image; nothing is
+    kept, and nothing is downloaded.
+
+    Raises
+    ------
+    ModelError
+        If such a training cannot begin.
+    """
+    ready = request.start not in ("auto", "coco", "imagenet")
+    if not ready and not (request.start == "auto" and architecture(request.architecture).shipped):
+        request = replace(request, start="scratch")
+    few = replace(
+        request,
+        images=request.images[:_IMAGES],
+        val_images=request.val_images[:1],
+        settings=request.settings.model_copy(
+            update={"steps": 1000, "minutes": None, "validate_every": _STEPS}
+        ),
+        model_id=new_id(),
+    )
+    job = train_detector(few, reader=reader)
+    times: list[float] = []
+    try:
+        for step in job:
+            if isinstance(step.item, TrainPoint):
+                times.append(time.monotonic())
+            yield Progress(len(times), _STEPS, "Measuring the speed of this computer")
+            if len(times) == _STEPS:
+                break
+    finally:
+        job.close()
+    if len(times) < _STEPS:
+        raise ModelError("The training ended by itself before its speed was measured.")
+    a_step = times[1] - times[0]
+    a_look = max(0.0, times[2] - times[1] - a_step)
+    looked_at = min(len(request.val_images), request.settings.validate_on)
+    return a_step + a_look * looked_at / request.settings.validate_every

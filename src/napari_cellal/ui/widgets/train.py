@@ -1,0 +1,165 @@
+"""The Train dock: a detector of one's own from the labels, beside the one in use."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QVBoxLayout, QWidget
+
+from napari_cellal.core.errors import CellalError
+from napari_cellal.ui.controls import Dock, Needs, button, heading
+
+from .model_table import ModelTable
+from .train_choices import TrainChoices
+from .train_run import TrainingRun
+from .train_verdict import VerdictPanel
+
+if TYPE_CHECKING:
+    from napari_cellal.detect.requests import TrainedModel
+    from napari_cellal.ui.workspace import Workspace
+    from napari_cellal.workflows.promoting import Verdict
+
+LAID_OUT_MS = 600
+"""By then a progress bar has come that was to come."""
+RECOUNT_MS = 400
+"""After a quick series of answers the labels are counted once, not for each."""
+
+
+class TrainDock(Dock):
+    """Chooses, starts and watches a training; what comes of it is used only if a person says so."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        super().__init__()
+        self.workspace = workspace
+        self.session = session = workspace.session
+        self._recount = QTimer(self)
+        self._recount.setSingleShot(True)
+        self._recount.setInterval(RECOUNT_MS)
+        self._part: QWidget = self
+        self._scroll = QTimer(self)
+        self._scroll.setSingleShot(True)
+        self._scroll.setInterval(LAID_OUT_MS)
+        self._scroll.timeout.connect(lambda: self.ensureWidgetVisible(self._part))
+        self.needs = Needs()
+        self.choices = TrainChoices(workspace)
+        self.start = button(
+            "Train",
+            "Train a network on your labels, here, in the background; go on labelling meanwhile",
+            self._start,
+            main=True,
+        )
+        self.running = TrainingRun(workspace)
+        self.verdict = VerdictPanel(workspace)
+        self.models = ModelTable(workspace)
+        self._recount.timeout.connect(self._count)
+        # The page goes with the project; what is under way stays.
+        self.page, self._below = QWidget(), QWidget()
+        for page, widgets in (
+            (self.page, (self.choices, self.start)),
+            (self._below, (self.verdict, heading("Models"), self.models)),
+        ):
+            layout = QVBoxLayout(page)
+            layout.setContentsMargins(0, 0, 0, 0)
+            layout.setSpacing(6)
+            for widget in widgets:
+                layout.addWidget(widget)
+        self.add(self.needs, self.page, self.running, self._below)
+        self.column.addStretch(1)
+        self.choices.measure_asked.connect(self._measure)
+        self.running.measured.connect(self.choices.show_time)
+        self.running.compared.connect(self._on_compared)
+        workspace.device_found.connect(self.choices.show_time)
+        self.listen(
+            (session.project_changed, self._on_project),
+            (session.images_changed, self.refresh),
+            (session.classes_changed, self.refresh),
+            (session.models_changed, self.refresh),
+            (session.edited, self._on_edit),
+        )
+        self.refresh()
+
+    # -- showing --------------------------------------------------------------------------
+
+    def refresh(self, *_: object) -> None:
+        """Show what can be done now."""
+        project = self.session.project
+        if project is None or not project.images:
+            self._need("Nothing to train on yet: open a project with images.", "Project")
+        elif not project.cells.label_counts():
+            self._need(
+                "No labels yet: a detector learns from boxes that you confirmed or drew.", "Review"
+            )
+        else:
+            self.needs.hide()
+            self.page.show()
+            self.workspace.find_device()
+            self.when_seen(self.choices.show_all)
+        self._below.setVisible(project is not None)
+        self.when_seen(self.models.refresh)
+
+    def _need(self, text: str, dock: str) -> None:
+        self.page.hide()
+        self.needs.say(
+            text, f"Go to {dock}", lambda: self.workspace.raise_dock(dock), f"Shows the {dock} dock"
+        )
+
+    def _on_project(self, _project: object) -> None:
+        self.verdict.forget()
+        self.running.forget()
+        self.refresh()
+
+    def _on_edit(self, _edit: Any) -> None:
+        if not self.needs.isHidden():
+            self.refresh()
+        elif self.isVisible():
+            self._recount.start()
+        else:
+            self.when_seen(self._count)
+
+    def _count(self) -> None:
+        project = self.session.project
+        if project is not None and not project.cells.label_counts():  # the last was taken back
+            self.refresh()
+        else:
+            self.choices.count()
+
+    # -- training -------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        project = self.session.project
+        if project is None:
+            return
+        if self.running.busy:
+            self.session.tell("A training is under way. Cancel it first, or wait.")
+            return
+        choices = self.choices
+        self.verdict.forget()
+        try:
+            pace = choices.kind
+        except CellalError as error:
+            self.session.tell(str(error), error=True)
+            return
+        self.running.start(project, choices.request, choices.kind_seen, pace)
+        self._show_part(self.running)
+
+    def _show_part(self, part: QWidget) -> None:
+        """Scroll to a part, once it has been laid out."""
+        self._part = part
+        self._scroll.start()
+
+    def _measure(self) -> None:
+        project = self.session.project
+        if project is None or self.running.busy:
+            return
+        try:
+            request, kind = self.choices.request(project), self.choices.kind
+        except CellalError as error:
+            self.session.tell(str(error), error=True)
+            return
+        self.running.measure(request, kind)
+
+    def _on_compared(self, model: TrainedModel, verdict: Verdict | None, problem: str) -> None:
+        text = self.verdict.show_verdict(model, verdict, problem)
+        self._show_part(self.verdict)
+        self.session.tell(f"The new detector is ready. {text} Use it? See Train.")

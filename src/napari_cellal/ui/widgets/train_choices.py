@@ -1,0 +1,351 @@
+"""What a person chooses before a training: size, start, what is seen; and what it learns from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from psygnal import Signal
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QFileDialog, QLabel, QToolButton, QVBoxLayout, QWidget
+
+from napari_cellal.core.errors import CellalError
+from napari_cellal.core.records import local_time
+from napari_cellal.detect.architectures import architecture
+from napari_cellal.detect.presets import PRESETS
+from napari_cellal.detect.settings import TrainSettings
+from napari_cellal.detect.shipped import SHIPPED
+from napari_cellal.io.composites import COLORS, PCA
+from napari_cellal.ui.controls import ComboBox, button, clock, heading, note, row
+from napari_cellal.ui.settings_form import SettingsForm
+from napari_cellal.workflows import compositing, pacing, training
+
+if TYPE_CHECKING:
+    from napari_cellal.io.store import Project
+    from napari_cellal.ui.workspace import Workspace
+
+SEES = (
+    (compositing.NONE, "all channels"),
+    (COLORS, "channels in colours"),
+    (PCA, "principal components"),
+)
+FILE = "file"
+GROUPS = (
+    ("Length", ("steps", "minutes", "patience")),
+    (
+        "Learning",
+        (
+            "learning_rate",
+            "batch_size",
+            "schedule",
+            "plateau_patience",
+            "warmup",
+            "frozen_stages",
+            "frozen_share",
+            "stage_factor",
+            "weight_decay",
+            "average",
+            "clip_norm",
+            "seed",
+        ),
+    ),
+    (
+        "Pictures",
+        (
+            "crop_px",
+            "shrink",
+            "scale",
+            "mosaic",
+            "copy_paste",
+            "repeat_rare",
+            "even_crops",
+            "flips",
+            "turns",
+            "scale_jitter",
+            "brightness_jitter",
+            "stain_jitter",
+            "channel_jitter",
+        ),
+    ),
+    ("Measuring on the way", ("validate_every", "validate_on")),
+)
+
+
+class TrainChoices(QWidget):
+    """Preset with its cost here, starting weights, what the network sees, labels, settings.
+
+    Attributes
+    ----------
+    measure_asked : Signal()
+        The person wants to know how long it takes on this computer.
+    """
+
+    measure_asked = Signal()
+
+    def __init__(self, workspace: Workspace) -> None:
+        super().__init__()
+        self.session = workspace.session
+        self._workspace = workspace
+        self._file = ""
+        self._filled_for: Project | None = None
+        self.preset = ComboBox("How large the network is, and how long it learns")
+        for at, (name, preset) in enumerate(PRESETS.items()):
+            self.preset.addItem(name.capitalize(), name)
+            self.preset.setItemData(at, preset.cost, Qt.ItemDataRole.ToolTipRole)
+        self.preset.activated.connect(self._on_preset)
+        self._cost = note()
+        self._time = note()
+        self.measure = button(
+            "Measure",
+            "Runs three steps, without keeping anything. It gives way to whatever you start.",
+            self.measure_asked.emit,
+        )
+        self.measure.setFixedWidth(90)
+        self.start = ComboBox("The weights that the training starts from")
+        self.start.activated.connect(self._on_start)
+        self._about_start = note()
+        self.sees = ComboBox(
+            "What the network sees of images with several channels. All channels natively loses "
+            "nothing; colours start from weights that know pictures of three channels."
+        )
+        for kind, text in SEES:
+            self.sees.addItem(text, kind)
+        self.sees.activated.connect(self._show_start)
+        self._sees_line = row(QLabel("It sees"), self.sees)
+        self._sees_line.hide()
+        self._labels = note()
+        self._labels.setTextFormat(Qt.TextFormat.RichText)
+        self._warnings = note()
+        self.fold = QToolButton()
+        self.fold.setText("Advanced")
+        self.fold.setToolTip("Every setting of the training. The preset's need never be changed.")
+        self.fold.setCheckable(True)
+        self.fold.setAutoRaise(True)
+        self.fold.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        self.fold.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        self.fold.toggled.connect(self._on_fold)
+        self.form = SettingsForm(TrainSettings(), GROUPS)
+        self.form.changed.connect(self._on_setting)
+        self.reset = button("As the preset has it", "Take back your changes", self._show_settings)
+        self._advanced = QWidget()
+        inner = QVBoxLayout(self._advanced)
+        inner.setContentsMargins(0, 0, 0, 0)
+        inner.addWidget(self.form)
+        inner.addWidget(self.reset)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(6)
+        for widget in (
+            row(QLabel("Preset"), self.preset),
+            self._cost,
+            row(self._time, self.measure),
+            row(QLabel("Starts from"), self.start),
+            self._about_start,
+            self._sees_line,
+            heading("It learns from"),
+            self._labels,
+            self._warnings,
+            self.fold,
+            self._advanced,
+        ):
+            layout.addWidget(widget)
+        self._on_fold(False)
+
+    # -- showing --------------------------------------------------------------------------
+
+    def show_all(self) -> None:
+        """Show the project as it is now."""
+        self._fill_starts()
+        if self._filled_for is not self.session.project:  # else what a person set stays
+            self._filled_for = self.session.project
+            self._show_settings()
+        self.show_time()
+        self.count()
+
+    def count(self) -> None:
+        """Say what there is to learn from."""
+        project = self.session.project
+        if project is None:
+            return
+        found = training.training_set(project)
+        lines = "".join(
+            f"<tr><td>{name}&nbsp;&nbsp;</td><td align='right'>{n:,}&nbsp;&nbsp;</td>"
+            f"<td align='right'>{found.val_by_class.get(name, 0):,}</td></tr>"
+            for name, n in found.boxes.items()
+        )
+        images = f"{found.images:,} ({found.complete:,} finished)"
+        self._labels.setText(
+            "<table><tr><td></td><td align='right'>learned&nbsp;&nbsp;</td>"
+            "<td align='right'>held out</td></tr>"
+            f"<tr><td>images&nbsp;&nbsp;</td><td align='right'>{images}&nbsp;&nbsp;</td>"
+            f"<td align='right'>{found.val_images:,}</td></tr>{lines}</table>"
+        )
+        self._labels.setToolTip(found.line())
+        warnings = found.warnings()
+        self._warnings.setText("\n".join(f"• {text}" for text in warnings))
+        self._warnings.setVisible(bool(warnings))
+        several = any(len(r.channels) > 1 and not r.rgb for r in project.images.values())
+        self._sees_line.setVisible(several)
+
+    def _fill_starts(self) -> None:
+        """Offer the weights that fit the preset's network."""
+        project = self.session.project
+        if project is None:
+            return
+        kept = self.start.currentData()
+        name = PRESETS[self.preset.currentData()].architecture
+        network = architecture(name)
+        self.start.clear()
+        self.start.addItem("Automatic", "auto")
+        if network.shipped:
+            self.start.addItem("Shipped detector", SHIPPED)
+        for record in reversed(project.models):
+            if record.kind == "detector" and record.architecture == name:
+                made = local_time(record.created_at)
+                text = f"{self._workspace.model_name(record.model_id)} · {made}"
+                self.start.addItem(text, record.model_id)
+        if network.coco:
+            self.start.addItem("COCO (everyday pictures)", "coco")
+        if network.imagenet:
+            self.start.addItem("ImageNet (everyday pictures)", "imagenet")
+        self.start.addItem("A file…", FILE)
+        self.start.addItem("From scratch", "scratch")
+        at = self.start.findData(kept)
+        self.start.setCurrentIndex(max(0, 0 if kept == FILE and not self._file else at))
+        self._show_start()
+
+    def _show_start(self, *_: object) -> None:
+        project = self.session.project
+        if project is None:
+            return
+        chosen = self.start.currentData()
+        if chosen == "auto":
+            try:
+                settings, composite = self.settings(), project.composite(self.kind_seen)
+            except CellalError:  # said when the training starts
+                return
+            found = training.automatic_start(
+                project, self.preset.currentData(), settings, composite
+            )
+            text = {
+                SHIPPED: "From the shipped detector, which knows blood cells and nuclei.",
+                "published": "From COCO or ImageNet weights (downloaded once), else from nothing.",
+            }.get(found, f"From the model in use, {self._workspace.model_name(found)}.")
+        elif chosen == FILE:
+            text = Path(self._file).name
+        elif chosen == "scratch":
+            text = "Knows nothing at first: takes many labels and long."
+        elif chosen in ("coco", "imagenet"):
+            text = "Downloaded once, then kept on this computer."
+        else:
+            text = ""
+        self._about_start.setText(text)
+        self._about_start.setVisible(bool(text))
+
+    def _show_settings(self) -> None:
+        project = self.session.project
+        if project is not None:
+            preset = self.preset.currentData()
+            self.form.set_value(training.settings_for(project, preset, self.start_weights))
+            self._cost.setText(PRESETS[preset].cost)
+        self._on_setting()
+
+    def _on_setting(self) -> None:
+        n = len(self.form.changes()) if self.session.project is not None else 0
+        self.fold.setText(f"Advanced ({n} changed)" if n else "Advanced")
+        self.reset.setEnabled(bool(n))
+        self._show_start()
+        self.show_time()
+
+    def show_time(self, *_: object) -> None:
+        """Say how long it takes here, if that was measured."""
+        project = self.session.project
+        device = self._workspace.device_name
+        if project is None:
+            return
+        try:
+            settings = self.settings()
+        except CellalError as error:
+            self._time.setText(str(error))
+            self.measure.hide()
+            return
+        seconds = pacing.estimate_s(self.kind, settings) if device else None
+        if seconds is not None:
+            self._time.setText(
+                f"About {clock(seconds)} on this computer ({device}; measured here)."
+            )
+        elif settings.minutes:
+            self._time.setText(f"At most {clock(settings.minutes * 60)}, as you set it.")
+        else:
+            self._time.setText("How long it takes on this computer is not measured yet.")
+        self.measure.setVisible(seconds is None and bool(device))
+        self._cost.setVisible(seconds is None)  # a time of another computer beside it confuses
+
+    # -- choosing -------------------------------------------------------------------------
+
+    def _on_preset(self, *_: object) -> None:
+        self._fill_starts()
+        self._show_settings()
+
+    def _on_start(self, *_: object) -> None:
+        if self.start.currentData() == FILE:
+            name, _ = QFileDialog.getOpenFileName(
+                self, "Starting weights", self._file, "Weights (*.safetensors)"
+            )
+            self._file = name or self._file
+            if not self._file:
+                self.start.setCurrentIndex(0)
+        self._show_settings()
+
+    def _on_fold(self, is_open: bool) -> None:
+        self._advanced.setVisible(is_open)
+        self.fold.setArrowType(Qt.ArrowType.DownArrow if is_open else Qt.ArrowType.RightArrow)
+
+    # -- what was chosen ------------------------------------------------------------------
+
+    @property
+    def start_weights(self) -> str:
+        """What `training.request_training` calls the start."""
+        chosen = self.start.currentData() or "auto"
+        return self._file if chosen == FILE else str(chosen)
+
+    @property
+    def kind_seen(self) -> str:
+        """How channels become what the network sees; see `compositing`."""
+        return compositing.NONE if self._sees_line.isHidden() else str(self.sees.currentData())
+
+    def settings(self) -> TrainSettings:
+        """Return the settings in the form.
+
+        Raises
+        ------
+        CellalError
+            If one cannot be used.
+        """
+        value = self.form.value()
+        assert isinstance(value, TrainSettings)
+        return value
+
+    @property
+    def kind(self) -> str:
+        """What a measured time must be of, to hold for this training."""
+        project = self.session.project
+        assert project is not None
+        name = PRESETS[self.preset.currentData()].architecture
+        return pacing.kind_of(project, name, self.settings(), self._workspace.device_name)
+
+    def request(self, project: Project, composite: Any = None) -> Any:
+        """Return the training as chosen.
+
+        Raises
+        ------
+        CellalError
+            If it cannot be done.
+        """
+        return training.request_training(
+            project,
+            preset=self.preset.currentData(),
+            start=self.start_weights,
+            settings=self.settings(),
+            composite=composite,
+        )
