@@ -7,14 +7,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import tifffile
+import torch
 from scipy import ndimage as ndi
 
 from napari_cellal.core.geometry import match_boxes
 from napari_cellal.core.progress import Progress, run_job
 from napari_cellal.core.records import Detections
 from napari_cellal.detect.jobs import detect_images
-from napari_cellal.detect.large import detect_in_parts, parts_of
+from napari_cellal.detect.large import detect_in_parts, parts_of, sample_of
+from napari_cellal.detect.predict import TorchDetector
 from napari_cellal.detect.requests import ImageRequest
+from napari_cellal.detect.shipped import FOLDER
+from napari_cellal.detect.tiles import Found
+from napari_cellal.detect.weights import load_model
 from napari_cellal.io import planes
 
 if TYPE_CHECKING:
@@ -34,6 +39,9 @@ class Squares:
     def __init__(self, jitter: float = 0) -> None:
         self.seen: list[tuple[int, int]] = []
         self._jitter, self._rng = jitter, np.random.default_rng(0)
+
+    def look_at(self, sample: NDArray[Any], *, image_id: str) -> None:
+        self.sample = sample
 
     def detect(self, pixels: NDArray[Any], *, image_id: str, rgb: bool) -> Detections:
         self.seen.append(pixels.shape[1:])
@@ -84,6 +92,50 @@ def test_every_cell_is_found_once(seed: int, jitter: float, side: int) -> None:
     assert list(found.scores) == sorted(found.scores, reverse=True)
     assert [p[0][1] for p in found.probabilities] == list(found.scores)
     assert max(max(s) for s in detector.seen) <= side + 60
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (150, 400), (1000, 1300)])
+def test_the_first_look_goes_all_over_the_image(shape: tuple[int, int]) -> None:
+    image = np.arange(2 * shape[0] * shape[1]).reshape(2, *shape)
+    sample = sample_of(lambda w: image[:, w[0] : w[2], w[1] : w[3]], shape)
+    assert len(sample) == 2
+    assert sample[0].size <= 36 * 192 * 192
+    assert {0, image[0].max()} <= set(sample[0].ravel().tolist())
+    if max(shape) <= 192:
+        assert np.array_equal(sample, image)
+
+
+def test_all_parts_are_scaled_alike() -> None:
+    """Parts without cells, with dim ones and with bright ones of a picture of another type."""
+    rng = np.random.default_rng(0)
+    image = rng.normal(100, 5, (1, 300, 1500)).clip(0).astype(np.uint16)
+    image[:, 100:130, 700:730] += 400
+    image[:, 200:240, 1200:1240] += 4000
+    record, network = load_model(FOLDER)
+    detector = TorchDetector(record, network, torch.device("cpu"))
+    units = []
+
+    def kept(unit: NDArray[np.float32], image_id: str) -> Found:
+        units.append(unit)
+        none = np.zeros(0, np.float32)
+        return Found(none.reshape(0, 4), none, none.astype(np.int64), none.reshape(0, 4))
+
+    detector._find = kept  # type: ignore[method-assign]
+    job = detect_in_parts(
+        detector,
+        lambda w: image[:, w[0] : w[2], w[1] : w[3]],
+        (300, 1500),
+        image_id="a",
+        rgb=False,
+        progress=START,
+        side=300,
+    )
+    run_job(job)
+    assert len(units) == 5
+    empty, dim, bright = (float(units[k].max()) for k in (0, 1, 3))
+    assert empty < 0.05 < dim < 0.3 < bright
+    detector.detect(image[:, :, :300], image_id="b")
+    assert units[-1].max() == 1  # an image that is seen whole has a range of its own
 
 
 @pytest.mark.parametrize(("shape", "side"), [((1, 1), 10), ((10, 11), 10), ((99, 7), 10)])

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     Window = tuple[int, int, int, int]
 
 _PART_PX = 1536  # side of a part; the classical detector then takes about 1 GB
+_LOOK_PX, _LOOKS = 192, 6  # side of the windows, and how many along each axis, of the first look
 _SAME_IOU = 0.3  # of two looks at one cell; small ones waver by much of their size
 _DOUBT = 0.25  # of a cell's size: so far from the border its middle may be seen elsewhere
 
@@ -86,6 +87,7 @@ def detect_in_parts(
     progress : Progress
         How far the job is; shown with each part.
     """
+    detector.look_at(sample_of(read, shape), image_id=image_id)
     parts = parts_of(shape, side or _PART_PX, detector.margin_px)
     kept: list[list[_Row]] = []
     for done, part in enumerate(parts):
@@ -108,6 +110,20 @@ def detect_in_parts(
         tuple(r.probabilities for r in rows) if any(r.probabilities for r in rows) else (),
         tuple(r.mask for r in rows) if any(r.mask for r in rows) else (),
     )
+
+
+def sample_of(read: Callable[[Window], NDArray[Any]], shape: tuple[int, int]) -> NDArray[Any]:
+    """Return [C, y, x], small windows from all over an image side by side.
+
+    A part without cells would have its noise stretched, if it were scaled by itself.
+    """
+    places = []
+    for length in shape:
+        size = min(length, _LOOK_PX)
+        firsts = [round(k * (length - size) / (_LOOKS - 1)) for k in range(_LOOKS)]
+        places.append([(first, first + size) for first in sorted(set(firsts))])
+    ys, xs = places
+    return np.concatenate([read((y0, x0, y1, x1)) for y0, y1 in ys for x0, x1 in xs], axis=2)
 
 
 @dataclass(frozen=True, slots=True)

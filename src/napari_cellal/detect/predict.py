@@ -12,7 +12,7 @@ from napari_cellal.core.errors import ModelError
 from napari_cellal.core.records import Detections, ModelRecord
 from napari_cellal.networks.appearance import resized
 from napari_cellal.networks.devices import autocast
-from napari_cellal.networks.normalization import EACH, Normalization
+from napari_cellal.networks.normalization import EACH, Limits, Normalization
 
 from .settings import PredictSettings
 from .tiles import Found, Tile, cut_boxes, merge_tiles, tiles_of
@@ -92,12 +92,19 @@ class TorchDetector:
         self._network = network.to(device).eval()
         self._tile_px = self._shape.tile_px
         self._batch = self.settings.tile_batch
+        self._limits: tuple[str, Limits | None] = ("", None)  # of the last image shown in parts
         self._fitted = ("", 0.0)  # the last image and the scale that its cells asked for
 
     @property
     def margin_px(self) -> int:
         """How much around a cell's middle must be seen, image px."""
         return int(np.ceil(self._shape.largest_box_px))
+
+    def look_at(self, sample: NDArray[Any], *, image_id: str) -> None:
+        """Take note of the intensities of an image that will be shown in parts, [C, y, x]."""
+        if self._composite is not None:
+            sample = self._composite.apply(sample)
+        self._limits = (image_id, self._normalization.own_limits(sample))
 
     def detect(self, pixels: NDArray[Any], *, image_id: str, rgb: bool = False) -> Detections:
         """Return the cells of one plane, [C, Y, X].
@@ -110,7 +117,8 @@ class TorchDetector:
         self.notes = []
         if self._composite is not None:
             pixels = self._composite.apply(pixels)
-        unit = self._normalization.to_unit(pixels)
+        limits = self._limits[1] if self._limits[0] == image_id else None
+        unit = self._normalization.to_unit(pixels, limits)
         if self._normalization.dtype not in (EACH, str(pixels.dtype)):
             self.notes.append(
                 f"The image is {pixels.dtype}, the model was trained on "

@@ -32,6 +32,9 @@ class Detector(Protocol):
     def margin_px(self) -> int:
         """How much around a cell's middle must be seen, image px."""
 
+    def look_at(self, sample: NDArray[Any], *, image_id: str) -> None:
+        """Take note of an image that will be shown in parts, [C, y, x] from all over it."""
+
     def detect(self, pixels: NDArray[Any], *, image_id: str, rgb: bool) -> Detections:
         """Return the cells of one plane, [C, Y, X]."""
 
@@ -44,6 +47,9 @@ class ClassicalDetector:
 
     def __init__(self, settings: ClassicalSettings | None = None) -> None:
         self._settings = settings
+
+    def look_at(self, sample: NDArray[Any], *, image_id: str) -> None:
+        """Do nothing: each part has its own threshold."""
 
     def detect(self, pixels: NDArray[Any], *, image_id: str, rgb: bool) -> Detections:
         """Return the cells of one plane, [C, Y, X], by falling score; their class is None."""

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 Pixels: TypeAlias = NDArray[Any]
 """[C, Y, X], any real type."""
+Limits: TypeAlias = tuple[NDArray[Any], NDArray[Any]]
+"""What becomes 0, and what becomes 1: one number a channel."""
 
 _SAMPLE = 65_536  # pixels an image that are looked at; percentiles need no more
 _LOW, _HIGH = 0.1, 99.9  # percent; hot pixels lie above, cells do not
@@ -68,14 +70,42 @@ class Normalization:
         """How many channels an image must have."""
         return len(self.low)
 
-    def to_unit(self, pixels: Pixels) -> NDArray[np.float32]:
+    def own_limits(self, pixels: Pixels) -> Limits | None:
+        """Return what becomes 0 and 1 in an image that is scaled by itself; None in others.
+
+        Give it to `to_unit` with each part of an image that is read in parts.
+        """
+        if str(pixels.dtype) == self.dtype:
+            return None
+        low, high = _limits(_sample(self._shown(pixels)))
+        if pixels.dtype == np.uint8:
+            high = np.maximum(high, low + _LEAST_SPAN)
+        return low, high
+
+    def to_unit(self, pixels: Pixels, limits: Limits | None = None) -> NDArray[np.float32]:
         """Return float32[C, Y, X] in 0..1.
+
+        Parameters
+        ----------
+        limits : see `own_limits`
+            Those of the whole image, if ``pixels`` is a part of it.
 
         Raises
         ------
         ModelError
             If the image has another number of channels, or is no image plane.
         """
+        limits = limits or self.own_limits(pixels)
+        pixels = self._shown(pixels)
+        low, high = limits or (np.asarray(self.low), np.asarray(self.high))
+        low = low.astype(np.float32)[:, None, None]
+        span = high.astype(np.float32)[:, None, None] - low
+        unit = (pixels.astype(np.float32) - low) / span
+        clean: NDArray[np.float32] = np.nan_to_num(unit, posinf=1, neginf=0)
+        return clean.clip(0, 1)
+
+    def _shown(self, pixels: Pixels) -> Pixels:
+        """Return the channels as the model sees them, once they are known to fit."""
         if pixels.ndim != 3 or 0 in pixels.shape:
             raise ModelError(
                 f"An image plane has channels, rows and columns; this one is {pixels.shape}."
@@ -87,17 +117,7 @@ class Normalization:
                 f"The model was trained on {_channels(self.n_channels)}, this image has "
                 f"{_channels(len(pixels))}. Choose another model, or train one on such images."
             )
-        low: NDArray[Any] = np.asarray(self.low)
-        high: NDArray[Any] = np.asarray(self.high)
-        if str(pixels.dtype) != self.dtype:
-            low, high = _limits(_sample(pixels))
-            if pixels.dtype == np.uint8:
-                high = np.maximum(high, low + _LEAST_SPAN)
-        low = low.astype(np.float32)[:, None, None]
-        span = high.astype(np.float32)[:, None, None] - low
-        unit = (pixels.astype(np.float32) - low) / span
-        clean: NDArray[np.float32] = np.nan_to_num(unit, posinf=1, neginf=0)
-        return clean.clip(0, 1)
+        return pixels
 
     def as_dict(self) -> dict[str, Any]:
         """Return what a card keeps."""
