@@ -1,11 +1,14 @@
 """How few labels active learning needs, and how long a suggestion takes.
 
-python benchmarks/active.py [--seeds 20] [--json] [--only rbc_wbc,three,subtypes,latency,speed]
+python benchmarks/active.py [--seeds 20] [--json] [--network imagenet] \
+    [--only rbc_wbc,three,subtypes,latency,speed,eight,deep_subtypes,rare,published]
 
 Reads real images from ../shared/data or NAPARI_CELLAL_DATA. Every learning curve starts
 from no labels at all, asks one cell at a time, and is measured after each answer on
 hold-out cells that nothing has learned from: BCCD's official test images; a third of the
-white cells of TXL-PBC, drawn by each seed.
+white cells of TXL-PBC, drawn by each seed; the test split of the PBC cells. `eight`, `rare`
+and `deep_subtypes` look at the cells through a network (see `load_embedder`) and ask four
+at a time.
 """
 
 from __future__ import annotations
@@ -27,9 +30,11 @@ import numpy as np
 from defusedxml import ElementTree
 from imageio.v3 import imread
 
+from napari_cellal.active import learner as learners
+from napari_cellal.active.matrix import Matrix
 from napari_cellal.active.requests import SuggestRequest
 from napari_cellal.active.simulate import Simulation, simulate
-from napari_cellal.active.suggest import run_suggest
+from napari_cellal.active.suggest import PoolView, run_suggest, suggest, unlabelled_points
 from napari_cellal.core.progress import run_job
 from napari_cellal.features.measure import measure_cells
 from napari_cellal.features.table import FeatureTable
@@ -71,26 +76,140 @@ def bccd(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
     return np.vstack(values), np.array(names), np.array(test), len(names) / seconds
 
 
-def white_cells(folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return features and subtype of the white cells of images that hold exactly one."""
+def white_cell_boxes(folder: Path) -> tuple[list[Any], list[str]]:
+    """Return (file, box) and subtype of the white cells of images that hold exactly one."""
     root = folder / "txl_pbc_smears"
-    values, names = [], []
+    cells, names = [], []
     with open(root / "index.csv", newline="") as file:
         for row in csv.DictReader(file):
-            pixels = picture(root / "images" / f"{row['name']}.jpg")
+            path = root / "images" / f"{row['name']}.jpg"
             lines = (root / "labels" / f"{row['name']}.txt").read_text().splitlines()
             white = [line.split() for line in lines if line.split()[0] == "0"]
             if len(white) != 1:
                 continue
             cx, cy, w, h = (float(v) for v in white[0][1:])
-            _, height, width = pixels.shape
+            _, height, width = picture(path).shape
             box = (
                 (cy - h / 2) * height, (cx - w / 2) * width,
                 (cy + h / 2) * height, (cx + w / 2) * width,
             )  # fmt: skip
-            values.append(measure_cells(pixels, [box], rgb=True, channels=RGB)[1])
+            cells.append((path, box))
             names.append(row["pbc_class"])
+    return cells, names
+
+
+def white_cells(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return measurements and subtype of those cells."""
+    cells, names = white_cell_boxes(folder)
+    values = [measure_cells(picture(p), [box], rgb=True, channels=RGB)[1] for p, box in cells]
     return np.vstack(values), np.array(names)
+
+
+def deep_features(cells: list[tuple[Path, tuple[float, ...] | None]], network: str) -> np.ndarray:
+    """Return what a network says of one cell a picture; without a box, of the middle 256 px."""
+    from napari_cellal.detect.eyes import load_embedder
+    from napari_cellal.features.view import image_levels
+
+    eye = run_job(load_embedder(network))
+    rows = []
+    for path, box in cells:
+        pixels = picture(path)
+        _, height, width = pixels.shape
+        y, x = height / 2, width / 2
+        side = 106  # with the margin of a tenth on each side: 254 px
+        rows.append(
+            eye.rows(
+                pixels,
+                np.array([box or (y - side, x - side, y + side, x + side)]),
+                rgb=True,
+                channels=RGB,
+                levels=image_levels(pixels),
+            )
+        )
+    return np.vstack(rows)
+
+
+def eight_classes(folder: Path, network: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return features, class ids and splits of the PBC single cells."""
+    with open(folder / "pbc_cells" / "labels.csv", newline="") as file:
+        lines = list(csv.DictReader(file))
+    values = deep_features([(folder / "pbc_cells" / r["filename"], None) for r in lines], network)
+    ids = np.unique([r["label"] for r in lines], return_inverse=True)[1]
+    return values, ids, np.array([r["split"] for r in lines])
+
+
+def whole_pool(values: np.ndarray, ids: np.ndarray, split: np.ndarray) -> dict[str, float]:
+    """Return the test accuracy of each learner with every training label."""
+    train, test = split == "train", split == "test"
+    matrix = Matrix([str(k) for k in range(train.sum())], values[train])
+    found = {}
+    for name in ("self_training", "logistic"):
+        model = learners.fit(matrix.points, ids[train], estimator=name)
+        guess = model.predict(matrix.place(values[test]))
+        found[name] = round(float((guess == ids[test]).mean()), 4)
+    return found
+
+
+def rare_class(values: np.ndarray, ids: np.ndarray, split: np.ndarray, seeds: int) -> Any:
+    """Return how many labels it takes to find nine in ten cells of a class that is 2 %.
+
+    ``asked``: of the pool's own, by asking. ``recall``: until the learner knows nine in ten
+    of the test split's, half of what it takes for them being so at least.
+    """
+    pool_others, wanted = [], int(ids.max() + 1)
+    found: dict[str, dict[str, list[float]]] = {}
+    test = np.flatnonzero(split == "test")
+    for seed in range(seeds):
+        rng = np.random.default_rng(seed)
+        rare = seed % wanted
+        others = np.flatnonzero((split == "train") & (ids != rare))
+        few = rng.permutation(np.flatnonzero((split == "train") & (ids == rare)))
+        few = few[: round(len(others) * 0.02 / 0.98)]
+        rows = np.sort(np.concatenate([others, few]))
+        pool_others.append(len(rows))
+        matrix = Matrix([str(k) for k in rows], values[rows])
+        truth = (ids[rows] == rare).astype(int)
+        held = matrix.place(values[test])
+        is_rare = ids[test] == rare
+        for name in ("rare", "automatic", "random"):
+            pool = PoolView(matrix, np.arange(len(rows)))
+            labels: dict[int, int] = {}
+            asked = recall = float("nan")
+            while len(labels) < len(rows):
+                few_known = sum(labels.values()) < 1
+                way = "automatic" if name == "rare" and few_known else name
+                found_now = suggest(pool, labels, way, 4, seed, {0: "other", 1: "rare"})
+                labels |= {int(r): int(truth[r]) for r in found_now.indices}
+                if np.isnan(asked) and sum(labels.values()) >= 0.9 * truth.sum():
+                    asked = len(labels)
+                if np.isnan(recall):
+                    known = sorted(labels)
+                    model = learners.fit(
+                        matrix.points[known],
+                        truth[known],
+                        unlabelled=unlabelled_points(matrix, pool.rows, np.array(known), seed),
+                    )
+                    guess = model.predict(held) == 1 if model else np.zeros(len(held), bool)
+                    if guess[is_rare].mean() >= 0.9 and is_rare[guess].mean() >= 0.5:
+                        recall = len(labels)
+                if not np.isnan(asked) and not np.isnan(recall):
+                    break
+                if name == "random" and not np.isnan(recall):
+                    asked = 0.9 * len(rows)  # as many as of all cells
+                    break
+                if len(labels) >= 600:
+                    break
+            at = found.setdefault(name, {"asked": [], "recall": []})
+            at["asked"].append(asked if not np.isnan(asked) else 0.9 * len(rows))
+            at["recall"].append(recall if not np.isnan(recall) else 600.0)
+    return {
+        "pool": int(np.mean(pool_others)),
+        "mean_labels": {
+            name: {k: round(float(np.mean(v)), 1) for k, v in of.items()}
+            for name, of in found.items()
+        },
+        "worst": {name: {k: max(v) for k, v in of.items()} for name, of in found.items()},
+    }
 
 
 def curve(result: Simulation, at: tuple[int, ...]) -> dict[str, Any]:
@@ -160,6 +279,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     parser.add_argument("--only", default="speed,rbc_wbc,three,subtypes,latency")
+    parser.add_argument("--network", default="auto", help="auto, shipped, or a .safetensors file")
     options = parser.parse_args()
     wanted = set(options.only.split(","))
     found: dict[str, Any] = {}
@@ -193,6 +313,29 @@ def main() -> None:
         ids = np.unique(names, return_inverse=True)[1]
         result = replay(features, ids, holdout=1 / 3, steps=120, metric="accuracy")
         found["white_cell_subtypes"] = curve(result, (5, 10, 20, 30, 40, 60, 80, 120))
+    if wanted & {"eight", "rare"}:
+        values, ids, split = eight_classes(data_folder(), options.network)
+        if "eight" in wanted:
+            found["eight_whole_train_split"] = whole_pool(values, ids, split)
+            used = split != "val"
+            for name in ("self_training", "logistic"):
+                result = replay(
+                    values[used], ids[used], holdout=split[used] == "test", steps=208, batch=4,
+                    estimator=name, strategies=("automatic", "random"),
+                )  # fmt: skip
+                found[f"eight_{name}"] = curve(result, (8, 16, 32, 48, 80, 120, 160, 208))
+        if "rare" in wanted:
+            found["rare"] = rare_class(values, ids, split, options.seeds)
+    if "deep_subtypes" in wanted:
+        cells, names = white_cell_boxes(data_folder())
+        values, ids = (
+            deep_features(cells, options.network),
+            np.unique(names, return_inverse=True)[1],
+        )
+        result = replay(
+            values, ids, holdout=1 / 3, steps=120, batch=4, strategies=("automatic", "random")
+        )
+        found["white_cell_subtypes_deep"] = curve(result, (8, 12, 20, 40, 60, 80, 120))
     if "latency" in wanted:
         found["run_suggest_10000x60"] = latency()
     print(file=sys.stderr)

@@ -205,3 +205,31 @@ class OrderResult:
     cell_ids: tuple[str, ...]
     class_ids: tuple[int, ...]
     probabilities: NDArray[np.float32] | None
+
+
+@dataclass(frozen=True, slots=True)
+class ControlPoint:
+    """The learner after so many of the labels, picked at random; mean over some draws."""
+
+    labels: int
+    accuracy: float
+    macro_f1: float
+
+
+@dataclass(frozen=True, slots=True)
+class Mislabel:
+    """A label that the others speak against.
+
+    Attributes
+    ----------
+    class_id, likely_id : int
+        What was said, and what it looks like.
+    probability, likely_probability : float, 0..1
+        Of the two, by a learner that was not shown this label.
+    """
+
+    cell_id: str
+    class_id: int
+    likely_id: int
+    probability: float
+    likely_probability: float

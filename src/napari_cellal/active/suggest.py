@@ -85,7 +85,7 @@ def run_suggest(request: SuggestRequest) -> SuggestResult:
     ModelError
         If there is no such strategy or estimator.
     """
-    pool, labels, holdout = _resolve(request)
+    pool, labels, holdout = resolve(request)
     model = _fit(pool, labels, request.estimator, request.seed)
     classes = _all_classes(request.class_names, labels)
     row_of = pool.matrix.row_of
@@ -110,7 +110,7 @@ def predict_all(request: SuggestRequest) -> dict[str, tuple[tuple[int, float], .
     Most probable class first; hold-out cells are left out. Empty while the labels name
     fewer than two classes: then there is nothing to say.
     """
-    pool, labels, _ = _resolve(request)
+    pool, labels, _ = resolve(request)
     model = _fit(pool, labels, request.estimator, request.seed)
     if model is None:
         return {}
@@ -127,8 +127,8 @@ def predict_all(request: SuggestRequest) -> dict[str, tuple[tuple[int, float], .
     }
 
 
-def _resolve(request: SuggestRequest) -> tuple[PoolView, dict[int, int], dict[int, int]]:
-    """Return pool, labels and hold-out labels by row."""
+def resolve(request: SuggestRequest) -> tuple[PoolView, dict[int, int], dict[int, int]]:
+    """Return a request's pool, labels and hold-out labels, {row: class_id}."""
     matrix = load_matrix(request.features_path)
     row_of = matrix.row_of
     holdout = {row_of[c]: k for c, k in request.holdout.items() if c in row_of}

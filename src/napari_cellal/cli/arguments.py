@@ -139,6 +139,12 @@ def make_parser() -> argparse.ArgumentParser:
     p = command("suggest", labelling.suggest, "the next cells to label")
     p.add_argument("-n", type=_count, default=10)
     p.add_argument("--strategy", default="automatic")
+    p.add_argument(
+        "--check-labels", action="store_true", help="also list labels that are probably slips"
+    )
+    p.add_argument(
+        "--control", action="store_true", help="also replay random picks from the labels"
+    )
     p.add_argument("--like", default="", help="the class that --strategy rare looks for")
     p.add_argument("--estimator", default="self_training")
 

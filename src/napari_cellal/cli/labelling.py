@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 def suggest(a: argparse.Namespace) -> Result:
     """Return the next cells to label."""
+    from napari_cellal.active.forecast import class_needs
     from napari_cellal.workflows import learning
 
     with Project.open(a.project) as project:
@@ -39,7 +41,10 @@ def suggest(a: argparse.Namespace) -> Result:
             like=a.like,
         )
         result = run(learning.suggest(request))
+        control = run(learning.random_control(request)) if a.control else None
+        doubted = run(learning.check_labels(request)) if a.check_labels else None
         found = result.suggestions
+        counts = Counter(request.labelled.values())
         if not requests:
             say("The project has no cells to ask about. Detect or import some first.")
         rows = project.cells.rows(found.cell_ids)
@@ -66,6 +71,20 @@ def suggest(a: argparse.Namespace) -> Result:
         "labels": result.labels,
         "remaining": result.remaining,
         "holdout": None if result.holdout is None else asdict(result.holdout),
+        "by_class": class_needs(counts, request.class_names),
+        "random_control": None if control is None else [asdict(p) for p in control],
+        "mislabels": None
+        if doubted is None
+        else [
+            {
+                "cell": m.cell_id,
+                "class": request.class_names[m.class_id],
+                "likely": request.class_names[m.likely_id],
+                "probability": round(m.probability, 4),
+                "likely_probability": round(m.likely_probability, 4),
+            }
+            for m in doubted
+        ],
     }
 
 

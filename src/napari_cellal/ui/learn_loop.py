@@ -13,7 +13,12 @@ from napari_cellal.workflows import learning
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari_cellal.active.requests import HoldoutScore, SuggestResult
+    from napari_cellal.active.requests import (
+        ControlPoint,
+        HoldoutScore,
+        SuggestRequest,
+        SuggestResult,
+    )
     from napari_cellal.core.history import Edit
     from napari_cellal.workflows.worker import Failed
 
@@ -23,6 +28,8 @@ if TYPE_CHECKING:
 
 FEWEST_CHECKS = 5
 """Below so many held-out answers an accuracy says nothing."""
+CONTROL_AFTER = 10
+"""So many new labels make it worth to replay random picks again."""
 LOOK_AHEAD = 4
 """Images of so many next candidates are read before they are asked for."""
 
@@ -87,6 +94,8 @@ class LearnLoop:
         self.question: Question | None = None
         self.strategy = "automatic"
         self.curve: list[CurvePoint] = []
+        self.control: tuple[ControlPoint, ...] = ()
+        self._control_at = 0
         self.remaining = 0
         self.labels = 0
         self.holdout_labels = 0
@@ -223,11 +232,13 @@ class LearnLoop:
         self._pending = self.jobs.run(
             "Choosing the next cell", learning.suggest, request, lane="quick"
         )
-        self._pending.finished.connect(lambda result: self._on_suggested(result, check))
+        self._pending.finished.connect(lambda result: self._on_suggested(result, check, request))
         self._pending.failed.connect(self._on_failed)
         self._pending.cancelled.connect(self._on_cancelled)
 
-    def _on_suggested(self, result: SuggestResult, check: str | None) -> None:
+    def _on_suggested(
+        self, result: SuggestResult, check: str | None, request: SuggestRequest
+    ) -> None:
         self._pending = None
         if self._again:
             self._again = False
@@ -238,6 +249,7 @@ class LearnLoop:
         if result.holdout is not None and result.holdout.cells >= FEWEST_CHECKS:
             point = CurvePoint(result.labels, result.holdout)
             self.curve = [p for p in self.curve if p.labels < point.labels] + [point]
+            self._replay_random(request)
         self.curve_changed.emit()
         if not self.active:
             return
@@ -262,6 +274,24 @@ class LearnLoop:
         self._set_question(
             Question(found.cell_ids[0], found.reasons[0], ranked, found.neighbours[0])
         )
+
+    def _replay_random(self, request: SuggestRequest) -> None:
+        """Ask what random picks would have given, beside the questions, now and then."""
+        if self.labels - self._control_at < CONTROL_AFTER:
+            return
+        self._control_at = self.labels
+        project = self.session.project
+
+        def show(points: tuple[ControlPoint, ...]) -> None:
+            if self.session.project is project:
+                self.control = points
+                self.curve_changed.emit()
+
+        # not in the lane that answers, which would wait for it
+        job = self.jobs.run(
+            "Replaying random picks", learning.random_control, request, lane="classical"
+        )
+        job.finished.connect(show)
 
     def _set_question(self, question: Question | None) -> None:
         self.question = question
@@ -373,6 +403,8 @@ class LearnLoop:
         self.active = False
         self.labels = self.holdout_labels = self.remaining = 0
         self.curve = []
+        self.control = ()
+        self._control_at = 0
         self._measured = None
         self._pool = None
         self._stale = True

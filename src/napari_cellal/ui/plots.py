@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from qtpy.QtGui import QPaintEvent
 
+    from napari_cellal.active.requests import ControlPoint
+
     from .learn_loop import CurvePoint
 
 _LINE = QColor("#56B4E9")
@@ -25,20 +27,26 @@ class CurvePlot(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self._points: tuple[CurvePoint, ...] = ()
+        self._control: tuple[ControlPoint, ...] = ()
         self.setMinimumHeight(110)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setToolTip(
             "Accuracy on held-out cells that the learner never learns from, over the number of "
-            "labels; the band is the 95 % interval"
+            "labels; the band is the 95 % interval. Dashed: the same from a random part of your "
+            "labels. Cells picked at random would have done worse than that, because these were "
+            "chosen well"
         )
 
     def sizeHint(self) -> QSize:
         """Return a size that fits a dock."""
         return QSize(300, 110)
 
-    def show_points(self, points: Sequence[CurvePoint]) -> None:
-        """Draw another curve."""
+    def show_points(
+        self, points: Sequence[CurvePoint], control: Sequence[ControlPoint] = ()
+    ) -> None:
+        """Draw another curve, and that of random picks."""
         self._points = tuple(points)
+        self._control = tuple(control) if points else ()
         self.update()
 
     def paintEvent(self, _event: QPaintEvent) -> None:
@@ -52,7 +60,7 @@ class CurvePlot(QWidget):
         font = painter.font()
         font.setPointSizeF(max(7.0, font.pointSizeF() * 0.85))
         painter.setFont(font)
-        low = min([0.5, *(p.score.low for p in self._points)])
+        low = min([0.5, *(p.score.low for p in self._points), *(q.accuracy for q in self._control)])
         low = max(0.0, int(low * 10) / 10)
         for k in range(3):
             value = low + (1 - low) * k / 2
@@ -72,7 +80,7 @@ class CurvePlot(QWidget):
             )
             painter.drawText(foot, Qt.AlignmentFlag.AlignCenter, "labels")
             return
-        most = max(10, self._points[-1].labels)
+        most = max([10, self._points[-1].labels, *(q.labels for q in self._control)])
 
         def place(labels: float, value: float) -> QPointF:
             x = area.left() + area.width() * labels / most
@@ -80,6 +88,11 @@ class CurvePlot(QWidget):
 
         painter.drawText(foot, Qt.AlignmentFlag.AlignLeft, "0")
         painter.drawText(foot, Qt.AlignmentFlag.AlignRight, f"{most} labels")
+        if self._control:
+            painter.drawText(foot, Qt.AlignmentFlag.AlignCenter, "— asked   - - random")
+            random = QPen(ink, 1.5, Qt.PenStyle.DashLine)
+            painter.setPen(random)
+            painter.drawPolyline(QPolygonF([place(q.labels, q.accuracy) for q in self._control]))
         top = [place(p.labels, p.score.high) for p in self._points]
         bottom = [place(p.labels, p.score.low) for p in reversed(self._points)]
         painter.setPen(Qt.PenStyle.NoPen)

@@ -9,7 +9,12 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_cellal.active.requests import SuggestRequest, SuggestResult
+from napari_cellal.active.requests import (
+    ControlPoint,
+    Mislabel,
+    SuggestRequest,
+    SuggestResult,
+)
 from napari_cellal.core.errors import CellalError
 from napari_cellal.core.history import PORTION, edit_of, finish
 from napari_cellal.core.progress import Job, Progress
@@ -266,6 +271,24 @@ def suggest(request: SuggestRequest) -> Job[SuggestResult]:
 
     with one_thread():
         return run_suggest(request)
+
+
+def random_control(request: SuggestRequest) -> Job[tuple[ControlPoint, ...]]:
+    """Return the job that replays random picks from the labels; see `active.control`."""
+    yield Progress(0, 0, "Replaying random picks")
+    from napari_cellal.active.control import random_control as replay
+
+    with one_thread():
+        return (yield from replay(request))
+
+
+def check_labels(request: SuggestRequest) -> Job[tuple[Mislabel, ...]]:
+    """Return the job that looks for labels that are probably slips, ``n`` at most."""
+    yield Progress(0, 0, "Comparing the labels with each other")
+    from napari_cellal.active.mislabels import likely_mislabels
+
+    with one_thread():
+        return likely_mislabels(request)
 
 
 def class_rest(request: SuggestRequest) -> Job[dict[str, tuple[tuple[int, float], ...]]]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
+from napari_cellal.active.forecast import forecast
 from napari_cellal.ui.controls import ComboBox, Dock, JobBar, Needs, SpinBox, button, note, row
 from napari_cellal.ui.plots import CurvePlot
 from napari_cellal.workflows import learning
@@ -21,10 +22,17 @@ if TYPE_CHECKING:
 
 STRATEGIES = (
     ("automatic", "Automatic (recommended)", "Typical cells first, then doubtful ones"),
+    ("diverse", "Diverse", "One doubtful cell of each kind"),
     ("margin", "Margin", "Cells whose two best classes are close"),
     ("entropy", "Entropy", "Cells that may be of many classes"),
     ("uncertainty", "Uncertainty", "Cells whose best class is weak"),
+    ("committee", "Committee", "Cells about which models of three kinds disagree"),
+    ("density", "Density", "Doubtful cells that many others resemble"),
+    ("ranked", "Ranked", "Doubtful cells unlike all that have a label"),
     ("typical", "Typical", "Cells that stand for many others"),
+    ("herding", "Covering", "Cells that together resemble as many others as possible"),
+    ("rare", "Rare class", "Cells that look like the class with the fewest labels"),
+    ("detector", "Detector's doubt", "Boxes of which the detector is least sure"),
     ("random", "Random", "For comparison"),
 )
 
@@ -160,7 +168,7 @@ class LearnDock(Dock):
         self.question.show_crop()
 
     def _show_curve(self) -> None:
-        self.curve.show_points(self.loop.curve)
+        self.curve.show_points(self.loop.curve, self.loop.control)
         text = f"{self.loop.labels} labels learned from"
         if self.loop.curve:
             s = self.loop.curve[-1].score
@@ -172,7 +180,19 @@ class LearnDock(Dock):
             text += f" · {self.loop.holdout_labels} held out to measure"
         if self.loop.remaining:
             text += f" · {self.loop.remaining:,} cells without an answer"
-        self._summary.setText(text + ".")
+        self._summary.setText(text + "." + self._outlook())
+
+    def _outlook(self) -> str:
+        """Return what more labels would bring, as far as the curve can say."""
+        points = [(p.labels, p.score.accuracy) for p in self.loop.curve]
+        found = forecast(points)
+        if found.labels_to_go is not None:
+            return f" About {found.labels_to_go} more for {found.target:.2f}."
+        if found.no_longer_helps:
+            return (
+                " More labels hardly help now: class the rest, or look through the ones you gave."
+            )
+        return ""
 
     def _on_strategy(self, *_: object) -> None:
         self.loop.strategy = self.strategy.currentData()
