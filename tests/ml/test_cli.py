@@ -63,6 +63,7 @@ IMPORT = {
     "boxes": int,
     "repeated": int,
     "confirmed": int,
+    "masked": int,
     "kept": int,
     "finished": int,
     "clipped": int,

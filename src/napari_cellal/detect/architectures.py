@@ -6,7 +6,7 @@ A new one is one entry of ``ARCHITECTURES``. torch is imported only when a body 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from napari_cellal.core.errors import ModelError
@@ -67,6 +67,11 @@ class Architecture:
     family: str = "faster_rcnn"
     head_convs: int = 4
     second: bool = False
+
+    @property
+    def masks(self) -> bool:
+        """Whether the network gives masks, and learns from them."""
+        return self.family == "mask_rcnn"
 
 
 def _mobilenet_v3(norm: NormLayer) -> nn.Module:
@@ -169,6 +174,28 @@ ARCHITECTURES: dict[str, Architecture] = {
     ),
 }
 
+
+_MASKS = {
+    "mobilenet_v2_masks": (
+        "mobilenet_v2",
+        "Mask R-CNN, MobileNetV2: the outline of each cell too; starts from the shipped detector",
+        "",
+    ),
+    "resnet50_masks": (
+        "resnet50",
+        "Mask R-CNN, ResNet-50: the outline of each cell too; has COCO weights, wants a GPU",
+        "MaskRCNN_ResNet50_FPN_Weights.COCO_V1",
+    ),
+    "resnet50_v2_masks": (
+        "resnet50_v2",
+        "Mask R-CNN, ResNet-50 with larger heads: the outline of each cell too; the slowest",
+        "MaskRCNN_ResNet50_FPN_V2_Weights.COCO_V1",
+    ),
+}
+ARCHITECTURES |= {
+    name: replace(ARCHITECTURES[same], summary=summary, coco=coco, family="mask_rcnn")
+    for name, (same, summary, coco) in _MASKS.items()
+}
 
 _OLD_NAMES = {"fast": "mobilenet_v3", "accurate": "resnet50"}  # on cards of version 0.1's models
 

@@ -15,6 +15,7 @@ from napari_cellal.networks.appearance import rechannelled, relit, restained
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .cell_masks import CellMasks
     from .settings import TrainSettings
 
 _VISIBLE = 0.3  # a cell of which a crop shows less is not asked for
@@ -26,7 +27,8 @@ class Sample:
 
     ``pixels`` float32[C, h, w] in 0..1; ``boxes`` and ``rejected`` float32[N, 4]
     (x0, y0, x1, y1); ``labels`` int64[N] from 1; ``unreviewed`` float32[M, 4], what may be
-    cells but teaches nothing; ``rgb`` whether it is a colour picture.
+    cells but teaches nothing; ``rgb`` whether it is a colour picture; ``masks`` one a box,
+    where a network learns them.
     """
 
     pixels: Tensor
@@ -36,6 +38,7 @@ class Sample:
     complete: bool
     unreviewed: Tensor = field(default_factory=lambda: torch.zeros(0, 4))
     rgb: bool = True
+    masks: CellMasks | None = None
 
     def with_boxes(self, move: Callable[[Tensor], Tensor]) -> Sample:
         """Return the sample with all its boxes moved, float32[N, 4] to float32[N, 4]."""
@@ -44,6 +47,7 @@ class Sample:
             boxes=move(self.boxes),
             rejected=move(self.rejected),
             unreviewed=move(self.unreviewed),
+            masks=None if self.masks is None else self.masks.placed(move),
         )
 
     def target(self) -> dict[str, Tensor]:
@@ -53,6 +57,7 @@ class Sample:
             "labels": self.labels,
             "rejected": self.rejected,
             "complete": torch.tensor(self.complete),
+            **(self.masks.target() if self.masks is not None else {}),
         }
 
 
@@ -121,6 +126,9 @@ def cropped(
         return inside[keep], keep
 
     boxes, keep = moved(sample.boxes, _VISIBLE)
+    masks = sample.masks
+    if masks is not None:  # a frame may reach out of the picture, so it is not cut
+        masks = masks.take(keep).placed(lambda frames: (frames - shift) * ratio)
     return replace(
         sample,
         pixels=pixels,
@@ -128,6 +136,7 @@ def cropped(
         labels=sample.labels[keep],
         rejected=moved(sample.rejected, _VISIBLE)[0],
         unreviewed=moved(sample.unreviewed, 0)[0],
+        masks=masks,
     )
 
 
@@ -164,7 +173,9 @@ def flipped(sample: Sample) -> Sample:
         x0, y0, x1, y1 = boxes.unbind(1)
         return torch.stack([width - x1, y0, width - x0, y1], 1)
 
-    return replace(sample.with_boxes(mirror), pixels=sample.pixels.flip(2))
+    sample = sample.with_boxes(mirror)
+    masks = None if sample.masks is None else sample.masks.flipped()
+    return replace(sample, pixels=sample.pixels.flip(2), masks=masks)
 
 
 def turned(sample: Sample, quarters: int) -> Sample:
@@ -176,5 +187,7 @@ def turned(sample: Sample, quarters: int) -> Sample:
             x0, y0, x1, y1 = boxes.unbind(1)
             return torch.stack([y0, width - x1, y1, width - x0], 1)
 
-        sample = replace(sample.with_boxes(turn), pixels=sample.pixels.rot90(1, (1, 2)))
+        sample = sample.with_boxes(turn)
+        masks = None if sample.masks is None else sample.masks.turned()
+        sample = replace(sample, pixels=sample.pixels.rot90(1, (1, 2)), masks=masks)
     return sample

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +18,7 @@ from napari_cellal.networks.appearance import resized
 from napari_cellal.networks.normalization import Normalization, NormalizationFit
 
 from .augment import Sample, augmented
+from .cell_masks import CellMasks, cell_masks
 from .mixing import mosaic, with_pasted
 from .requests import ImageFailure, TrainImage, TrainRequest
 from .sampling import Order, repeat_factors
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
+
+    from napari_cellal.core.masks import Mask
 
     from .settings import TrainSettings
 
@@ -45,6 +48,8 @@ class Labelled:
     rejected: NDArray[np.float32]
     complete: bool
     unreviewed: NDArray[np.float32]
+    masks: tuple[Mask | None, ...] = ()
+    """One a box, image px; empty where none are learned."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +105,7 @@ def labelled(
         _cut(as_boxes(image.rejected), shape),
         image.complete and not bool((good & ~known).any()),
         _cut(unreviewed, shape),
+        tuple(m for m, t in zip(image.masks, take, strict=True) if t) if image.masks else (),
     )
     return result, int((~good).sum())
 
@@ -175,6 +181,9 @@ class Pictures:
         scale: float,
         reader: Reader,
         cache_mb: int,
+        *,
+        masks: bool = False,
+        boxes_as_masks: bool = False,
     ) -> None:
         self._images = images
         self._normalization = normalization
@@ -182,6 +191,8 @@ class Pictures:
         self._reader = reader
         self._room = cache_mb * 2**20
         self._kept: dict[int, Tensor] = {}
+        self._masks: dict[int, CellMasks] | None = {} if masks else None
+        self._boxes_as_masks = boxes_as_masks
 
     def __len__(self) -> int:
         return len(self._images)
@@ -205,7 +216,7 @@ class Pictures:
         def boxes(yx: NDArray[np.float32]) -> Tensor:
             return torch.from_numpy(np.ascontiguousarray(yx[:, [1, 0, 3, 2]] * ratio))
 
-        return Sample(
+        sample = Sample(
             pixels,
             boxes(row.boxes),
             torch.from_numpy(row.labels),
@@ -214,6 +225,16 @@ class Pictures:
             boxes(row.unreviewed),
             row.image.rgb,
         )
+        if self._masks is None:
+            return sample
+        if index not in self._masks:
+            self._masks[index] = cell_masks(
+                sample.boxes,
+                row.masks or (None,) * len(row.labels),
+                (float(ratio[0]), float(ratio[1])),
+                boxes_count=self._boxes_as_masks,
+            )
+        return replace(sample, masks=self._masks[index])
 
     def _pixels(self, index: int) -> Tensor:
         """Return float32[C, h, w] in 0..1."""

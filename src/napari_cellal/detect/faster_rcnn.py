@@ -55,8 +55,17 @@ def build(
     settings: NetworkSettings,
     mean: Sequence[float],
     std: Sequence[float],
+    *,
+    heads: type[CellHeads] = CellHeads,
+    **more: nn.Module,
 ) -> FasterRCNN:
-    """Return an untrained network; see `network.build_detector`."""
+    """Return an untrained network; see `network.build_detector`.
+
+    Parameters
+    ----------
+    heads : type
+        Of the second stage, made with ``more`` besides.
+    """
     backbone = pyramid_of(arch, n_channels, settings)
     sizes = settings.anchor_sizes
     anchors = AnchorGenerator(sizes, (settings.aspect_ratios,) * len(sizes))
@@ -72,14 +81,13 @@ def build(
         post_nms_top_n={"training": max(600, most), "testing": most},
         nms_thresh=0.7,
     )
-    levels = [str(k) for k in range(min(len(sizes), len(arch.layers)))]
     box_head: nn.Module = TwoMLPHead(arch.width * 7 * 7, arch.head_width)
     if arch.second:
         box_head = FastRCNNConvFCHead(
             (arch.width, 7, 7), [arch.width] * 4, [arch.head_width], norm_layer=norm_of(settings)
         )
-    heads = CellHeads(
-        MultiScaleRoIAlign(levels, 7, 2, canonical_scale=_ROI_CANONICAL_PX),
+    second_stage = heads(
+        cell_pool(arch, settings, 7),
         box_head,
         FastRCNNPredictor(arch.head_width, n_classes + 1),
         fg_iou_thresh=0.5,
@@ -90,6 +98,13 @@ def build(
         score_thresh=0.05,
         nms_thresh=0.5,
         detections_per_img=most,
+        **more,
     )
     transform = FixedScale(1, 1, list(mean), list(std), size_divisible=32)
-    return FasterRCNN(backbone, rpn, heads, transform)
+    return FasterRCNN(backbone, rpn, second_stage, transform)
+
+
+def cell_pool(arch: Architecture, settings: NetworkSettings, side: int) -> MultiScaleRoIAlign:
+    """Return what cuts boxes out of the pyramid, ``side`` px large."""
+    levels = [str(k) for k in range(min(len(settings.anchor_sizes), len(arch.layers)))]
+    return MultiScaleRoIAlign(levels, side, 2, canonical_scale=_ROI_CANONICAL_PX)

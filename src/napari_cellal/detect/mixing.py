@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from .augment import Sample, cropped
+from .cell_masks import joined
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,6 +53,7 @@ def mosaic(views: Sequence[Sample], rng: np.random.Generator) -> Sample:
         labels=torch.cat([p.labels for p in parts]),
         rejected=torch.cat([p.rejected for p in parts]),
         unreviewed=torch.cat([p.unreviewed for p in parts]),
+        masks=None if first.masks is None else joined([p.masks for p in parts if p.masks]),
     )
 
 
@@ -67,6 +69,7 @@ def with_pasted(sample: Sample, source: Sample, rng: np.random.Generator) -> Sam
         return sample
     pixels = sample.pixels.clone()
     boxes, labels = [sample.boxes], [sample.labels]
+    masks = [sample.masks] if sample.masks else []
     taken = torch.cat([sample.boxes, sample.rejected, sample.unreviewed])
     kinds = source.labels[candidates]
     for _ in range(int(rng.integers(1, MOST_PASTED + 1))):
@@ -80,11 +83,20 @@ def with_pasted(sample: Sample, source: Sample, rng: np.random.Generator) -> Sam
         spot = pixels[:, y : y + y1 - y0, x : x + x1 - x0]
         share = soft_ellipse(y1 - y0, x1 - x0)
         spot.lerp_(source.pixels[:, y0:y1, x0:x1], share)
-        box = source.boxes[k : k + 1] + torch.tensor([x - x0, y - y0] * 2)
+        away = torch.tensor([x - x0, y - y0] * 2)
+        box = source.boxes[k : k + 1] + away
         boxes.append(box)
+        if source.masks:
+            masks.append(source.masks.take(torch.tensor([k])).placed(away.add))
         labels.append(source.labels[k : k + 1])
         taken = torch.cat([taken, _around(box)])
-    return replace(sample, pixels=pixels, boxes=torch.cat(boxes), labels=torch.cat(labels))
+    return replace(
+        sample,
+        pixels=pixels,
+        boxes=torch.cat(boxes),
+        labels=torch.cat(labels),
+        masks=joined(masks) if masks else None,
+    )
 
 
 def soft_ellipse(height: int, width: int) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import faster_rcnn, fcos
+from . import faster_rcnn, fcos, mask_rcnn
 from .architectures import architecture
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 FAMILIES = {
     "faster_rcnn": faster_rcnn.build,
+    "mask_rcnn": mask_rcnn.build,
     "fcos": fcos.build,
 }
 
@@ -31,7 +32,8 @@ def build_detector(
 
     It takes a list of float32[C, h, w] in 0..1, already at ``settings.scale``. Training:
     with `heads.Target` dicts it returns the losses. Evaluation: one dict an image with
-    ``boxes`` (x0, y0, x1, y1), ``scores``, ``labels`` from 1 and ``probabilities`` [M, K].
+    ``boxes`` (x0, y0, x1, y1), ``scores``, ``labels`` from 1 and ``probabilities`` [M, K],
+    and of networks with masks ``cell_masks`` [M, s, s] in 0..1, spread over each box.
 
     Parameters
     ----------

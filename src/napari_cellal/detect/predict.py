@@ -15,7 +15,7 @@ from napari_cellal.networks.devices import autocast
 from napari_cellal.networks.normalization import EACH, Limits, Normalization
 
 from .settings import PredictSettings
-from .tiles import Found, Tile, cut_boxes, merge_tiles, tiles_of
+from .tiles import Found, Tile, cut_boxes, full_mask, joined, merge_tiles, tiles_of
 from .weights import composite_of, network_settings
 
 if TYPE_CHECKING:
@@ -194,14 +194,8 @@ class TorchDetector:
         near_px = max(2.0, 1.5 / scale)
         cut = [cut_boxes(p.boxes, t, shape, near_px) for p, t in zip(parts, tiles, strict=True)]
         index = [np.full(len(p.boxes), k) for k, p in enumerate(parts)]
-        every = Found(
-            np.concatenate([p.boxes for p in parts]),
-            np.concatenate([p.scores for p in parts]),
-            np.concatenate([p.classes for p in parts]),
-            np.concatenate([p.probabilities for p in parts]),
-        )
         return merge_tiles(
-            every,
+            joined(parts),
             np.concatenate(cut),
             np.concatenate(index),
             self.settings.same_class_iou,
@@ -231,6 +225,9 @@ class TorchDetector:
                 answer["scores"].float().cpu().numpy(),
                 answer["labels"].cpu().numpy() - 1,
                 answer["probabilities"].float().cpu().numpy(),
+                (answer["cell_masks"] * 255).round().to(torch.uint8).cpu().numpy()
+                if "cell_masks" in answer
+                else None,
             )
             found.append(part.take(np.flatnonzero(_numbers(part))))
         return found
@@ -245,4 +242,7 @@ class TorchDetector:
             tuple(ids[k] for k in found.classes.tolist()),
             self.model_id,
             tuple(tuple(zip(ids, row, strict=True)) for row in found.probabilities.tolist()),
+            ()
+            if found.masks is None
+            else tuple(full_mask(*pair) for pair in zip(found.masks, found.boxes, strict=True)),
         )

@@ -11,6 +11,7 @@ from .settings import TrainSettings
 
 if TYPE_CHECKING:
     from napari_cellal.core.geometry import Box
+    from napari_cellal.core.masks import Mask
     from napari_cellal.io.composites import Composite
 
 
@@ -48,6 +49,8 @@ class TrainImage:
         Where a person said that there is no cell: background also in incomplete images.
     unreviewed : tuple of Box
         What may be a cell, but nobody has confirmed or classed it: nothing is pasted over it.
+    masks : tuple of Mask or None
+        One a box, image px; or empty. Only a network of masks learns from them.
     """
 
     path: str
@@ -58,6 +61,7 @@ class TrainImage:
     rgb: bool = False
     plane: Plane = WHOLE
     unreviewed: tuple[Box, ...] = ()
+    masks: tuple[Mask | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,6 +118,9 @@ class TrainSettings(BaseModel):
     """Images looked at each time; the finished model is measured on all of them."""
     patience: int = Field(8, ge=1)
     """Training ends when this many looks in a row brought nothing better."""
+    boxes_as_masks: bool = False
+    """Whether a cell without a mask teaches its box as mask. Else a network of masks learns
+    of it where it is and what, but not its outline."""
     cache_mb: int = Field(2000, ge=0)
     """Memory for decoded training images; the rest are read anew each time."""
     scale: float | None = Field(None, gt=0)

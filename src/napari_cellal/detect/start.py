@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,8 @@ from napari_cellal.networks.model_files import CARD, load_record, load_state, lo
 from .shipped import FOLDER, SHIPPED, class_map, shipped_record
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
     from napari_cellal.core.records import ModelRecord
@@ -24,6 +27,16 @@ if TYPE_CHECKING:
     from .architectures import Architecture
     from .family import CellNetwork
     from .requests import TrainRequest
+
+# torchvision 0.13 put the convolutions of published weights one or two levels deeper.
+_FORMER_NAMES: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
+    (re.compile(r"(fpn\.\w+_blocks\.\d+)\.(weight|bias)$"), r"\1.0.\2"),
+    (re.compile(r"^rpn\.head\.conv\.(weight|bias)$"), r"rpn.head.conv.0.0.\1"),
+    (
+        re.compile(r"mask_head\.mask_fcn(\d)\."),
+        lambda found: f"mask_head.{int(found[1]) - 1}.0.",
+    ),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +124,9 @@ def _from_path(path: Path, architecture: Architecture) -> Start:
 
 
 def _renamed(state: dict[str, Tensor], architecture: Architecture) -> dict[str, Tensor]:
-    """Return backbone weights under the names that they have in a detector."""
+    """Return weights under the names that they have in a detector of today's torchvision."""
+    for old, new in _FORMER_NAMES:
+        state = {old.sub(new, key): value for key, value in state.items()}
     if any(key.startswith("backbone.") for key in state):
         return state
     prefix = architecture.body_prefix

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,9 +11,14 @@ import torch
 from torchvision.ops import nms
 
 from napari_cellal.core.geometry import box_area
+from napari_cellal.core.masks import mask_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
+
+    from napari_cellal.core.masks import Mask
 
 _INSIDE = 0.6  # share of a cut box that must lie in a whole one to be a piece of it
 _EDGE_PX = 2.0  # a box that comes this near to a tile's inner edge is cut
@@ -52,19 +58,63 @@ class Found:
     """Boxes of a tile or an image.
 
     ``boxes`` float32[N, 4] (y0, x0, y1, x1), px; ``scores`` float32[N]; ``classes``
-    int64[N] from 0; ``probabilities`` float32[N, K].
+    int64[N] from 0; ``probabilities`` float32[N, K]; ``masks`` uint8[N, s, s], 255 surely
+    inside, spread over each box, or None.
     """
 
     boxes: NDArray[np.float32]
     scores: NDArray[np.float32]
     classes: NDArray[np.int64]
     probabilities: NDArray[np.float32]
+    masks: NDArray[np.uint8] | None = None
 
     def take(self, index: NDArray[np.integer]) -> Found:
         """Return the boxes chosen, in the order of ``index``."""
         return Found(
-            self.boxes[index], self.scores[index], self.classes[index], self.probabilities[index]
+            self.boxes[index],
+            self.scores[index],
+            self.classes[index],
+            self.probabilities[index],
+            None if self.masks is None else self.masks[index],
         )
+
+
+def joined(parts: Sequence[Found]) -> Found:
+    """Return the boxes of several tiles, one after the other."""
+    masks = [p.masks for p in parts if p.masks is not None]
+    return Found(
+        np.concatenate([p.boxes for p in parts]),
+        np.concatenate([p.scores for p in parts]),
+        np.concatenate([p.classes for p in parts]),
+        np.concatenate([p.probabilities for p in parts]),
+        np.concatenate(masks) if masks else None,
+    )
+
+
+def full_mask(shares: NDArray[np.uint8], box: NDArray[np.floating]) -> Mask | None:
+    """Return the mask of a cell, image px, where its share is a half or more; None if nowhere.
+
+    Parameters
+    ----------
+    shares : uint8[s, s]
+        Spread over the box, read between their middles in straight lines.
+    box : float[4]
+        (y0, x0, y1, x1), image px.
+    """
+    y0, x0, y1, x1 = (float(v) for v in box)
+    top, left = math.floor(y0), math.floor(x0)
+    down = _weights(np.arange(top, math.ceil(y1)) + 0.5, y0, y1, shares.shape[0])
+    across = _weights(np.arange(left, math.ceil(x1)) + 0.5, x0, x1, shares.shape[1])
+    return mask_of(down @ shares.astype(np.float32) @ across.T >= 127.5, top, left)
+
+
+def _weights(
+    middles: NDArray[np.floating], low: float, high: float, count: int
+) -> NDArray[np.float32]:
+    """Return float32[pixels, count]: how much of each share a pixel's middle reads."""
+    at = np.clip((middles - low) / (high - low) * count - 0.5, 0, count - 1)
+    away = np.abs(at[:, None] - np.arange(count))
+    return np.asarray(np.clip(1 - away, 0, 1), np.float32)
 
 
 def cut_boxes(

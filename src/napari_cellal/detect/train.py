@@ -66,6 +66,7 @@ def prepare(request: TrainRequest, reader: Reader) -> Job[Prepared]:
     arch = architecture(request.architecture)
     shown = _as_shown(reader, request.composite)
     seen = yield from survey(request, shown)
+    _check_masks(request, seen)
     start = yield from find_start(request.start, arch)
     _check_start(request, start)
     shape, normalization = _shape_of(request, seen, start)
@@ -82,7 +83,15 @@ def prepare(request: TrainRequest, reader: Reader) -> Job[Prepared]:
     network.to(device)
     if device.type == "cpu":  # a step takes an eighth less time; the loss is the same to 1e-6
         network.to(memory_format=torch.channels_last)
-    pictures = Pictures(seen.images, normalization, shape.scale, shown, request.settings.cache_mb)
+    pictures = Pictures(
+        seen.images,
+        normalization,
+        shape.scale,
+        shown,
+        request.settings.cache_mb,
+        masks=arch.masks,
+        boxes_as_masks=request.settings.boxes_as_masks,
+    )
     return Prepared(network, device, pictures, _card(request, seen, start, shape, normalization))
 
 
@@ -164,6 +173,20 @@ def _as_shown(reader: Reader, composite: Composite | None) -> Reader:
     if composite is None:
         return reader
     return lambda path, plane: composite.apply(reader(path, plane))
+
+
+def _masks_of(seen: Survey) -> int:
+    return sum(mask is not None for row in seen.images for mask in row.masks)
+
+
+def _check_masks(request: TrainRequest, seen: Survey) -> None:
+    """Raise `ModelError` where masks are to be learned and there are none."""
+    wanted = architecture(request.architecture).masks and not request.settings.boxes_as_masks
+    if wanted and not _masks_of(seen):
+        raise ModelError(
+            "None of the boxes to learn from has a mask. Import label images, let boxes count as "
+            "masks (boxes_as_masks), or train a detector of boxes."
+        )
 
 
 def _check_start(request: TrainRequest, start: Start) -> None:
@@ -286,6 +309,7 @@ def _card(
             "boxes_by_class": counts,
             "rejected_boxes": sum(len(row.rejected) for row in seen.images),
             "dropped_boxes": seen.dropped,
+            **({"masks": _masks_of(seen)} if architecture(request.architecture).masks else {}),
             "validation_images": len(request.val_images),
         },
         versions={

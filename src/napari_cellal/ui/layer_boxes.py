@@ -35,11 +35,12 @@ class LayerBoxes(QObject):
 
     def layers(self) -> list[Layer]:
         """Return the layers that could be brought: Shapes and Labels that are not ours."""
-        ours = self._workspace.boxes.layer
+        masks = self._workspace.masks
+        ours = (self._workspace.boxes.layer, masks and masks.layer)
         return [
             layer
             for layer in self._workspace.viewer.layers
-            if isinstance(layer, Shapes | Labels) and layer is not ours
+            if isinstance(layer, Shapes | Labels) and layer not in ours
         ]
 
     def fill(self, menu: QMenu) -> None:

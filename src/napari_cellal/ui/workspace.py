@@ -29,6 +29,7 @@ from .images import ImageView
 from .jobs import Jobs
 from .keys import KeyFilter
 from .learn_loop import LearnLoop
+from .mask_layer import MaskLayer
 from .overview import Overview
 from .session import Session
 from .warm import WarmUp
@@ -71,6 +72,7 @@ class Workspace(QObject):
         self._warm_up = WarmUp()
         self._boxes: BoxLayer | None = None
         self.overview: Overview | None = None
+        self.masks: MaskLayer | None = None
         self.session = Session(later=lambda do: QTimer.singleShot(0, do))
         self.jobs = Jobs(self)
         self.learn = LearnLoop(self.session, self.jobs)
@@ -154,8 +156,10 @@ class Workspace(QObject):
         self.batch.close()
         self.learn.disconnect()
         self.images.close()
-        if self._boxes is not None and self.overview is not None:
-            self.overview.disconnect_all()
+        for follower in (self.overview, self.masks):
+            if follower is not None:
+                follower.disconnect_all()
+        if self._boxes is not None:
             self._boxes.disconnect()
         self._warm_up.close()
         self.camera.disconnect()
@@ -173,6 +177,7 @@ class Workspace(QObject):
                 self._warm_up.spare_collections()
             self._boxes = BoxLayer(self.session, later=_soon)
             self.overview = Overview(self.viewer, self.session, self._boxes, self.current_view)
+            self.masks = MaskLayer(self.viewer, self.session, self._boxes, self.current_view)
         return self._boxes
 
     # -- docks ----------------------------------------------------------------------------
@@ -356,8 +361,7 @@ class Workspace(QObject):
             return False
         active: Layer | None = self.viewer.layers.selection.active
         ours = [self.boxes.layer, *self.images.layers]
-        if self.overview is not None and self.overview.layer is not None:
-            ours.append(self.overview.layer)
+        ours += [f.layer for f in (self.overview, self.masks) if f is not None and f.layer]
         return active is None or any(active is layer for layer in ours)
 
     def _bind_keys(self) -> None:

@@ -116,6 +116,7 @@ def _train_image(project: Project, record: ImageRecord, cells: list[Cell]) -> Tr
         record.rgb,
         project.plane(record.image_id),
         tuple(c.box for c in cells if not c.is_label and c.review is not Review.REJECTED),
+        tuple(c.mask for c in labels),
     )
 
 
