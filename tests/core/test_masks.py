@@ -240,3 +240,23 @@ def test_cocos_polygons_become_masks(tmp_path: Path) -> None:
     assert 180 <= first.area <= 220  # half of 20 x 20
     assert others == [None, None]
     assert report.counts()["bad-mask"] == 1
+
+
+def test_precision_of_masks_is_that_of_their_pixels() -> None:
+    from napari_cellal.evaluate.mask_precision import evaluate_masks
+
+    right, half, other = disc(), disc(60, 60, 20), disc(90, 20, 9)
+    wide = mask_of(np.ones((20, 11), bool), 60, 60)  # IoU with half's disc below 0.6
+    truth = {"i": ([right, half, other], [1, 1, 2])}
+    boxes = tuple(m.box for m in (right, half, other))
+
+    def found(*masks: Mask | None) -> Detections:
+        return Detections("i", boxes, (0.9, 0.8, 0.7), (1, 1, 2), "m", (), masks)
+
+    best = evaluate_masks([found(right, half, other)], truth, [1, 2, 3])
+    assert (best.map50, best.map5095, best.images, best.cells) == (1.0, 1.0, 1, 3)
+    # the boxes are right all the same
+    worse = evaluate_masks([found(right, wide, None)], truth, [1, 2, 3])
+    assert worse.map50 < 0.8
+    assert evaluate_masks([found()], truth, [1, 2]) is None
+    assert evaluate_masks([found(right, half, other)], {}, [1, 2]) is None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +17,10 @@ from napari_cellal.features.table import FeatureTable, MeasureRequest, join_tabl
 from . import detecting, learning
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from napari_cellal.core.geometry import Box
+    from napari_cellal.core.masks import Mask
     from napari_cellal.io.store import Project
 
 Truth = dict[str, tuple[list["Box"], list[int | None]]]
@@ -37,6 +38,8 @@ class EvaluateRequest:
     learner: LearnerRequest | None = None
     seed: int = 0
     """Of the bootstrap that gives the interval."""
+    masks: dict[str, tuple[list[Mask], list[int | None]]] = field(default_factory=dict)
+    """{image_id: (masks, class ids)} of the images in which every cell has a mask."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,19 @@ def truth_of(project: Project, split: Split) -> Truth:
     return truth
 
 
+def masks_of(
+    project: Project, image_ids: Iterable[str]
+) -> dict[str, tuple[list[Mask], list[int | None]]]:
+    """Return masks and classes of the images whose confirmed cells all have masks."""
+    found = {}
+    for key in image_ids:
+        known = [c for c in project.cells.of_image(key) if c.review is Review.CONFIRMED]
+        masks = [c.mask for c in known if c.mask is not None]
+        if known and len(masks) == len(known):
+            found[key] = (masks, [c.class_id for c in known])
+    return found
+
+
 def request_evaluation(
     project: Project,
     *,
@@ -100,7 +116,8 @@ def request_evaluation(
         )
     run = detecting.request_detection(project, known, model=model, device=device)
     names = {c.class_id: c.name for c in project.active_classes}
-    return EvaluateRequest(run, known, names, score, learner, seed)
+    masks = masks_of(project, known) if truth is None else {}
+    return EvaluateRequest(run, known, names, score, learner, seed, masks)
 
 
 def evaluate(request: EvaluateRequest) -> Job[dict[str, Any]]:
@@ -130,9 +147,11 @@ def figures_of(request: EvaluateRequest, found: Mapping[str, Detections]) -> dic
 
 def figures(request: EvaluateRequest, found: Sequence[Detections]) -> dict[str, Any]:
     """Return the figures for detections that are there already."""
+    from napari_cellal.evaluate.mask_precision import evaluate_masks
     from napari_cellal.evaluate.metrics import evaluate_boxes
 
     ids = list(request.class_names)
+    masks = evaluate_masks(found, request.masks, ids)
     m = evaluate_boxes(found, request.truth, ids, score=request.score, seed=request.seed)
     names = request.class_names
 
@@ -167,6 +186,7 @@ def figures(request: EvaluateRequest, found: Sequence[Detections]) -> dict[str, 
             "classes": [names[c] for c in m.class_ids],
             "counts": [list(line) for line in m.confusion],
         },
+        **({"masks": asdict(masks)} if masks else {}),
     }
 
 
@@ -223,11 +243,10 @@ def _classed(d: Detections, predicted: Mapping[str, tuple[tuple[int, float], ...
     said = [predicted.get(f"{d.image_id}:{i}", ()) for i in range(len(d))]
     scores = [s * (p[0][1] if p else 1.0) for s, p in zip(d.scores, said, strict=True)]
     order = sorted(range(len(d)), key=lambda i: -scores[i])
-    return Detections(
-        d.image_id,
-        tuple(d.boxes[i] for i in order),
-        tuple(scores[i] for i in order),
-        tuple(said[i][0][0] if said[i] else d.class_ids[i] for i in order),
-        f"{d.model_id}+{learning.LEARNER}",
-        tuple(said[i] for i in order),
+    return replace(
+        d.take(order),
+        scores=tuple(scores[i] for i in order),
+        class_ids=tuple(said[i][0][0] if said[i] else d.class_ids[i] for i in order),
+        model_id=f"{d.model_id}+{learning.LEARNER}",
+        probabilities=tuple(said[i] for i in order),
     )
