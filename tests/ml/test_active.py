@@ -501,3 +501,52 @@ def test_a_committees_choice_is_where_its_members_differ():
     apart = votes[:, :, 0].max(axis=1) - votes[:, :, 0].min(axis=1)  # [candidates]
     chosen = STRATEGIES["committee"](context).positions
     assert apart[chosen].min() > np.median(apart)
+
+
+@pytest.mark.parametrize("estimator", learners.ESTIMATORS)
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_two_cells_of_nan_and_constant_features_do_no_harm(tmp_path, name, estimator):
+    values = np.full((6, 3), 7.0, np.float32)
+    values[1, 0] = np.nan
+    FeatureTable(ids_of(6), ("x", "y", "z"), values).save(tmp_path / "t.npz")
+    request = SuggestRequest(
+        str(tmp_path / "t.npz"), {"c0": 1, "c1": 2}, {}, NAMES, strategy=name, estimator=estimator
+    )
+    assert len(run_suggest(replace(request, n=9)).suggestions) == 4
+    assert len(run_suggest(replace(request, labelled={"c0": 1}, n=9)).suggestions) == 5
+
+
+def test_a_class_that_vanishes_and_an_image_removed_in_mid_loop(request_on_disk):
+    request, labels = request_on_disk
+    said = {f"c{k}": int(labels[k]) for k in range(40)}
+    one_left = {c: 1 for c, k in said.items() if k == 1}
+    result = run_suggest(replace(request, labelled=one_left))  # the others were taken back
+    assert result.labels == len(one_left)
+    assert len(result.suggestions) == 1
+    retired = run_suggest(replace(request, labelled=said, class_names={1: "RBC"}))
+    assert len(retired.suggestions) == 1
+    gone = replace(  # cells of a removed image: in the request no more, or not in the table
+        request, labelled=said | {"gone": 2}, cell_ids=tuple(f"c{k}" for k in range(40, 60)), n=50
+    )
+    assert set(run_suggest(gone).suggestions.cell_ids) == {f"c{k}" for k in range(40, 60)}
+
+
+@pytest.mark.parametrize("estimator", learners.ESTIMATORS)
+def test_labels_in_another_order_give_the_same_learner(request_on_disk, estimator):
+    request, labels = request_on_disk
+    said = {f"c{k}": int(labels[k]) for k in range(30)}
+    turned = dict(sorted(said.items(), key=lambda pair: pair[0][::-1]))
+    results = [
+        predict_all(replace(request, labelled=s, estimator=estimator)) for s in (said, turned)
+    ]
+    assert results[0] == results[1]
+
+
+def test_cells_that_are_only_classed_teach_nothing(request_on_disk):
+    request, labels = request_on_disk
+    said = {f"c{k}": int(labels[k]) for k in range(40)}
+    pool, others = tuple(f"c{k}" for k in range(100)), tuple(f"c{k}" for k in range(100, 240))
+    alone = predict_all(replace(request, labelled=said, cell_ids=pool))
+    beside = predict_all(replace(request, labelled=said, cell_ids=pool, others=others))
+    assert set(beside) == set(alone) | set(others)
+    assert {c: beside[c] for c in alone} == alone

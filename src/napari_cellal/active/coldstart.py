@@ -63,7 +63,7 @@ def typical_rows(
         # specks of dust make tiny groups far from everything: leave them for the end
         large = [g for g in open_groups if size[g] >= max(3, _SMALLEST_SHARE * len(matrix))]
         open_groups = large or open_groups
-        best = [_densest(points, candidates[members[g]]) for g in open_groups]
+        best = [_densest(matrix, candidates[members[g]]) for g in open_groups]
         at = points[[candidates[members[g][k]] for g, k in zip(open_groups, best, strict=True)]]
         if len(asked):
             distance = np.sqrt(((at[:, None] - asked[None]) ** 2).sum(axis=2)).min(axis=1)
@@ -80,20 +80,26 @@ def typical_rows(
     return np.array(chosen, np.intp), np.array(scores), had_labels
 
 
-def _densest(points: NDArray[np.float32], rows: NDArray[np.intp]) -> int:
+def _densest(matrix: Matrix, rows: NDArray[np.intp]) -> int:
     """Return the position of the row with the nearest neighbours among ``rows``.
 
     Of a large group only the 400 nearest to its centre are compared: all 10,000 would
     take a second and the densest is hardly ever at the rim.
     """
-    here = points[rows]
-    order = np.arange(len(rows))
-    if len(rows) > _MOST_COMPARED:
+    key = hash(rows.tobytes())
+    if key not in matrix.densest:
+        matrix.densest[key] = _nearest_to_others(matrix.components[rows])
+    return matrix.densest[key]
+
+
+def _nearest_to_others(here: NDArray[np.float32]) -> int:
+    order = np.arange(len(here))
+    if len(here) > _MOST_COMPARED:
         from_center = ((here - np.median(here, axis=0)) ** 2).sum(axis=1)
         order = np.argpartition(from_center, _MOST_COMPARED)[:_MOST_COMPARED]
         here = here[order]
     square = (here**2).sum(axis=1)
     distance = np.sqrt(np.maximum(square[:, None] + square[None] - 2 * here @ here.T, 0))
-    near = min(_NEIGHBOURS + 1, len(rows))
+    near = min(_NEIGHBOURS + 1, len(here))
     nearest = np.partition(distance, near - 1, axis=1)[:, :near]
     return int(order[np.argmin(nearest.mean(axis=1))])

@@ -51,6 +51,8 @@ class Matrix:
         self.scaling = Scaling.of(features)
         self.values = self.scaling.apply(features)
         self._groups: dict[tuple[int, int], NDArray[np.intp]] = {}
+        self.densest: dict[int, int] = {}
+        """What `coldstart` found, by the hash of the rows: an answer changes one group."""
 
     def __len__(self) -> int:
         return len(self.cell_ids)

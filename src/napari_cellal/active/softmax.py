@@ -76,7 +76,8 @@ class SelfTraining(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def predict_proba(self, x: NDArray[np.floating]) -> NDArray[np.float32]:
         """Return float32[n, K]: the probability of each of ``classes_``; rows sum to 1."""
         weights = self._weights.astype(np.float32)
-        return _softmax(np.asarray(x, np.float32) @ weights[:-1] + weights[-1])
+        z = weights[:-1].T @ np.asarray(x, np.float32).T + weights[-1][:, None]
+        return np.ascontiguousarray(_softmax(z).T)
 
     def predict(self, x: NDArray[np.floating]) -> NDArray[Any]:
         """Return each row's most probable class."""
@@ -90,19 +91,20 @@ class SelfTraining(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         steps: int,
     ) -> None:
         """Move the weights towards the least penalised cross entropy."""
-        x = np.column_stack([x, np.ones(len(x), np.float32)])
-        w = weight.astype(np.float32)[:, None]
-        penalty = np.full((x.shape[1], 1), 1 / self.C)
+        # classes and features first: sums over a handful of classes in a row are slow
+        xt = np.ascontiguousarray(np.vstack([x.T, np.ones(len(x), np.float32)]))  # [D + 1, n]
+        w = weight.astype(np.float32)
+        penalty = np.full((len(xt), 1), 1 / self.C)
         penalty[-1] = 1e-3  # the intercept is all but free
         shape = self._weights.shape
         at = np.arange(len(x))
 
         def cost(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
             weights = flat.reshape(shape)
-            p = _softmax(x @ weights.astype(np.float32))
-            loss = -float(w[:, 0] @ np.log(np.maximum(p[at, target], 1e-30)))
-            p[at, target] -= 1
-            slope = (x.T @ (w * p)).astype(np.float64) + penalty * weights
+            p = _softmax(weights.T.astype(np.float32) @ xt)  # [K, n]
+            loss = -float(w @ np.log(np.maximum(p[target, at], 1e-30)))
+            p[target, at] -= 1
+            slope = (xt @ (w * p).T).astype(np.float64) + penalty * weights
             return loss + 0.5 * float((penalty * weights**2).sum()), slope.ravel()
 
         found = minimize(
@@ -112,6 +114,7 @@ class SelfTraining(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
 
 def _softmax(z: NDArray[np.float32]) -> NDArray[np.float32]:
-    z = np.exp(z - z.max(axis=1, keepdims=True))
-    z /= z.sum(axis=1, keepdims=True)
+    """Return the columns' softmax, float32[K, n]."""
+    z = np.exp(z - z.max(axis=0))
+    z /= z.sum(axis=0)
     return z

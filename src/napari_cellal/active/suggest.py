@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import repeat
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -140,7 +141,9 @@ def resolve(request: SuggestRequest) -> tuple[PoolView, dict[int, int], dict[int
     if request.cell_ids is None:
         rows = np.arange(len(matrix))
     else:
-        rows = np.array([row_of[c] for c in request.cell_ids if c in row_of], np.intp)
+        ids = request.cell_ids
+        rows = np.fromiter(map(row_of.get, ids, repeat(-1)), np.intp, len(ids))
+        rows = rows[rows >= 0]
     if holdout:
         rows = rows[~np.isin(rows, list(holdout))]
     return PoolView(matrix, rows), labels, holdout
