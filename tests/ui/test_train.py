@@ -8,19 +8,21 @@ from typing import Literal
 
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtTest import QTest
 from test_docks import show
 
 from napari_cellal.core import gestures
 from napari_cellal.core.errors import CellalError
-from napari_cellal.core.progress import run_job
+from napari_cellal.core.progress import Progress, run_job
 from napari_cellal.core.records import ModelRecord, Split
 from napari_cellal.detect.requests import TrainedModel
 from napari_cellal.io.samples.write import write_samples
 from napari_cellal.io.store import Project
+from napari_cellal.ui.jobs import JobHandle
 from napari_cellal.ui.settings_form import SettingsForm
 from napari_cellal.workflows import adding, annotating, pacing
+from napari_cellal.workflows.worker import Finished
 
 LONG_MS = 120_000
 """The worker imports torch first, on a busy machine."""
@@ -132,6 +134,35 @@ def test_the_time_is_measured_here_and_remembered(person):
     assert doubled == pytest.approx(2 * pacing.estimate_s(kind, settings))
     choices.form.fields["batch_size"].setValue(8)  # that costs: nothing is known
     person.wait(choices.measure.isVisible)
+
+
+def test_a_learning_rate_is_found_and_put_into_the_form(person, monkeypatch):
+    from napari_cellal.detect.requests import FoundRate, RatePoint
+
+    def find(request):
+        yield Progress(1, 1, "", RatePoint(1e-4, 1.0))
+        points = (RatePoint(1e-4, 1.0), RatePoint(1e-3, 0.5), RatePoint(1e-2, 2.0))
+        return FoundRate(points, 1e-4)
+
+    jobs = person.workspace.jobs
+    monkeypatch.setattr(jobs, "run", lambda title, _call, *args: finish(title, find, args))
+    dock = show(person, "Train")
+    choices = dock.choices
+    person.push(choices.fold)
+    assert choices.settings().learning_rate == 6e-4
+    dock.ensureWidgetVisible(choices.find_rate)
+    person.push(choices.find_rate)
+    person.wait(lambda: choices.settings().learning_rate == 1e-4)
+    person.wait(choices.rates.isVisible)
+    assert len(choices.rates.points) == 3
+
+
+def finish(title, find, args):
+    """Return a handle of a job that is done in this process."""
+    handle = JobHandle(title, find, args)
+    value = run_job(find(*args))
+    QTimer.singleShot(0, lambda: handle._deliver(Finished(value)))
+    return handle
 
 
 # -- the whole of it -----------------------------------------------------------------------

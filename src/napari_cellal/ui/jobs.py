@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 CANCEL_PATIENCE_S = 3.0
 """A job that has not stopped by itself by then is ended with its process."""
 
+NICENESS = {"heavy": 10}
+"""Lanes whose process stands back for the window: torch takes every core that it gets."""
+
 
 class JobHandle(QObject):
     """One job, waiting or running. Signals arrive in the main thread.
@@ -119,7 +122,7 @@ class Lane:
     """A queue of jobs that one child process works off, in order."""
 
     def __init__(self, name: str) -> None:
-        self._worker = WorkerProcess(f"napari-cellal {name}")
+        self._worker = WorkerProcess(f"napari-cellal {name}", NICENESS.get(name, 0))
         self._queue: queue.Queue[JobHandle | None] = queue.Queue()
         self._thread = threading.Thread(target=self._drive, name=name, daemon=True)
         self._closing = threading.Event()

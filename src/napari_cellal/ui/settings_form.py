@@ -148,6 +148,10 @@ class SettingsForm(QWidget):
         self._shown = {name: _read(widget) for name, widget in self.fields.items()}
         self._base = value
 
+    def change(self, name: str, value: Any) -> None:
+        """Change one field, as a person would."""
+        _write(self.fields[name], value)
+
     def changes(self) -> dict[str, Any]:
         """Return the fields that a person changed; what was only shown keeps all its digits."""
         now = {name: _read(widget) for name, widget in self.fields.items()}

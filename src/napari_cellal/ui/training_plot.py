@@ -1,7 +1,8 @@
-"""The curves of a training, drawn with Qt alone: loss, and mAP50 on the held-out images."""
+"""The curves of a training and of a search for its learning rate, drawn with Qt alone."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QPointF, QRectF, QSize, Qt
@@ -9,9 +10,11 @@ from qtpy.QtGui import QColor, QPainter, QPalette, QPen, QPolygonF
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from qtpy.QtGui import QPaintEvent
 
-    from napari_cellal.detect.requests import TrainPoint
+    from napari_cellal.detect.requests import RatePoint, TrainPoint
 
 _LOSS = QColor("#999999")
 _SCORE = QColor("#56B4E9")
@@ -107,3 +110,55 @@ class TrainingPlot(QWidget):
         kept = [*points[::every], *points[-1:]]
         painter.setPen(QPen(color, 2))
         painter.drawPolyline(QPolygonF([self._place(area, s, v / most) for s, v in kept]))
+
+
+class RatePlot(QWidget):
+    """The loss over the learning rate (logarithmic), and the rate that is suggested."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.points: tuple[RatePoint, ...] = ()
+        self._suggested: float | None = None
+        self.setFixedHeight(100)
+        self.setToolTip(
+            "The loss while the learning rate rises from step to step. The line is the rate "
+            "suggested: a tenth of the one at which the loss was lowest."
+        )
+
+    def show_points(self, points: Sequence[RatePoint], suggested: float | None = None) -> None:
+        """Draw another search."""
+        self.points = tuple(points)
+        self._suggested = suggested
+        self.update()
+
+    def paintEvent(self, _event: QPaintEvent) -> None:
+        """Draw axes, curve and suggestion."""
+        if not self.points:
+            return
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.setPen(self.palette().color(QPalette.ColorRole.WindowText))
+        font = painter.font()
+        font.setPointSizeF(max(7.0, font.pointSizeF() * 0.85))
+        painter.setFont(font)
+        area = QRectF(8, 18, self.width() - 16, self.height() - 38)
+        first, last = (math.log10(self.points[k].rate) for k in (0, -1))
+        low = min(p.loss for p in self.points)
+        high = min(max(p.loss for p in self.points), 2 * low) if low > 0 else 1.0
+        span, height = max(last - first, 1e-9), max(high - low, 1e-9)
+
+        def place(rate: float, loss: float) -> QPointF:
+            x = area.left() + area.width() * (math.log10(rate) - first) / span
+            return QPointF(x, area.bottom() - area.height() * min(1.0, (loss - low) / height))
+
+        painter.drawText(QRectF(8, 0, area.width(), 16), int(Qt.AlignmentFlag.AlignLeft), "loss")
+        foot = QRectF(area.left(), area.bottom() + 2, area.width(), 18)
+        left, right = f"{self.points[0].rate:.0e}", f"rate {self.points[-1].rate:.0e}"
+        painter.drawText(foot, int(Qt.AlignmentFlag.AlignLeft), left)
+        painter.drawText(foot, int(Qt.AlignmentFlag.AlignRight), right)
+        painter.setPen(QPen(_LOSS, 2))
+        painter.drawPolyline(QPolygonF([place(p.rate, p.loss) for p in self.points]))
+        if self._suggested is not None:
+            top, bottom = place(self._suggested, high), place(self._suggested, low)
+            painter.setPen(QPen(_SCORE, 2))
+            painter.drawLine(top, bottom)

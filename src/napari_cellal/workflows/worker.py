@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import multiprocessing.connection
+import os
 import pickle
 import threading
 import traceback
@@ -71,8 +72,10 @@ class _Task:
     kwargs: dict[str, Any] = field(default_factory=dict)
 
 
-def _serve(pipe: multiprocessing.connection.Connection) -> None:
+def _serve(pipe: multiprocessing.connection.Connection, niceness: int = 0) -> None:
     """Run tasks from the pipe until it closes. The child's main function."""
+    if niceness and hasattr(os, "nice"):  # Windows has none
+        os.nice(niceness)
     while True:
         try:
             task = pipe.recv()
@@ -142,10 +145,13 @@ class WorkerProcess:
     ----------
     name : str
         Shown in the operating system's list of processes' names.
+    niceness : int, 0..19
+        How far the child stands back for the window where both want the processor.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, niceness: int = 0) -> None:
         self.name = name
+        self._niceness = niceness
         self._process: multiprocessing.process.BaseProcess | None = None
         self._pipe: multiprocessing.connection.Connection | None = None
         self._numbers = count(1)
@@ -168,7 +174,9 @@ class WorkerProcess:
         self.stop()
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(theirs,), name=self.name, daemon=True)
+        process = context.Process(
+            target=_serve, args=(theirs, self._niceness), name=self.name, daemon=True
+        )
         with _STARTING, _plain_main():
             process.start()
         theirs.close()

@@ -16,7 +16,9 @@ from .train_run import TrainingRun
 from .train_verdict import VerdictPanel
 
 if TYPE_CHECKING:
-    from napari_cellal.detect.requests import TrainedModel
+    from collections.abc import Callable
+
+    from napari_cellal.detect.requests import TrainedModel, TrainRequest
     from napari_cellal.ui.workspace import Workspace
     from napari_cellal.workflows.promoting import Verdict
 
@@ -67,6 +69,8 @@ class TrainDock(Dock):
         self.add(self.needs, self.page, self.running, self._below)
         self.column.addStretch(1)
         self.choices.measure_asked.connect(self._measure)
+        self.choices.rate_asked.connect(self._find_rate)
+        self.running.rate_found.connect(self.choices.show_rate)
         self.running.measured.connect(self.choices.show_time)
         self.running.compared.connect(self._on_compared)
         workspace.device_found.connect(self.choices.show_time)
@@ -149,15 +153,23 @@ class TrainDock(Dock):
         self._scroll.start()
 
     def _measure(self) -> None:
+        self._try_out(lambda request: self.running.measure(request, self.choices.kind))
+
+    def _find_rate(self) -> None:
+        self._try_out(self.running.find_rate)
+
+    def _try_out(self, run: Callable[[TrainRequest], None]) -> None:
+        """Run something short on the training as chosen."""
         project = self.session.project
-        if project is None or self.running.busy:
+        if project is None:
+            return
+        if self.running.busy:
+            self.session.tell("A training is under way. Cancel it first, or wait.")
             return
         try:
-            request, kind = self.choices.request(project), self.choices.kind
+            run(self.choices.request(project))
         except CellalError as error:
             self.session.tell(str(error), error=True)
-            return
-        self.running.measure(request, kind)
 
     def _on_compared(self, model: TrainedModel, verdict: Verdict | None, problem: str) -> None:
         text = self.verdict.show_verdict(model, verdict, problem)

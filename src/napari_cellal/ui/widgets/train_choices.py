@@ -18,9 +18,11 @@ from napari_cellal.detect.shipped import SHIPPED
 from napari_cellal.io.composites import COLORS, PCA
 from napari_cellal.ui.controls import ComboBox, button, clock, heading, note, row
 from napari_cellal.ui.settings_form import SettingsForm
+from napari_cellal.ui.training_plot import RatePlot
 from napari_cellal.workflows import compositing, pacing, training
 
 if TYPE_CHECKING:
+    from napari_cellal.detect.requests import FoundRate
     from napari_cellal.io.store import Project
     from napari_cellal.ui.workspace import Workspace
 
@@ -78,9 +80,12 @@ class TrainChoices(QWidget):
     ----------
     measure_asked : Signal()
         The person wants to know how long it takes on this computer.
+    rate_asked : Signal()
+        The person wants a learning rate to be found.
     """
 
     measure_asked = Signal()
+    rate_asked = Signal()
 
     def __init__(self, workspace: Workspace) -> None:
         super().__init__()
@@ -130,8 +135,16 @@ class TrainChoices(QWidget):
         self._advanced = QWidget()
         inner = QVBoxLayout(self._advanced)
         inner.setContentsMargins(0, 0, 0, 0)
-        inner.addWidget(self.form)
-        inner.addWidget(self.reset)
+        self.find_rate = button(
+            "Find a learning rate",
+            "Some 60 steps with a rising rate show which one suits these labels; it is put into "
+            "the form. Nothing is kept of them.",
+            self.rate_asked.emit,
+        )
+        self.rates = RatePlot()
+        self.rates.hide()
+        for widget in (self.form, self.find_rate, self.rates, self.reset):
+            inner.addWidget(widget)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(6)
@@ -280,6 +293,12 @@ class TrainChoices(QWidget):
             self._time.setText("How long it takes on this computer is not measured yet.")
         self.measure.setVisible(seconds is None and bool(device))
         self._cost.setVisible(seconds is None)  # a time of another computer beside it confuses
+
+    def show_rate(self, found: FoundRate) -> None:
+        """Draw the search for a learning rate and put its suggestion into the form."""
+        self.rates.show_points(found.points, found.suggested)
+        self.rates.show()
+        self.form.change("learning_rate", found.suggested)
 
     # -- choosing -------------------------------------------------------------------------
 

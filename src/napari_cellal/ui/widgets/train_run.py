@@ -34,10 +34,12 @@ class TrainingRun(QWidget):
         A model of the open project is ready and was compared with the one in use.
     measured : Signal()
         The speed of this computer is known now.
+    rate_found : Signal(FoundRate)
     """
 
     compared = Signal(object, object, str)
     measured = Signal()
+    rate_found = Signal(object)
 
     def __init__(self, workspace: Workspace) -> None:
         super().__init__()
@@ -90,6 +92,13 @@ class TrainingRun(QWidget):
     def _on_measured(self, kind: str, seconds: float) -> None:
         pacing.remember(kind, seconds)
         self.measured.emit()
+
+    def find_rate(self, request: TrainRequest) -> None:
+        """Look for a learning rate; ``rate_found`` tells it."""
+        handle = self._jobs.run("Looking for a learning rate", training.find_rate, request)
+        self.bar.follow(handle)
+        handle.finished.connect(self.rate_found.emit)
+        handle.failed.connect(self._on_failed)
 
     # -- training -------------------------------------------------------------------------
 
