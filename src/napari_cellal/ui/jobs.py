@@ -24,8 +24,9 @@ log = logging.getLogger(__name__)
 CANCEL_PATIENCE_S = 3.0
 """A job that has not stopped by itself by then is ended with its process."""
 
-NICENESS = {"heavy": 10}
-"""Lanes whose process stands back for the window: torch takes every core that it gets."""
+NICENESS = {"heavy": 5}
+"""Lanes whose process stands back for the window: torch takes every core that it gets. Not by
+more, or other programs would leave it nothing."""
 
 
 class JobHandle(QObject):
