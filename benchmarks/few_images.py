@@ -24,6 +24,7 @@ import numpy as np
 
 from detector_speed import load, score, splits_of, train
 from napari_cellal.detect import shipped, start
+from napari_cellal.detect.presets import find_preset, for_images
 from napari_cellal.detect.settings import TrainSettings
 
 OWN = shipped.FOLDER
@@ -55,7 +56,12 @@ def one_run(splits: Any, names: Any, key: dict[str, Any]) -> dict[str, Any]:
     drawn = rng.permutation(len(splits["train"]))[: key["images"]]
     images = [splits["train"][k] for k in sorted(drawn)]
     told = placed(key["start"])
-    settings = TrainSettings.model_validate({"seed": key["draw"], **key["set"]})
+    usual = find_preset("fast").settings
+    if told == shipped.SHIPPED:
+        usual = for_images(usual, key["images"])  # as `workflows.training` does
+    settings = TrainSettings.model_validate(
+        {**usual.model_dump(), "seed": key["draw"], **key["set"]}
+    )
     before = load()
     with tempfile.TemporaryDirectory() as folder:
         model, ends = train(images, names, folder, settings, start=told, device=key["device"])

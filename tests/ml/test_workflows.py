@@ -28,6 +28,7 @@ from napari_cellal.core.records import (
     Status,
     new_id,
 )
+from napari_cellal.detect.presets import find_preset, for_images
 from napari_cellal.detect.requests import ImageFailure
 from napari_cellal.detect.shipped import SHIPPED
 from napari_cellal.io.exchange.report import ImportedBox, ImportedImage, ImportReport
@@ -1243,6 +1244,24 @@ def test_training_takes_labels_and_hard_negatives_of_the_train_split(blank: Proj
     assert (request.class_ids, request.class_names) == ((2,), ("WBC",))
     assert [i.class_ids for i in request.val_images] == [(1,)]
     assert pickle.loads(pickle.dumps(request)) == request
+
+
+def test_few_images_get_fewer_steps_where_the_start_knows_cells(blank: Project) -> None:
+    put(blank, confirmed(ONE, 2, "a"))
+    full = find_preset("fast").settings
+    few = training.settings_for(blank)
+    assert few.steps == training.settings_for(blank, start="shipped").steps < full.steps
+    assert few.validate_every <= few.steps // 4
+    assert training.settings_for(blank, start="scratch").steps == full.steps
+    # a network that the shipped weights do not fit starts from other things than cells
+    accurate = find_preset("accurate").settings
+    assert training.settings_for(blank, "accurate").steps == accurate.steps
+    assert training.settings_for(blank, steps=7).steps == 7
+    steps = [for_images(full, n).steps for n in (1, 5, 20, 90, 180, 1000)]
+    assert steps == sorted(steps)
+    assert steps[-2:] == [full.steps, full.steps]
+    short = full.model_copy(update={"steps": 10})
+    assert for_images(short, 1).steps == 10
 
 
 def test_training_without_labels_is_an_error(blank: Project) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from napari_cellal.core.errors import ModelError
 from napari_cellal.core.records import Cell, ImageRecord, Review, Split
 from napari_cellal.detect.architectures import architecture
-from napari_cellal.detect.presets import find_preset
+from napari_cellal.detect.presets import find_preset, for_images
 from napari_cellal.detect.requests import TrainedModel, TrainImage, TrainRequest
 from napari_cellal.detect.shipped import SHIPPED
 from napari_cellal.io.composites import Composite
@@ -268,19 +268,32 @@ def settings_for(
 ) -> TrainSettings:
     """Return a preset's settings with some changed; a change to None is none.
 
-    A model that is trained further keeps its own scale.
+    A model that is trained further keeps its own scale. Where the starting weights know cells
+    already, few images get fewer steps; see `presets.for_images`.
 
     Raises
     ------
     ModelError
         If there is no such preset.
     """
-    settings = find_preset(preset).settings
+    chosen = find_preset(preset)
+    settings = chosen.settings
+    if _knows_cells(project, start, chosen.architecture):
+        settings = for_images(settings, training_set(project).images)
     update = {"seed": project.settings.seed}
     if _model(project, start) is not None:
         update["shrink"] = 1
     update |= {key: value for key, value in changes.items() if value is not None}
     return settings.model_copy(update=update)
+
+
+def _knows_cells(project: Project, start: str, architecture_name: str) -> bool:
+    """Whether a training starts from a detector of cells."""
+    if start == "auto":
+        if _to_go_on_from(project, architecture_name, None) is not None:
+            return True
+        return architecture(architecture_name).shipped
+    return start == SHIPPED or _model(project, start) is not None
 
 
 def train(request: TrainRequest) -> Job[TrainedModel]:
