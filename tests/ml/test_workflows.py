@@ -1249,13 +1249,16 @@ def test_training_takes_labels_and_hard_negatives_of_the_train_split(blank: Proj
 def test_few_images_get_fewer_steps_where_the_start_knows_cells(blank: Project) -> None:
     put(blank, confirmed(ONE, 2, "a"))
     full = find_preset("fast").settings
-    few = training.settings_for(blank)
-    assert few.steps == training.settings_for(blank, start="shipped").steps < full.steps
-    assert few.validate_every <= few.steps // 4
+    assert (
+        training.settings_for(blank).steps
+        == training.settings_for(blank, start="shipped").steps
+        < full.steps
+    )
     assert training.settings_for(blank, start="scratch").steps == full.steps
     # a network that the shipped weights do not fit starts from other things than cells
     accurate = find_preset("accurate").settings
     assert training.settings_for(blank, "accurate").steps == accurate.steps
+    assert training.settings_for(blank, "dense").steps == full.steps  # its heads are new
     assert training.settings_for(blank, steps=7).steps == 7
     steps = [for_images(full, n).steps for n in (1, 5, 20, 90, 180, 1000)]
     assert steps == sorted(steps)

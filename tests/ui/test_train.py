@@ -21,7 +21,7 @@ from napari_cellal.io.samples.write import write_samples
 from napari_cellal.io.store import Project
 from napari_cellal.ui.jobs import JobHandle
 from napari_cellal.ui.settings_form import SettingsForm
-from napari_cellal.workflows import adding, annotating, pacing
+from napari_cellal.workflows import adding, annotating, pacing, training
 from napari_cellal.workflows.worker import Finished
 
 LONG_MS = 120_000
@@ -114,7 +114,15 @@ def test_what_was_set_stays_until_it_is_taken_back(person):
     dock = show(person, "Train")
     dock.ensureWidgetVisible(choices.reset)
     person.push(choices.reset)
-    assert choices.settings().steps == 600
+    usual = training.settings_for(person.session.project)
+    assert choices.settings() == usual
+    # more images are worth more steps, but what was set stays
+    more = usual.model_copy(update={"steps": usual.steps + 9})
+    choices.form.set_value(more)
+    choices.form.fields["patience"].setValue(3)
+    choices.count()
+    assert choices.settings() == usual.model_copy(update={"patience": 3})
+    assert choices.form.changes() == {"patience": 3}
 
 
 def test_the_time_is_measured_here_and_remembered(person):

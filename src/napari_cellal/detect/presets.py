@@ -63,13 +63,11 @@ def for_images(settings: TrainSettings, n_images: int) -> TrainSettings:
     """Return settings with as many steps as so many images are worth.
 
     For weights that know cells already. The steps grow as the root of the images: 100 for 5,
-    200 for 20, 600 from 180 on with the preset ``fast``. The held-out images are looked at
-    four times at least.
+    200 for 20, 600 from 180 on with the preset ``fast``.
     """
     share = min(1.0, math.sqrt(n_images / _MANY))
     steps = min(settings.steps, max(_FEWEST_STEPS, round(settings.steps * share)))
-    every = min(settings.validate_every, max(1, steps // 4))
-    return settings.model_copy(update={"steps": steps, "validate_every": every})
+    return settings.model_copy(update={"steps": steps})
 
 
 def find_preset(name: str) -> Preset:

@@ -139,18 +139,26 @@ class SettingsForm(QWidget):
         if not self._is_filling:
             self.changed.emit()
 
-    def set_value(self, value: BaseModel) -> None:
-        """Show a model's values."""
+    def set_value(self, value: BaseModel, *, keep: bool = False) -> None:
+        """Show a model's values; ``keep`` leaves those that a person changed as they are."""
+        kept = self.changes() if keep else {}
         self._is_filling = True
         for name, widget in self.fields.items():
             _write(widget, getattr(value, name))
-        self._is_filling = False
         self._shown = {name: _read(widget) for name, widget in self.fields.items()}
+        for name, changed in kept.items():
+            _write(self.fields[name], changed)
+        self._is_filling = False
         self._base = value
 
     def change(self, name: str, value: Any) -> None:
         """Change one field, as a person would."""
         _write(self.fields[name], value)
+
+    @property
+    def base(self) -> BaseModel:
+        """The model that was shown, without what a person changed."""
+        return self._base
 
     def changes(self) -> dict[str, Any]:
         """Return the fields that a person changed; what was only shown keeps all its digits."""

@@ -10,7 +10,7 @@ from napari_cellal.core.records import Cell, ImageRecord, Review, Split
 from napari_cellal.detect.architectures import architecture
 from napari_cellal.detect.presets import find_preset, for_images
 from napari_cellal.detect.requests import TrainedModel, TrainImage, TrainRequest
-from napari_cellal.detect.shipped import SHIPPED
+from napari_cellal.detect.shipped import SHIPPED, shipped_record
 from napari_cellal.io.composites import Composite
 
 if TYPE_CHECKING:
@@ -278,22 +278,16 @@ def settings_for(
     """
     chosen = find_preset(preset)
     settings = chosen.settings
-    if _knows_cells(project, start, chosen.architecture):
+    begun = automatic_start(project, preset, settings) if start == "auto" else start
+    # another network takes over the shipped one's body only: its heads begin anew
+    whole = begun == SHIPPED and chosen.architecture == shipped_record().architecture
+    if whole or _model(project, begun) is not None:
         settings = for_images(settings, training_set(project).images)
     update = {"seed": project.settings.seed}
     if _model(project, start) is not None:
         update["shrink"] = 1
     update |= {key: value for key, value in changes.items() if value is not None}
     return settings.model_copy(update=update)
-
-
-def _knows_cells(project: Project, start: str, architecture_name: str) -> bool:
-    """Whether a training starts from a detector of cells."""
-    if start == "auto":
-        if _to_go_on_from(project, architecture_name, None) is not None:
-            return True
-        return architecture(architecture_name).shipped
-    return start == SHIPPED or _model(project, start) is not None
 
 
 def train(request: TrainRequest) -> Job[TrainedModel]:

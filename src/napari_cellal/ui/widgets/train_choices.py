@@ -197,6 +197,10 @@ class TrainChoices(QWidget):
         warnings = found.warnings()
         self._warnings.setText("\n".join(f"• {text}" for text in warnings))
         self._warnings.setVisible(bool(warnings))
+        usual = training.settings_for(project, self.preset.currentData(), self.start_weights)
+        if usual != self.form.base:  # more images are worth more steps
+            self.form.set_value(usual, keep=True)
+            self._on_setting()
         several = any(len(r.channels) > 1 and not r.rgb for r in project.images.values())
         self._sees_line.setVisible(several)
 
