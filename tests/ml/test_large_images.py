@@ -115,10 +115,10 @@ def test_all_parts_are_scaled_alike() -> None:
     detector = TorchDetector(record, network, torch.device("cpu"))
     units = []
 
-    def kept(unit: NDArray[np.float32], image_id: str) -> Found:
+    def kept(unit: NDArray[np.float32], image_id: str) -> tuple[Found, float]:
         units.append(unit)
         none = np.zeros(0, np.float32)
-        return Found(none.reshape(0, 4), none, none.astype(np.int64), none.reshape(0, 4))
+        return Found(none.reshape(0, 4), none, none.astype(int), none.reshape(0, 4)), 1.0
 
     detector._find = kept  # type: ignore[method-assign]
     job = detect_in_parts(

@@ -130,6 +130,7 @@ def make_parser() -> argparse.ArgumentParser:
     p = command("detect", models.detect, "propose boxes")
     p.add_argument("--model", default="auto", help="auto, shipped, classical, or a model's id")
     p.add_argument("--score", type=_score, default=0.0, help="keep proposals that score this")
+    p.add_argument("--flips", action="store_true", help="look at each image mirrored too")
     p.add_argument(
         "--images", default="*", help="only these images: a name or a pattern, e.g. 'A1_*'"
     )

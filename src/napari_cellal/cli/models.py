@@ -33,7 +33,9 @@ def detect(a: argparse.Namespace) -> Result:
             raise CellalError(
                 "Every image of the project is finished. Name those to search with --images."
             )
-        request = detecting.request_detection(project, ids, model=a.model, device=a.device)
+        request = detecting.request_detection(
+            project, ids, model=a.model, device=a.device, flips=a.flips
+        )
         for warning in request.warnings:
             say(warning)
         items: list[Any] = []

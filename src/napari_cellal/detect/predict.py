@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,12 +15,13 @@ from napari_cellal.networks.appearance import resized
 from napari_cellal.networks.devices import autocast
 from napari_cellal.networks.normalization import EACH, Limits, Normalization
 
+from .fusion import MIRRORED, fused, mirrored
 from .settings import PredictSettings
 from .tiles import Found, Tile, cut_boxes, full_mask, joined, merge_tiles, tiles_of
 from .weights import composite_of, network_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -124,19 +126,31 @@ class TorchDetector:
                 f"The image is {pixels.dtype}, the model was trained on "
                 f"{self._normalization.dtype}: intensities were scaled by the image's own range."
             )
-        return self._detections(self._find(unit, image_id), image_id)
+        found, scale = self._find(unit, image_id)
+        if self.settings.flips:
+            found = fused([found, *self._mirrored(unit, scale)])
+            found = found.take(np.flatnonzero(found.scores >= self.settings.keep_score))
+        return self._detections(found, image_id)
 
-    def _find(self, unit: NDArray[np.float32], image_id: str) -> Found:
-        """Return the cells, at the scale that suits the image where the model may choose it.
+    def _mirrored(self, unit: NDArray[np.float32], scale: float) -> Iterator[Found]:
+        """Yield what is found in the image mirrored, where it lies in the image as it is."""
+        shape = (unit.shape[1], unit.shape[2])
+        for axes in MIRRORED:
+            found = self._search(np.flip(unit, axes), scale)
+            yield replace(found, boxes=mirrored(found.boxes, axes, shape))
 
-        All parts of a large image are searched at the scale that its first cells ask for.
+    def _find(self, unit: NDArray[np.float32], image_id: str) -> tuple[Found, float]:
+        """Return the cells and the scale at which they were found.
+
+        That is the one that suits the image, where the model may choose it. All parts of a
+        large image are searched at the scale that its first cells ask for.
         """
         if self._fitted[0] == image_id:
-            return self._search(unit, self._fitted[1])
+            return self._search(unit, self._fitted[1]), self._fitted[1]
         scale = first_scale(self._shape, (unit.shape[1], unit.shape[2]))
         found = self._search(unit, scale)
         if self._shape.cell_px is None:
-            return found
+            return found, scale
         better = better_scale(self._shape.cell_px, scale, found)
         if better is not None:
             second = self._search(unit, better)
@@ -145,7 +159,7 @@ class TorchDetector:
                 found, scale = second, better
         if _sure(found) >= _ENOUGH:
             self._fitted = (image_id, scale)
-        return found
+        return found, scale
 
     def _search(self, unit: NDArray[np.float32], scale: float) -> Found:
         """Return the cells at a scale, in smaller pieces where memory is short."""

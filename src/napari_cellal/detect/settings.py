@@ -48,6 +48,8 @@ class PredictSettings(BaseModel):
     """The same for boxes of different classes: a cell has one class."""
     tile_batch: int = Field(4, ge=1)
     """Tiles shown to the network at once; halved when the memory is too small."""
+    flips: bool = False
+    """Look at the image mirrored three ways too and take the mean: four times as long."""
 
 
 class TrainSettings(BaseModel):

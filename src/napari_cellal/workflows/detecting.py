@@ -12,6 +12,7 @@ from napari_cellal.core.reconcile import RunSummary, is_replaceable, merge_detec
 from napari_cellal.core.records import Detections
 from napari_cellal.detect.jobs import detect_images
 from napari_cellal.detect.requests import ImageFailure, ImageRequest
+from napari_cellal.detect.settings import PredictSettings
 from napari_cellal.detect.shipped import FOLDER as SHIPPED_FOLDER
 from napari_cellal.detect.shipped import SHIPPED, USUAL_SCORE, class_map, suits
 
@@ -44,6 +45,8 @@ class DetectRequest:
         Other classes become none. None: the model's are the project's.
     wanted : tuple of int or None
         Only boxes of these classes of the model are kept; None keeps all.
+    flips : bool
+        Look at each image mirrored too; see `detect.settings.PredictSettings`.
     """
 
     images: tuple[ImageRequest, ...]
@@ -54,6 +57,7 @@ class DetectRequest:
     warnings: tuple[str, ...] = ()
     classes: tuple[tuple[int, int], ...] | None = None
     wanted: tuple[int, ...] | None = None
+    flips: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,18 +130,25 @@ def request_detection(
     model: str = "auto",
     device: str = "auto",
     view: Box | None = None,
+    flips: bool = False,
 ) -> DetectRequest:
     """Return the run that searches the images.
 
     Raises
     ------
     ModelError
-        If the model is not there or was made for other channels.
+        If the model is not there, was made for other channels, or cannot look at mirrored
+        images although ``flips`` asks for it.
     """
     ids = list(image_ids)
     model_id = choose_model(project, model, ids)
+    if model_id == CLASSICAL and flips:
+        raise ModelError(
+            "The detector without training finds the same in a mirrored image: leave flips out, "
+            "or choose a trained model."
+        )
     if model_id == SHIPPED:
-        return _request_shipped(project, ids, device, view)
+        return replace(_request_shipped(project, ids, device, view), flips=flips)
     record = next((m for m in project.models if m.model_id == model_id), None)
     warnings: tuple[str, ...] = ()
     if record is not None:
@@ -145,7 +156,7 @@ def request_detection(
         warnings = channel_warnings(record, (project.images[key] for key in ids))
     images = tuple(image_request(project, key) for key in ids)
     folder = CLASSICAL if record is None else str(project.model_folder(model_id))
-    return DetectRequest(images, folder, model_id, device, view, warnings)
+    return DetectRequest(images, folder, model_id, device, view, warnings, flips=flips)
 
 
 def _request_shipped(
@@ -183,7 +194,8 @@ def detect(request: DetectRequest) -> Job[None]:
 def detections_of(request: DetectRequest) -> Job[dict[str, Detections]]:
     """Yield each image's detections in the project's classes and return all by image_id."""
     results: dict[str, Detections] = {}
-    for step in detect_images(request.images, request.model, request.device):
+    settings = PredictSettings(flips=request.flips)
+    for step in detect_images(request.images, request.model, request.device, settings):
         item = step.item
         if isinstance(item, Detections):
             item = in_classes_of(request, item)
