@@ -240,3 +240,22 @@ def test_what_does_not_fit_is_one_sentence(folder, tmp_path, capsys, argv):
     assert said.out == ""
     assert said.err.strip().splitlines()[-1].endswith(".")
     assert "Traceback" not in said.err
+
+
+def test_an_answer_is_explained_by_figures_and_a_picture(folder, model, project, tmp_path, capsys):
+    run("explain", folder / "dark" / "0.png", "--model", model, "-o", tmp_path / "why.png")
+    said = json.loads(capsys.readouterr().out)
+    assert said["method"] == "grad-cam"
+    assert said["probabilities"][said["class"]] == max(said["probabilities"].values())
+    assert all(0 <= v <= 1 for v in said["hottest"])
+    assert len(said["channels"]) == 3
+    picture = np.asarray(Image.open(tmp_path / "why.png"))
+    assert picture.shape[1] > 2 * picture.shape[0]
+    cell = project.cells.of_image(next(iter(project.images)))[0]
+    place = project.folder
+    project.close()
+    run("explain", place, "--cell", cell.cell_id, "--model", model, "--class", "dark")
+    assert json.loads(capsys.readouterr().out)["class"] == "dark"
+    for wrong in (["--cell", "none"], [], ["--cell", cell.cell_id, "--class", "odd"]):
+        assert main(["explain", str(place), "--model", model, *wrong]) == 1
+        assert capsys.readouterr().err.strip().endswith(".")

@@ -222,6 +222,13 @@ def make_parser() -> argparse.ArgumentParser:
         "--own-range", action="store_true", help="for a classifier: each picture by itself"
     )
 
+    p = command("explain", classifiers.explain, "on what an answer rests", project=False)
+    p.add_argument("project", help="a .cellal folder, or one picture")
+    p.add_argument("--cell", help="in a project: the cell's id")
+    p.add_argument("--model", default="auto", help="auto, a classifier's id, or its folder")
+    p.add_argument("--class", dest="class_name", default="", help="default: the model's answer")
+    p.add_argument("-o", "--output", help="write a picture (PNG)")
+
     p = command("simulate", labelling.simulate, "replay active learning on known labels")
     p.add_argument("--strategies", default="automatic,random")
     p.add_argument("--seeds", type=_positive, default=5)

@@ -163,6 +163,29 @@ def evaluate(a: argparse.Namespace, project: Project | None) -> Result:
     return {**run(classifying.measure(request)), "notes": list(found.notes)}
 
 
+def explain(a: argparse.Namespace) -> Result:
+    """Tell on what an answer rests: where in the picture, and in which channels."""
+    from napari_cellal.workflows import classifying, explaining, patches
+
+    if patches.is_project(a.project):
+        if not a.cell:
+            raise CellalError("Name the cell of the project with --cell.")
+        with Project.open(a.project) as project:
+            folder = classifying.find_classifier(project, a.model)
+            request = explaining.request_explanation(
+                project, folder, a.cell, class_name=a.class_name, device=a.device
+            )
+    else:
+        folder = classifying.find_classifier(None, a.model)
+        request = explaining.request_explanation(
+            None, folder, a.project, class_name=a.class_name, device=a.device
+        )
+    found = run(explaining.explain(request))
+    if a.output:
+        explaining.write_picture(found, a.output)
+    return {**found.figures(), "file": a.output}
+
+
 def is_for_classifier(a: argparse.Namespace) -> bool:
     """Return whether ``evaluate`` is asked for a classifier: by the model's card, or a folder."""
     from napari_cellal.networks.model_files import load_record
