@@ -9,10 +9,10 @@ from test_detector_train import QUICK, Pool, request_of, states
 from napari_cellal.core.errors import ModelError
 from napari_cellal.core.progress import run_job
 from napari_cellal.detect.network import build_detector
-from napari_cellal.detect.schedules import Plateau, learning_rate
 from napari_cellal.detect.settings import NetworkSettings
 from napari_cellal.detect.stepping import Stepper, body_stages
 from napari_cellal.detect.train import train_detector
+from napari_cellal.networks.schedules import Plateau, learning_rate
 
 PLATEAU = QUICK.model_copy(update={"schedule": "plateau", "plateau_patience": 2})
 

@@ -30,7 +30,6 @@ from napari_cellal.detect.requests import (
     TrainPoint,
     TrainRequest,
 )
-from napari_cellal.detect.schedules import learning_rate
 from napari_cellal.detect.settings import PredictSettings, TrainSettings
 from napari_cellal.detect.stepping import Stepper
 from napari_cellal.detect.train import train_detector
@@ -38,6 +37,7 @@ from napari_cellal.detect.weights import load_model, network_settings
 from napari_cellal.networks import checkpoints, download
 from napari_cellal.networks.average import WeightAverage
 from napari_cellal.networks.devices import choose_device
+from napari_cellal.networks.schedules import learning_rate
 
 SIDE = 96
 CLASS = 7  # an id that is not its own index

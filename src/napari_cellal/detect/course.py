@@ -15,11 +15,11 @@ from napari_cellal.core.progress import EndEarly, Job, Progress
 from napari_cellal.core.records import Detections, ModelRecord
 from napari_cellal.io.reading import Reader, read_or_fail
 from napari_cellal.networks.average import WeightAverage
+from napari_cellal.networks.schedules import Plateau, learning_rate
 
 from .dataset import Labelled, Pictures, batches
 from .predict import TorchDetector
 from .requests import TrainPoint
-from .schedules import Plateau, learning_rate
 from .settings import PredictSettings, TrainSettings
 from .stepping import Stepper
 

@@ -14,6 +14,7 @@ from napari_cellal.core.errors import ModelError
 from napari_cellal.core.progress import EndEarly, Job, Progress
 
 from .average import WeightAverage
+from .schedules import Plateau, learning_rate
 
 if TYPE_CHECKING:
     from torch import nn
@@ -26,19 +27,6 @@ State: TypeAlias = dict[str, Tensor]
 Batches: TypeAlias = Callable[[int], Iterator[list[Any]]]
 """Gives endless batches from a step on, each drawn from the seed and its place alone."""
 _KEEP_EVERY = 25  # steps between two copies of the weights, to go back to after a NaN
-
-
-def learning_rate(progress: float, settings: CourseSettings) -> float:
-    """Return the rate at ``progress`` 0..1: up in a straight line, down as a cosine.
-
-    Smith's one-cycle policy (arXiv:1708.07120) without the momentum.
-    """
-    if progress < settings.warmup:
-        share = 0.04 + 0.96 * progress / settings.warmup
-    else:
-        rest = (progress - settings.warmup) / (1 - settings.warmup)
-        share = 0.001 + 0.999 * 0.5 * (1 + math.cos(math.pi * min(rest, 1.0)))
-    return settings.learning_rate * share
 
 
 def on_cpu(state: State) -> State:
@@ -109,6 +97,7 @@ class Course:
         self._checkpoint = checkpoint
         self._average = WeightAverage(network, settings.average)
         self._reached = Reached()
+        self._plateau = Plateau()
 
     def run(self) -> Job[Outcome]:
         """Yield the examiner's point a step and return the best weights, also after an `EndEarly`.
@@ -148,7 +137,8 @@ class Course:
             if progress >= 1:
                 break
             self._stepper.freeze(progress < settings.frozen)
-            loss = self._stepper.step(batch, learning_rate(progress, settings), now.step)
+            rate = learning_rate(progress, settings, self._plateau.share)
+            loss = self._stepper.step(batch, rate, now.step)
             if not math.isfinite(loss):
                 return (
                     f"Training stopped at step {now.step + 1}: the loss was not a number any "
@@ -156,6 +146,8 @@ class Course:
                 )
             now.step += 1
             self._average.update(now.step)
+            if not self._examiner.has_any:
+                self._plateau.tell_loss(loss, settings.validate_every, settings.plateau_patience)
             words = f"Training, loss {loss:.3f}{self._stepper.note}"
             done = Progress(now.step, self._total(now.step, begin), words)
             last = self._progress(now.step, time.monotonic() - begin) >= 1
@@ -179,6 +171,7 @@ class Course:
         now = self._reached
         with self._average.put_in():
             score = yield from self._examiner.look(done)
+        self._plateau.tell(score, self._settings.plateau_patience)
         now.last_good = on_cpu(self._average.state)
         if not now.best or score > now.best_score:
             now.best, now.best_score, now.looks_without_gain = now.last_good, score, 0
@@ -193,6 +186,7 @@ class Course:
             "average": self._average.state,
             "optimizer": self._stepper.optimizer.state_dict(),
             "reached": vars(self._reached),
+            "plateau": vars(self._plateau),
         }
 
     def _go_on(self, kept: dict[str, Any]) -> None:
@@ -200,6 +194,7 @@ class Course:
         self._average.load(kept["average"])
         self._stepper.optimizer.load_state_dict(kept["optimizer"])
         vars(self._reached).update(kept["reached"])
+        vars(self._plateau).update(kept["plateau"])
 
     def _kept(self, *, failed: bool) -> State:
         now = self._reached

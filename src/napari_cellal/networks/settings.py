@@ -28,6 +28,11 @@ class CourseSettings(BaseModel):
     weight_decay: float = Field(1e-4, ge=0)
     warmup: float = Field(0.1, ge=0, lt=1)
     """Share of the training in which the learning rate rises."""
+    schedule: Literal["one_cycle", "plateau"] = "one_cycle"
+    """After the rise the rate falls to the end (one cycle), or stays, and is cut to 0.3 of it
+    each time that ``plateau_patience`` looks in a row brought nothing better. A look is one at
+    the validation pictures, or at the mean loss of as many steps where there are none."""
+    plateau_patience: int = Field(2, ge=1)
     average: float = Field(0.99, ge=0, lt=1)
     """The model is a running average of the weights, of which a step keeps this share."""
     clip_norm: float = Field(5.0, gt=0)

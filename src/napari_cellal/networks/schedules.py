@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from .settings import TrainSettings
+from typing import Literal, Protocol
 
 _CUT = 0.3  # what is left of the rate after a plateau
 
 
-def learning_rate(progress: float, settings: TrainSettings, share: float = 1.0) -> float:
+class RateSettings(Protocol):
+    """What the rate depends on."""
+
+    @property
+    def learning_rate(self) -> float:
+        """The highest rate."""
+
+    @property
+    def warmup(self) -> float:
+        """Share of the training in which it rises."""
+
+    @property
+    def schedule(self) -> Literal["one_cycle", "plateau"]:
+        """How it falls."""
+
+
+def learning_rate(progress: float, settings: RateSettings, share: float = 1.0) -> float:
     """Return the rate at ``progress`` 0..1.
 
     One cycle: up in a straight line, down as a cosine; Smith's policy (arXiv:1708.07120)
