@@ -17,7 +17,7 @@ from napari_cellal.core import gestures
 from napari_cellal.core.errors import CellalError
 from napari_cellal.core.filters import CellFilter
 from napari_cellal.core.history import PORTION
-from napari_cellal.io.store.search import find_cells
+from napari_cellal.io.store.search import cell_states, find_cells
 from napari_cellal.workflows.browsing import (
     LEARNED_ORDERS,
     ProjectLook,
@@ -69,7 +69,7 @@ class Batch(QObject):
     rows_changed = Signal()
     picked_changed = Signal()
     state_changed = Signal()
-    _answered = Signal(int, object, object)
+    _answered = Signal(object, object, object)
 
     def __init__(self, session: Session, jobs: Jobs, learn: LearnLoop) -> None:
         super().__init__()
@@ -85,6 +85,7 @@ class Batch(QObject):
         self.is_behind = False
         self.needs_measuring = False
         self._turn = 0
+        self._picks_all = False
         self._touched: dict[str, Cell | None] = {}
         self._rows: dict[str, Cell | None] = {}
         self._ranking: OrderResult | None = None
@@ -116,9 +117,16 @@ class Batch(QObject):
             self.ask_again()
 
     def show_only(self, cell_ids: Iterable[str]) -> None:
-        """List these cells and no others, whatever was left out before."""
+        """List these cells and no others, whatever was left out before, and pick them all."""
         self.wanted = CellFilter(cell_ids=tuple(cell_ids))
+        self._picks_all = True
         self.ask_again()
+
+    def states(self, then: Callable[[list[tuple[str, str, int | None, str]]], object]) -> None:
+        """Have ``then`` hear `cell_states` of the project, read in a thread."""
+        project = self.session.project
+        if project is not None:
+            self._in_thread(partial(cell_states, project.folder), then, turn=None)
 
     def set_order(self, order: str, like: str = "") -> None:
         """List the cells in another order; ``like`` names the cell that ``alike`` starts from."""
@@ -188,12 +196,15 @@ class Batch(QObject):
 
         self._in_thread(find, lambda answer: self._take(*answer))
 
-    def _in_thread(self, ask: Callable[[], object], then: Callable[[Any], None]) -> None:
-        turn = self._turn
+    def _in_thread(
+        self, ask: Callable[[], object], then: Callable[[Any], object], turn: int | None = -1
+    ) -> None:
+        """Have ``then`` hear the answer; by default only if no other list was asked for."""
+        turn = self._turn if turn == -1 else turn
 
         def work() -> None:
             try:
-                answer = ask() if turn == self._turn else None
+                answer = ask() if turn in (None, self._turn) else None
             except CellalError as error:
                 answer = error
             try:
@@ -203,8 +214,8 @@ class Batch(QObject):
 
         self._pool.submit(work)
 
-    def _on_answer(self, turn: int, answer: object, then: Callable[[Any], None]) -> None:
-        if turn != self._turn:
+    def _on_answer(self, turn: int | None, answer: object, then: Callable[[Any], None]) -> None:
+        if turn not in (None, self._turn):
             return
         if isinstance(answer, CellalError):
             self._give_up(str(answer))
@@ -215,8 +226,11 @@ class Batch(QObject):
         self.cell_ids, self._place = cell_ids, place
         self.is_busy = self.is_behind = False
         self._touched.clear()
-        self.pick(())
+        self.picked = ()
         self.listed.emit()
+        self.picked = tuple(cell_ids) if self._picks_all else ()
+        self._picks_all = False
+        self.picked_changed.emit()
         self.state_changed.emit()
 
     def _on_failed(self, failed: Failed) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from qtpy.compat import isalive
 from qtpy.QtCore import QObject, Qt, QTimer
 
 from .controls import DOCK_WIDTH
@@ -27,6 +28,12 @@ class WideDocks(QObject):
         super().__init__(window)
         self._width = 0
         self._shown: QDockWidget | None = None
+        self._left: QDockWidget | None = None
+        # Later: a tab tells that it goes after the next one has told that it comes. A timer of
+        # ours, which goes with the window.
+        self._soon = QTimer(self)
+        self._soon.setSingleShot(True)
+        self._soon.timeout.connect(self._settle)
 
     def follow(self, dock: QDockWidget) -> None:
         """Widen the column whenever this dock is on top; asked twice, it does so once."""
@@ -37,32 +44,28 @@ class WideDocks(QObject):
         dock.topLevelChanged.connect(lambda _floats: self._on_seen(dock, dock.isVisible()))
         self._on_seen(dock, dock.isVisible())
 
-    @property
-    def _window(self) -> QMainWindow:
-        # Not an attribute: window and child would keep each other alive.
-        return self.parent()
-
     def _on_seen(self, dock: QDockWidget, seen: bool) -> None:
+        if not isalive(self):  # the window closes
+            return
         if seen:
             self._shown = dock
-            # Later: the tab before it tells that it goes, after this one has told that it comes.
-            QTimer.singleShot(0, lambda: self._widen(dock))
         elif self._shown is dock:
             self._width = dock.width()
-            self._shown = None
-            QTimer.singleShot(0, lambda: self._narrow(dock))
+            self._shown, self._left = None, dock
+        self._soon.start()
 
-    def _widen(self, dock: QDockWidget) -> None:
-        if self._shown is dock and not dock.isFloating():
-            self._resize(dock, max(self._width, int(self._window.width() * SHARE)))
-
-    def _narrow(self, dock: QDockWidget) -> None:
-        if self._shown is not None:
-            return
-        for other in self._window.tabifiedDockWidgets(dock):
-            if not other.isFloating():
+    def _settle(self) -> None:
+        dock = self._shown
+        if dock is not None:
+            if not dock.isFloating():
+                wide = int(self.parent().width() * SHARE)
+                self._resize(dock, max(self._width, wide))
+        elif self._left is not None:
+            others = self.parent().tabifiedDockWidgets(self._left)
+            other = next((d for d in others if not d.isFloating()), None)
+            self._left = None
+            if other is not None:
                 self._resize(other, DOCK_WIDTH + 16)
-                return
 
     def _resize(self, dock: QDockWidget, width: int) -> None:
-        self._window.resizeDocks([dock], [width], Qt.Orientation.Horizontal)
+        self.parent().resizeDocks([dock], [width], Qt.Orientation.Horizontal)

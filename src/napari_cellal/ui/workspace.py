@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 HOLD_MS = 150
 """The longest that the picture waits for the next question before it shows the answer."""
 DOCKS = ("Project", "Detect", "Review", "Learn", "Train")
-WIDE_DOCKS = ("Gallery",)
+WIDE_DOCKS = ("Gallery", "Map")
 """Docks of many cells, opened when they are asked for."""
 
 _workspaces: weakref.WeakValueDictionary[int, Workspace] = weakref.WeakValueDictionary()
@@ -185,6 +185,7 @@ class Workspace(QObject):
     def dock(self, name: str) -> QWidget:
         """Return a dock's widget, made on first use."""
         if name not in self.docks:
+            from .widgets.cell_map import MapDock
             from .widgets.detect import DetectDock
             from .widgets.gallery import GalleryDock
             from .widgets.learn import LearnDock
@@ -198,6 +199,7 @@ class Workspace(QObject):
                 "Review": ReviewDock,
                 "Learn": LearnDock,
                 "Gallery": GalleryDock,
+                "Map": MapDock,
                 "Train": TrainDock,
             }[name](self)
             # A click on a button leaves the keys there.
@@ -500,6 +502,11 @@ def learn_dock() -> QWidget:
 def gallery_dock() -> QWidget:
     """Return the Gallery dock."""
     return _wide_dock("Gallery")
+
+
+def map_dock() -> QWidget:
+    """Return the Map dock."""
+    return _wide_dock("Map")
 
 
 def _wide_dock(name: str) -> QWidget:

@@ -14,7 +14,7 @@ from napari_cellal.ui.box_looks import UNCLASSED
 from napari_cellal.ui.cell_pictures import CellPictures
 from napari_cellal.ui.controls import Dock, JobBar, Needs, button, note, row, swatch
 from napari_cellal.ui.grid import CAPTION_PX, PictureGrid
-from napari_cellal.ui.keys import KeyFilter
+from napari_cellal.ui.picking_keys import bind_picking_keys
 from napari_cellal.ui.words import STATUS_WORDS
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ class GalleryDock(Dock):
             (workspace.learn.job_started, self._follow),
         )
         self._on_list()
+        self._on_picked()
         self.refresh()
 
     def disconnect_session(self) -> None:
@@ -118,7 +119,11 @@ class GalleryDock(Dock):
             button("Reject", "No cells; drawn boxes are deleted (Delete)", batch.remove),
             button("Undo", "Take back the last step (Ctrl+Z)", self.session.undo),
         )
-        self._top = row(self._count, self._size, self._refresh)
+        self._map = button(
+            "Map", "The cells as points, close where they look alike (M)", self._show_map
+        )
+        self._map.setFixedWidth(60)
+        self._top = row(self._count, self._size, self._map, self._refresh)
         self._top.layout().setStretch(0, 1)
         self.page = (self.filter, self._hint, self.bar, self._top, self.grid, self._gestures)
         self.add(*self.page)
@@ -127,18 +132,10 @@ class GalleryDock(Dock):
         self._hint.hide()
 
     def _bind_keys(self) -> None:
-        keys = KeyFilter(self.grid, lambda: self.session.project is not None)
-        for digit in "123456789":
-            keys.bind((digit,), "class", lambda d=digit: self._press_digit(d))
-        batch, session = self.batch, self.session
-        keys.bind(("0",), "unsure", lambda: self._gesture(batch.mark_unsure))
-        keys.bind(("Enter",), "accept", lambda: self._gesture(batch.accept))
-        keys.bind(("Delete", "Backspace"), "reject", lambda: self._gesture(batch.remove))
+        keys = bind_picking_keys(self.grid, self.session, self.batch, self._gesture)
         keys.bind(("Ctrl+A",), "all", self.grid.pick_all)
-        keys.bind(("Escape",), "none", lambda: batch.pick(()))
-        keys.bind(("Ctrl+Z",), "undo", session.undo)
-        keys.bind(("Ctrl+Shift+Z", "Ctrl+Y"), "redo", session.redo)
         keys.bind(("G",), "back to the image", self.workspace.focus_canvas)
+        keys.bind(("M",), "map", self._show_map)
         keys.bind(("?",), "show the keys", self.workspace.show_keys)
 
     # -- showing --------------------------------------------------------------------------
@@ -241,6 +238,9 @@ class GalleryDock(Dock):
         if wanted != self.pictures.side_px:
             self.pictures.forget(wanted)
 
+    def _show_map(self) -> None:
+        self.workspace.raise_dock("Map")
+
     # -- picking --------------------------------------------------------------------------
 
     def _on_grid(self) -> None:
@@ -265,14 +265,6 @@ class GalleryDock(Dock):
             self.session.go_to(cell)
 
     # -- gestures -------------------------------------------------------------------------
-
-    def _press_digit(self, digit: str) -> None:
-        project = self.session.project
-        found = next((c for c in project.active_classes if c.shortcut == digit), None)
-        if found is None:
-            self.session.tell(f"No class has the key {digit}. Classes are in the Project dock.")
-        else:
-            self._give_class(found.class_id)
 
     def _give_class(self, class_id: int) -> None:
         self._gesture(lambda: self.batch.give_class(class_id))

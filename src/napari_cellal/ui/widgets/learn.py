@@ -101,6 +101,11 @@ class LearnDock(Dock):
             "Pictures of many cells: pick them together and class them with one key (G)",
             lambda: self.workspace.raise_dock("Gallery"),
         )
+        self._map = button(
+            "Map",
+            "The cells as points, close where they look alike: lasso some, class them together",
+            lambda: self.workspace.raise_dock("Map"),
+        )
         self.to_train = button(
             "Train a detector on these labels…",
             "Shows the Train dock. What you answer here teaches it, too",
@@ -118,7 +123,7 @@ class LearnDock(Dock):
             self.curve,
             self.strategy,
             row(self._rest, self._sure),
-            row(self._gallery),
+            row(self._gallery, self._map),
             self.to_train,
         ):
             layout.addWidget(widget)
