@@ -55,6 +55,8 @@ def test_wrong_labels_come_first(table):
     result = order_cells(OrderRequest(path, "disagreement", labelled, NAMES))
     assert set(result.cell_ids[:2]) == {"c04", "c50"}
     assert set(result.cell_ids[: len(labelled)]) == set(labelled)
+    wrong = result.probabilities[result.cell_ids.index("c04")]  # by a learner not shown its label
+    assert result.class_ids[int(wrong.argmax())] == 1
 
 
 @pytest.mark.parametrize("labelled", [{}, {"c01": 1}, {"c01": 1, "c02": 1}, {"c01": 1, "c31": 2}])

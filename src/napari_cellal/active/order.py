@@ -12,7 +12,7 @@ from .matrix import Matrix, load_matrix
 from .requests import OrderRequest, OrderResult
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -46,7 +46,10 @@ def order_cells(request: OrderRequest) -> OrderResult:
     if request.order == "alike":
         value = _distance(matrix, request.like)
     elif request.order == "disagreement":
-        value = disagreement(matrix, labels, request.seed)
+        value, judged = disagreement(matrix, labels, classes, request.seed)
+        if found is not None:  # what it says of cells that it was shown would always be right
+            seen = value <= 1
+            found[seen] = judged[seen]
     elif request.order == "doubt" and found is not None:
         value = found.max(axis=1)
     else:
@@ -59,13 +62,19 @@ def order_cells(request: OrderRequest) -> OrderResult:
     return _result(matrix, np.argsort(value, kind="stable"), classes, found)
 
 
-def disagreement(matrix: Matrix, labels: Mapping[int, int], seed: int) -> NDArray[np.float64]:
-    """Return float64[N]: how probable each label is to a learner that did not see it, else 2.
+def disagreement(
+    matrix: Matrix, labels: Mapping[int, int], classes: Sequence[int], seed: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return how probable each label is to a learner that did not see it, and what it says.
+
+    float64[N], 2 where there is nothing to judge; float64[N, K], the probability of each of
+    ``classes``.
 
     Out-of-fold probabilities of the given label, as in confident learning (Northcutt, Jiang and
     Chuang, JAIR 70, 2021). A class with one label cannot be judged and counts as without one.
     """
     value = np.full(len(matrix), 2.0)
+    judged = np.zeros((len(matrix), len(classes)))
     rows = np.array(sorted(labels), np.intp)
     ids = np.array([labels[int(row)] for row in rows], np.int64)
     known, counts = np.unique(ids, return_counts=True)
@@ -73,13 +82,14 @@ def disagreement(matrix: Matrix, labels: Mapping[int, int], seed: int) -> NDArra
     rows, ids = rows[enough], ids[enough]
     known, counts = np.unique(ids, return_counts=True)
     if len(known) < 2:
-        return value
+        return value, judged
     folds = StratifiedKFold(min(_FOLDS, int(counts.min())), shuffle=True, random_state=seed)
     for learn, judge in folds.split(rows, ids):
         model = learners.fit(matrix.values[rows[learn]], ids[learn], seed=seed)
-        found = learners.probabilities(model, matrix.values[rows[judge]], known.tolist())
-        value[rows[judge]] = found[np.arange(len(judge)), np.searchsorted(known, ids[judge])]
-    return value
+        judged[rows[judge]] = learners.probabilities(model, matrix.values[rows[judge]], classes)
+        given = [classes.index(class_id) for class_id in ids[judge].tolist()]
+        value[rows[judge]] = judged[rows[judge], given]
+    return value, judged
 
 
 def _distance(matrix: Matrix, cell_id: str) -> NDArray[np.float64]:
