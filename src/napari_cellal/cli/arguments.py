@@ -148,6 +148,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--like", default="", help="the class that --strategy rare looks for")
     p.add_argument("--estimator", default="self_training")
+    exchange.add_features(p)
 
     p = command("label", labelling.label, "give a cell a class")
     p.add_argument("cell")
@@ -231,6 +232,7 @@ def make_parser() -> argparse.ArgumentParser:
 
     p = command("simulate", labelling.simulate, "replay active learning on known labels")
     p.add_argument("--strategies", default="automatic,random")
+    exchange.add_features(p)
     p.add_argument("--seeds", type=_positive, default=5)
     p.add_argument("--steps", type=_count, default=50)
     p.add_argument("--estimator", default="self_training")

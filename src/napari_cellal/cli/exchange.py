@@ -116,8 +116,18 @@ def _pairs(option: str, items: Sequence[str]) -> dict[str, str]:
     return pairs
 
 
+def add_features(p: argparse.ArgumentParser) -> None:
+    """Add the choice of features."""
+    p.add_argument(
+        "--features",
+        default="automatic",
+        help="quick, cellprofiler, deep, deep:NETWORK, or several joined by +",
+    )
+
+
 def add_measure(p: argparse.ArgumentParser) -> None:
     """Add the arguments of ``measure``."""
+    add_features(p)
     p.add_argument(
         "-o", "--output", help=".csv or .parquet; default: measurements.csv in the project"
     )
@@ -126,14 +136,18 @@ def add_measure(p: argparse.ArgumentParser) -> None:
 def measure(a: argparse.Namespace) -> Result:
     """Write the table of measurements."""
     from napari_cellal.workflows import learning, measuring
+    from napari_cellal.workflows.describing import sets_of
 
     with Project.open(a.project) as project:
         out = Path(a.output) if a.output else project.folder / "measurements.csv"
         measuring.check_output(out)
+        sets_of(a.features)
         requests = learning.measure_requests(project)
         if not requests:
             raise CellalError("The project has no cells to measure. Detect or import some first.")
-        table = run_job(learning.measure_table(requests, project.cache_folder), Teller())
+        table = run_job(
+            learning.measure_table(requests, project.cache_folder, a.features), Teller()
+        )
         measuring.write_measurements(project, table, out)
     return {
         "cells": len(table),

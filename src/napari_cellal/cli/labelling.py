@@ -28,7 +28,7 @@ def suggest(a: argparse.Namespace) -> Result:
 
     with Project.open(a.project) as project:
         requests = learning.measure_requests(project)
-        measured = run(learning.measure(requests, project.cache_folder))
+        measured = run(learning.measure(requests, project.cache_folder, a.features))
         pool = learning.Pool(project)
         request = learning.request_suggestions(
             project,
@@ -134,6 +134,7 @@ def simulate(a: argparse.Namespace) -> Result:
             steps=a.steps,
             estimator=a.estimator,
             metric=a.metric,
+            features=a.features,
             classes=a.classes.split(",") if a.classes else (),
             seed=seed(a, project),
         )

@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from napari_cellal.core.geometry import as_boxes
 from napari_cellal.features.crops import crop
+
+from .folding import quicken
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from napari_cellal.features.view import Levels
 
@@ -38,6 +41,7 @@ class Eye:
     words : str
         The network's name, for people and columns.
     body : modules, in the order in which they follow each other
+        An `Embedder` makes them ready for answers alone.
     channels : tuple of str or None
         Those that it was trained on; None for one of colour pictures.
     mean, std : one number a channel, of intensities in 0..1
@@ -69,7 +73,9 @@ class Embedder:
         self._eye = eye
         self._device = device or torch.device("cpu")
         n = len(eye.mean)
-        body = [module.to(self._device).eval() for module in eye.body]
+        network = nn.Sequential(*eye.body).to(self._device).eval()
+        quicken(network, self._device)
+        body = list(network.children())
         self._taken = _last_of_each_scale(body, n, self._device)
         self._body = body[: len(self._taken)]
         self._mean = torch.tensor(eye.mean, device=self._device).view(n, 1, 1)

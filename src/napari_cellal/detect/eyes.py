@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torchvision.models import get_weight, mobilenet_v2
+from torchvision.models import get_weight
+from torchvision.ops import FrozenBatchNorm2d
 
 from napari_cellal.core.errors import ModelError
 from napari_cellal.core.progress import Job, Progress
@@ -66,14 +68,14 @@ def load_embedder(network: str = AUTO, device: str = "auto") -> Job[Embedder]:
 
 
 def _imagenet(state: dict[str, Tensor]) -> Eye:
-    body = mobilenet_v2(weights=None).features
+    body = ARCHITECTURES["mobilenet_v2"].body(partial(FrozenBatchNorm2d, eps=1e-5))
     prefix = "features."
     own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
     try:
         body.load_state_dict(own)
     except RuntimeError as error:
         raise ModelError("The weights are not those of a MobileNetV2.") from error
-    return Eye(IMAGENET, list(body), None, _MEAN, _STD)
+    return Eye(IMAGENET, list(body.children()), None, _MEAN, _STD)
 
 
 def _detector(folder: Path, words: str) -> Eye:

@@ -7,24 +7,20 @@ its norms folded, 45 ms with the channels of a pixel beside each other too.
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 from torchvision.ops import FrozenBatchNorm2d
 
-if TYPE_CHECKING:
-    from .family import CellNetwork
 
-
-def quicken(network: CellNetwork, device: torch.device) -> None:
+def quicken(network: nn.Module, device: torch.device) -> None:
     """Make a network ready for answers alone; it cannot be trained or saved any more."""
     fold_norms(network)
     if device.type == "cpu":
         network.to(memory_format=torch.channels_last)
 
 
-def fold_norms(network: CellNetwork) -> None:
+def fold_norms(network: nn.Module) -> None:
     """Multiply every frozen norm into its convolution and take it out of the network.
 
     In the bodies used here what comes next to a convolution also runs next.

@@ -285,6 +285,7 @@ def _evaluate_learner(
             tuple(learning.measure_requests(project)),
             str(project.cache_folder),
             demo.seed,
+            measured.features,
         ),
         seed=demo.seed,
     )

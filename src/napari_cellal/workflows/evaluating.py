@@ -15,6 +15,7 @@ from napari_cellal.core.records import Detections, Review, Split
 from napari_cellal.features.table import FeatureTable, MeasureRequest, join_tables
 
 from . import detecting, learning
+from .describing import AUTOMATIC
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -52,6 +53,8 @@ class LearnerRequest:
     """The images' requests; their cells and boxes are replaced by what is detected."""
     cache_folder: str
     seed: int = 0
+    features: str = AUTOMATIC
+    """Those of the table at ``features_path``."""
 
 
 def truth_of(project: Project, split: Split) -> Truth:
@@ -215,7 +218,9 @@ def class_detections(
         if d is not None and len(d):
             ids = tuple(f"{base.image_id}:{i}" for i in range(len(d)))
             requests.append(replace(base, cell_ids=ids, boxes=d.boxes))
-    measured = yield from learning.measure_table(requests, Path(learner.cache_folder, "evaluate"))
+    measured = yield from learning.measure_table(
+        requests, Path(learner.cache_folder, "evaluate"), learner.features
+    )
     known = FeatureTable.load(learner.features_path)
     # the learner looks at unlabelled cells too, but not at those of the images measured on
     seen = {c for r in learner.measure if r.image_id in found for c in r.cell_ids}

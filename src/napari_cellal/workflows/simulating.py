@@ -13,6 +13,7 @@ from napari_cellal.core.errors import CellalError
 from napari_cellal.core.progress import Job, Progress
 
 from . import learning
+from .describing import AUTOMATIC
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,6 +41,7 @@ class SimulateRequest:
     metric: str = "accuracy"
     seed: int = 0
     """The first of the seeds; the others follow it."""
+    features: str = AUTOMATIC
 
 
 def request_simulation(
@@ -52,6 +54,7 @@ def request_simulation(
     metric: str = "accuracy",
     classes: Sequence[str] = (),
     seed: int = 0,
+    features: str = AUTOMATIC,
 ) -> SimulateRequest:
     """Return the replay of the project's confirmed cells.
 
@@ -89,6 +92,7 @@ def request_simulation(
         estimator,
         metric,
         seed,
+        features,
     )
 
 
@@ -128,7 +132,9 @@ def simulate(request: SimulateRequest) -> Job[dict[str, Any]]:
         strategy(name)  # before anything is measured
 
     measured = [r for r in request.measure if r.cell_ids]
-    table = yield from learning.measure_table(measured, Path(request.cache_folder))
+    table = yield from learning.measure_table(
+        measured, Path(request.cache_folder), request.features
+    )
     labels = np.array([request.labels[key] for key in table.cell_ids])
     if table.failures:
         yield Progress(0, 0, f"Some cells are left out. {table.failures[0][1]}")
