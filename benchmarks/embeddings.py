@@ -4,8 +4,8 @@ python benchmarks/embeddings.py [--data pbc,subtypes,wells] [--sets quick,deep:s
     [--draws 5] [--json]
 
 pbc: 8 classes of single white cells, their official split; the box is the middle 256 px. subtypes:
-5 subtypes of white cells in TXL-PBC smears, a random half to learn from. wells: from which of three
-wells (treatments) a nucleus of BBBC022 is, 5 channels, one site to learn from and the other to test.
+5 subtypes of white cells in TXL-PBC smears, a random half to learn from. wells: from which of
+three wells (treatments) a cell of BBBC022 is, 5 channels, one site to learn from, one to test.
 Real images from ../shared/data or NAPARI_CELLAL_DATA. One thread; seconds are of the processor, so
 that other work on the machine counts less.
 """

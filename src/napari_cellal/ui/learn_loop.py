@@ -10,6 +10,8 @@ from psygnal import Signal
 from napari_cellal.core.records import Status
 from napari_cellal.workflows import learning
 
+from .better_features import BetterFeatures
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
         SuggestResult,
     )
     from napari_cellal.core.history import Edit
+    from napari_cellal.features.table import MeasureRequest
     from napari_cellal.workflows.worker import Failed
 
     from .jobs import JobHandle, Jobs
@@ -101,6 +104,9 @@ class LearnLoop:
         self.holdout_labels = 0
         self._measured: learning.Measured | None = None
         self._measured_ids: frozenset[str] = frozenset()
+        self.better = BetterFeatures(session, jobs)
+        self.better.ready.connect(self._use)
+        self.better.started.connect(self.job_started.emit)
         self._pool: learning.Pool | None = None
         self._is_answered = False
         self._stale = True
@@ -167,17 +173,16 @@ class LearnLoop:
             str(project.cache_folder),
             lane="quick",
         )
-        self._pending.finished.connect(self._on_measured)
+        self._pending.finished.connect(lambda measured: self._on_measured(measured, requests))
         self._pending.failed.connect(self._on_failed)
         self._pending.cancelled.connect(self._on_cancelled)
         self.job_started.emit(self._pending)
         self.upcoming.emit(tuple(r.image_id for r in requests))
         self.state_changed.emit("Measuring the cells…")
 
-    def _on_measured(self, measured: learning.Measured) -> None:
+    def _on_measured(self, measured: learning.Measured, requests: list[MeasureRequest]) -> None:
         self._pending = None
-        self._measured = measured
-        self._measured_ids = frozenset(measured.cell_ids)
+        self.better.begin(measured, requests)
         if measured.failures:
             self.session.tell(
                 f"{len(measured.failures)} images could not be measured: {measured.failures[0][1]}",
@@ -188,6 +193,11 @@ class LearnLoop:
             self.measure()
         elif self.active:
             self._ask()
+
+    def _use(self, measured: learning.Measured) -> None:
+        """Ask by these features from the next question on."""
+        self._measured = measured
+        self._measured_ids = frozenset(measured.cell_ids)
 
     def _on_failed(self, failed: Failed) -> None:
         self._pending = None
@@ -398,6 +408,7 @@ class LearnLoop:
                 signal.disconnect()
             self._pending.cancel()
             self._pending = None
+        self.better.forget()
         self._again = False
         self._is_answered = False
         self.active = False

@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING
 from napari_cellal.core.errors import CellalError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from napari_cellal.core.progress import Job
     from napari_cellal.features.describer import Describer
 
 QUICK, CELLPROFILER, DEEP = "quick", "cellprofiler", "deep"
 AUTOMATIC = "automatic"
-_MEANT = {AUTOMATIC: QUICK}
+_MEANT = {AUTOMATIC: f"{QUICK}+{DEEP}"}
+CHOICES = (AUTOMATIC, QUICK, CELLPROFILER, DEEP, f"{QUICK}+{DEEP}")
+"""What the window offers."""
 
 
 def sets_of(features: str) -> tuple[str, ...]:
@@ -34,6 +36,16 @@ def sets_of(features: str) -> tuple[str, ...]:
                 f"and {DEEP}:NETWORK."
             )
     return names
+
+
+def words_of(names: Iterable[str]) -> str:
+    """Return what columns of such names are, in words; the network's name among them."""
+    found: dict[str, None] = {}
+    for name in names:
+        parts = name.split("_")
+        is_deep = parts[0] == "Deep"
+        found[f"the network {parts[1]}" if is_deep else "measurements"] = None
+    return " and ".join(found)
 
 
 def describers(features: str, device: str = "auto") -> Job[tuple[Describer, ...]]:

@@ -15,7 +15,7 @@ from napari_cellal.core.records import Detections, Review, Split
 from napari_cellal.features.table import FeatureTable, MeasureRequest, join_tables
 
 from . import detecting, learning
-from .describing import AUTOMATIC
+from .describing import QUICK
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -53,7 +53,7 @@ class LearnerRequest:
     """The images' requests; their cells and boxes are replaced by what is detected."""
     cache_folder: str
     seed: int = 0
-    features: str = AUTOMATIC
+    features: str = QUICK
     """Those of the table at ``features_path``."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import uuid
 from dataclasses import dataclass, replace
 from functools import cache
@@ -21,7 +22,7 @@ from napari_cellal.core.progress import Job, Progress
 from napari_cellal.core.records import Cell, Origin, Proposal, Review, Split, Status
 from napari_cellal.features.table import FeatureTable, MeasureRequest
 
-from .describing import AUTOMATIC, describers
+from .describing import QUICK, describers, words_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -90,27 +91,34 @@ class Measured:
     path: str
     cell_ids: tuple[str, ...]
     failures: tuple[tuple[str, str], ...] = ()
-    features: str = AUTOMATIC
+    features: str = QUICK
+    words: str = ""
+    """What they are, for a person."""
 
 
 def measure(
-    requests: Sequence[MeasureRequest], cache_folder: str | Path, features: str = AUTOMATIC
+    requests: Sequence[MeasureRequest], cache_folder: str | Path, features: str = QUICK
 ) -> Job[Measured]:
-    """Return the measured cells' table, written to a new file in the cache folder."""
+    """Return the measured cells' table, written to a new file in the cache folder.
+
+    See `measure_table`.
+    """
     table = yield from measure_table(requests, cache_folder, features)
     folder = Path(cache_folder)
-    # A new name each time: another process may be reading the table before.
-    path = folder / f"features-{uuid.uuid4().hex[:8]}.npz"
+    # A new name each time: another process may be reading the table before, or one of others.
+    kind = hashlib.sha256(features.encode()).hexdigest()[:8]
+    path = folder / f"features-{kind}-{uuid.uuid4().hex[:8]}.npz"
     table.save(path)
-    for old in folder.glob("features-*.npz"):
+    for old in folder.glob(f"features-{kind}-*.npz"):
         if old != path:
             with contextlib.suppress(OSError):  # in use, on Windows; it goes the next time
                 old.unlink()
-    return Measured(str(path), table.cell_ids, table.failures, features)
+    words = words_of(table.names)
+    return Measured(str(path), table.cell_ids, table.failures, features, words)
 
 
 def measure_table(
-    requests: Sequence[MeasureRequest], cache_folder: str | Path, features: str = AUTOMATIC
+    requests: Sequence[MeasureRequest], cache_folder: str | Path, features: str = QUICK
 ) -> Job[FeatureTable]:
     """Return the cells' features; see `features.cache.measure_images`.
 

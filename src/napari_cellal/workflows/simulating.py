@@ -13,7 +13,7 @@ from napari_cellal.core.errors import CellalError
 from napari_cellal.core.progress import Job, Progress
 
 from . import learning
-from .describing import AUTOMATIC
+from .describing import QUICK
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +41,7 @@ class SimulateRequest:
     metric: str = "accuracy"
     seed: int = 0
     """The first of the seeds; the others follow it."""
-    features: str = AUTOMATIC
+    features: str = QUICK
 
 
 def request_simulation(
@@ -54,7 +54,7 @@ def request_simulation(
     metric: str = "accuracy",
     classes: Sequence[str] = (),
     seed: int = 0,
-    features: str = AUTOMATIC,
+    features: str = QUICK,
 ) -> SimulateRequest:
     """Return the replay of the project's confirmed cells.
 

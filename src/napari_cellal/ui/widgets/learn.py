@@ -36,6 +36,14 @@ STRATEGIES = (
     ("random", "Random", "For comparison"),
 )
 
+FEATURES = (
+    ("automatic", "Automatic (recommended)", "Measurements at once, the network's eye when ready"),
+    ("quick", "Measurements", "Shape, brightness, texture and colour: 600 cells a second"),
+    ("cellprofiler", "As CellProfiler", "Some 500 measurements; 20 cells a second"),
+    ("deep", "Deep", "What a network sees in the cell; 100 cells a second"),
+    ("quick+deep", "Measurements and deep", "Both side by side"),
+)
+
 
 class LearnDock(Dock):
     """Starts the loop, shows its question and curve, classes the rest."""
@@ -85,6 +93,13 @@ class LearnDock(Dock):
             self.strategy.addItem(text, key)
             self.strategy.setItemData(place, tip, Qt.ItemDataRole.ToolTipRole)
         self.strategy.activated.connect(self._on_strategy)
+        self.features = ComboBox(
+            "What a cell is to the learner. It asks by quick measurements until others are ready."
+        )
+        for place, (key, text, tip) in enumerate(FEATURES):
+            self.features.addItem(text, key)
+            self.features.setItemData(place, tip, Qt.ItemDataRole.ToolTipRole)
+        self.features.activated.connect(self._on_features)
         self._sure = SpinBox(
             0, 100, 1, 95, "Only cells whose most probable class is at least this sure, %", 0
         )
@@ -121,7 +136,7 @@ class LearnDock(Dock):
             self.question,
             self._summary,
             self.curve,
-            self.strategy,
+            row(self.strategy, self.features),
             row(self._rest, self._sure),
             row(self._gallery, self._map),
             self.to_train,
@@ -201,6 +216,9 @@ class LearnDock(Dock):
 
     def _on_strategy(self, *_: object) -> None:
         self.loop.strategy = self.strategy.currentData()
+
+    def _on_features(self, *_: object) -> None:
+        self.loop.better.choose(self.features.currentData())
 
     def _follow(self, handle: Any) -> None:
         self.bar.follow(handle)
