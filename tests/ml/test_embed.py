@@ -152,7 +152,8 @@ def test_weights_of_a_file_are_used(monkeypatch, tmp_path):
 def test_features_are_chosen_by_name():
     assert describing.sets_of("quick+deep:shipped") == ("quick", "deep:shipped")
     assert describing.sets_of("quick+quick") == ("quick",)
-    assert set(describing.sets_of("automatic")) <= {"quick", "deep", "cellprofiler"}
+    assert describing.sets_of("automatic") == ("quick", "deep")
+    assert describing.sets_of("automatic", in_colour=False) == ("quick",)
     for wrong in ("", "deap", "quick:shipped", "quick+"):
         with pytest.raises(CellalError):
             describing.sets_of(wrong)

@@ -120,8 +120,8 @@ def add_features(p: argparse.ArgumentParser) -> None:
     """Add the choice of features."""
     p.add_argument(
         "--features",
-        default="automatic",
-        help="quick, cellprofiler, deep, deep:NETWORK, or several joined by +",
+        default="quick",
+        help="automatic, quick, cellprofiler, deep, deep:NETWORK, or several joined by +",
     )
 
 

@@ -78,8 +78,8 @@ class Embedder:
         body = list(network.children())
         self._taken = _last_of_each_scale(body, n, self._device)
         self._body = body[: len(self._taken)]
-        self._mean = torch.tensor(eye.mean, device=self._device).view(n, 1, 1)
-        self._std = torch.tensor(eye.std, device=self._device).view(n, 1, 1)
+        self._mean = torch.tensor(eye.mean, dtype=torch.float32, device=self._device).view(n, 1, 1)
+        self._std = torch.tensor(eye.std, dtype=torch.float32, device=self._device).view(n, 1, 1)
         with torch.inference_mode():
             blank = torch.zeros(1, n, _SIDE_PX, _SIDE_PX, device=self._device)
             self._width = self._figures(blank).shape[1]

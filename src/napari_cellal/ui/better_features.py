@@ -45,7 +45,8 @@ class BetterFeatures:
         self.forget()
         self._begun = (quick, requests)
         self.ready.emit(quick)
-        if describing.sets_of(self.choice) == (describing.QUICK,):
+        in_colour = all(r.rgb for r in requests)
+        if describing.sets_of(self.choice, in_colour=in_colour) == (describing.QUICK,):
             return
         self._job = self.jobs.run(
             "Looking at the cells more closely",

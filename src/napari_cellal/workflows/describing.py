@@ -14,20 +14,24 @@ if TYPE_CHECKING:
 
 QUICK, CELLPROFILER, DEEP = "quick", "cellprofiler", "deep"
 AUTOMATIC = "automatic"
-_MEANT = {AUTOMATIC: f"{QUICK}+{DEEP}"}
 CHOICES = (AUTOMATIC, QUICK, CELLPROFILER, DEEP, f"{QUICK}+{DEEP}")
 """What the window offers."""
 
 
-def sets_of(features: str) -> tuple[str, ...]:
+def sets_of(features: str, *, in_colour: bool = True) -> tuple[str, ...]:
     """Return the names of the sets that ``features`` asks for, e.g. of ``quick+deep``.
+
+    ``automatic`` is both for colour images and the quick ones for others: there a network
+    of colour pictures took more than it gave (docs/benchmarks.md).
 
     Raises
     ------
     CellalError
         If there is no such set.
     """
-    names = tuple(dict.fromkeys(_MEANT.get(features, features).split("+")))
+    if features == AUTOMATIC:
+        features = f"{QUICK}+{DEEP}" if in_colour else QUICK
+    names = tuple(dict.fromkeys(features.split("+")))
     for name in names:
         if name.partition(":")[0] not in FEATURES or (":" in name and name[:5] != f"{DEEP}:"):
             known = ", ".join((AUTOMATIC, *FEATURES))
@@ -48,7 +52,9 @@ def words_of(names: Iterable[str]) -> str:
     return " and ".join(found)
 
 
-def describers(features: str, device: str = "auto") -> Job[tuple[Describer, ...]]:
+def describers(
+    features: str, device: str = "auto", *, in_colour: bool = True
+) -> Job[tuple[Describer, ...]]:
     """Yield the progress of loading and return what computes the features.
 
     Raises
@@ -57,7 +63,7 @@ def describers(features: str, device: str = "auto") -> Job[tuple[Describer, ...]
         If there is no such set, or a network cannot be had.
     """
     found = []
-    for name in sets_of(features):
+    for name in sets_of(features, in_colour=in_colour):
         kind, _, network = name.partition(":")
         found.append((yield from FEATURES[kind](network, device)))
     return tuple(found)

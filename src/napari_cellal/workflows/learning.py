@@ -134,7 +134,9 @@ def measure_table(
     """
     from napari_cellal.features.cache import measure_images
 
-    return (yield from measure_images(requests, cache_folder, (yield from describers(features))))
+    in_colour = all(r.rgb for r in requests)
+    found = yield from describers(features, in_colour=in_colour)
+    return (yield from measure_images(requests, cache_folder, found))
 
 
 def is_held_out(cell_id: str, split: Split, has_val: bool) -> bool:
