@@ -188,7 +188,6 @@ class LearnLoop:
                 f"{len(measured.failures)} images could not be measured: {measured.failures[0][1]}",
                 error=True,
             )
-        self.measured.emit()
         if self._stale:  # boxes changed while they were measured
             self.measure()
         elif self.active:
@@ -198,6 +197,7 @@ class LearnLoop:
         """Ask by these features from the next question on."""
         self._measured = measured
         self._measured_ids = frozenset(measured.cell_ids)
+        self.measured.emit()
 
     def _on_failed(self, failed: Failed) -> None:
         self._pending = None
