@@ -43,6 +43,7 @@ def plain(side: int) -> Callable[..., Detections]:
     norm = Normalization.from_dict(record.normalization)
     network.transform = GeneralizedRCNNTransform(side, 1333, list(norm.mean), list(norm.std))
     network.limit(PredictSettings(keep_score=0.05))
+    network.eval()  # the new transform too, or boxes stay in its own px
 
     def detect(pixels: np.ndarray, *, image_id: str) -> Detections:
         with torch.inference_mode():
