@@ -117,3 +117,44 @@ def test_few_labels_or_one_class_are_not_suspected(labelled, said):
     from dataclasses import replace
 
     assert likely_mislabels(replace(labelled, labelled=said, holdout={})) == ()
+
+
+def test_a_plot_is_svg_that_holds_every_curve_and_escapes_names():
+    from defusedxml import ElementTree
+
+    from napari_cellal.active.figure import curves_svg
+
+    line = [{"labels": n, "mean": 0.5, "low": 0.4, "high": 0.6} for n in (0, 10, 20)]
+    tree = ElementTree.fromstring(curves_svg({"a<b": line, "c": line}, "T & U", "accuracy"))
+    lines = tree.findall("{http://www.w3.org/2000/svg}polyline")
+    assert [len(x.get("points").split()) for x in lines] == [3, 3]
+    words = [x.text for x in tree.iter("{http://www.w3.org/2000/svg}text")]
+    assert {"a<b", "c", "T & U"} <= set(words)
+    ElementTree.fromstring(curves_svg({}, "", ""))  # nothing to draw is not an error
+
+
+def test_the_published_measure_differs_from_the_true_one():
+    from napari_cellal.active.simulate import METRICS
+
+    truth = np.array([0] * 90 + [1] * 10)
+    p = np.full((100, 2), [0.9, 0.1])
+    p[85:95] = [0.2, 0.8]  # half of its guesses are right, half of the rarer class is found
+    p[90:95] = [0.1, 0.9]  # the right ones are the surest
+    true = METRICS["average_precision"](truth, p, (0, 1))
+    said = METRICS["published_precision"](truth, p, (0, 1))
+    assert said == pytest.approx(0.5 * 0.5 + 0.5 * 0.1)
+    assert true == pytest.approx(0.5 + 0.5 * 0.1)
+
+
+def test_a_replay_starts_from_random_labels_of_two_classes():
+    from napari_cellal.active.simulate import simulate
+
+    rng = np.random.default_rng(0)
+    labels = (np.arange(100) < 15).astype(int)
+    values = rng.normal(size=(100, 4)) + 3 * labels[:, None]
+    result = run_job(
+        simulate(values, labels, seeds=2, steps=8, start_labels=5, strategies=("random",))
+    )
+    counts = [p["labels"] for p in result.curves["random"]]
+    assert counts == [5, 6, 7, 8]
+    assert result.reliability["random"].points

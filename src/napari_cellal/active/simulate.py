@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +15,14 @@ from sklearn.model_selection import train_test_split
 from napari_cellal.core.progress import Job, Progress
 
 from . import learner as learners
+from .calibration import reliability
 from .choices import Context
 from .matrix import Matrix
 from .strategies import strategy
 from .suggest import unlabelled_points
+
+if TYPE_CHECKING:
+    from .requests import Reliability
 
 TARGETS = (0.8, 0.9, 0.95, 0.99)
 
@@ -41,6 +45,8 @@ class Simulation:
         The slowest seed; None if one never reaches the target.
     reached : {target: {strategy: share}}
         Share of the seeds that reached it.
+    reliability : {strategy: Reliability or None}
+        Of the last model of every seed, all hold-out cells together.
     seeds, pool, holdout : int
         How many seeds, and cells to ask about and to measure on in each.
     """
@@ -50,6 +56,7 @@ class Simulation:
     labels_to: dict[str, dict[str, float | None]]
     worst_labels_to: dict[str, dict[str, int | None]]
     reached: dict[str, dict[str, float]]
+    reliability: dict[str, Reliability | None]
     seeds: int
     pool: int
     holdout: int
@@ -101,8 +108,29 @@ def average_precision(
     return float(np.mean(scores)) if scores else 0.0
 
 
+def published_precision(
+    truth: NDArray[np.int64], p: NDArray[np.float64], classes: Sequence[int]
+) -> float:
+    """Return what a published account of active learning on blood cells calls precision.
+
+    It hands scikit-learn's average precision the model's hard guesses as the truth, and the
+    truth as the score. Of two classes: the share of the guessed cells of the rarer class
+    that are, mixed with chance. Only there to repeat that account's curve beside the true one.
+    """
+    rarer = min(range(len(classes)), key=lambda k: int((truth == classes[k]).sum()))
+    guessed = p.argmax(axis=1) == rarer
+    if not guessed.any() or np.allclose(p, p[:, :1]):
+        return 0.0
+    return float(average_precision_score(guessed, (truth == classes[rarer]).astype(float)))
+
+
 METRICS: MappingProxyType[str, Metric] = MappingProxyType(
-    {"accuracy": accuracy, "macro_f1": macro_f1, "average_precision": average_precision}
+    {
+        "accuracy": accuracy,
+        "macro_f1": macro_f1,
+        "average_precision": average_precision,
+        "published_precision": published_precision,
+    }
 )
 
 
@@ -116,6 +144,7 @@ def simulate(
     estimator: str = "self_training",
     holdout: float | NDArray[np.bool_] = 0.3,
     start: str | int = "cold",
+    start_labels: int = 0,
     metric: str = "accuracy",
     batch: int = 1,
     pool_share: float = 1.0,
@@ -142,6 +171,8 @@ def simulate(
         all seeds.
     start : ``"cold"`` or int
         From no labels at all, or from so many random cells of each class.
+    start_labels : int
+        Where ``start`` is cold: from so many random cells, of two classes at least.
     metric : str
         A key of `METRICS`.
     batch : int
@@ -165,23 +196,39 @@ def simulate(
         raise ValueError("a simulation needs labelled cells of at least two classes")
     seed_list = list(range(seeds)) if isinstance(seeds, int) else [int(s) for s in seeds]
     found: dict[str, list[dict[int, float]]] = {name: [] for name in strategies}
+    last: dict[str, list[tuple[NDArray[np.int64], NDArray[np.float64]]]]
+    last = {name: [] for name in strategies}
     done, total = 0, len(strategies) * len(seed_list)
     pool_size = holdout_size = 0
     for seed in seed_list:
         pool, held = _split(truth, holdout, pool_share, seed)
         pool_size, holdout_size = len(pool), len(held)
         replay = _Replay(features, truth, pool, held, estimator, metric, start, batch, seed)
+        if start == "cold" and start_labels:
+            replay.start_from(start_labels)
         for name in strategies:
             yield Progress(done, total, f"Replaying {name}, seed {seed}")
             points: dict[int, float] = {}
-            for count, value in replay.run(name, steps):
+            ends = (truth[held], np.zeros((len(held), 0)))
+            for count, value, guess in replay.run(name, steps):
                 points[count] = value
+                ends = (truth[held], guess)
                 if count % 5 == 0:
                     yield Progress(done, total, f"Replaying {name}, seed {seed}: {count} labels")
             found[name].append(points)
+            last[name].append(ends)
             done += 1
     yield Progress(total, total, "Replayed")
-    return _summary(found, metric, targets, len(seed_list), pool_size, holdout_size)
+    trusted = {
+        name: reliability(
+            np.concatenate([t for t, _ in runs]),
+            np.concatenate([p for _, p in runs]),
+            [int(c) for c in np.unique(truth)],
+        )
+        for name, runs in last.items()
+        if runs
+    }
+    return _summary(found, metric, targets, trusted, len(seed_list), pool_size, holdout_size)
 
 
 class _Replay:
@@ -211,8 +258,19 @@ class _Replay:
         self._seed = seed
         self._start = [] if start == "cold" else _few_of_each(self._truth, int(start), seed)
 
+    def start_from(self, count: int) -> None:
+        """Start from so many random cells, drawn again until they are of two classes."""
+        if len(np.unique(self._truth)) < 2:
+            return
+        rng = np.random.default_rng([self._seed, 3])
+        count = max(2, min(count, len(self._truth)))
+        while True:
+            self._start = [int(row) for row in rng.permutation(len(self._truth))[:count]]
+            if len(np.unique(self._truth[self._start])) > 1:
+                return
+
     def run(self, name: str, steps: int) -> Any:
-        """Yield (labels, metric) from the start until ``steps`` labels are spent."""
+        """Yield (labels, metric, guesses) from the start until ``steps`` labels are spent."""
         choose = strategy(name)
         order = list(self._start)
         steps = min(steps, len(self._truth))
@@ -227,7 +285,8 @@ class _Replay:
                 unlabelled=unlabelled_points(self._matrix, self._all, rows, self._seed),
             )
             guess = learners.probabilities(model, self._held, tuple(self._classes))
-            yield len(order), self._metric(self._held_truth, guess, tuple(self._classes))
+            value = self._metric(self._held_truth, guess, tuple(self._classes))
+            yield len(order), value, guess
             if len(order) >= steps:
                 return
             candidates = np.setdiff1d(self._all, rows)
@@ -272,6 +331,7 @@ def _summary(
     found: dict[str, list[dict[int, float]]],
     metric: str,
     targets: Sequence[float],
+    trusted: dict[str, Reliability | None],
     seeds: int,
     pool: int,
     holdout: int,
@@ -306,4 +366,4 @@ def _summary(
             mean_to[key][name] = float(np.mean(spent)) if hits else None
             worst_to[key][name] = max(hits) if everyone else None
             reached[key][name] = len(hits) / len(first) if first else 0.0
-    return Simulation(metric, curves, mean_to, worst_to, reached, seeds, pool, holdout)
+    return Simulation(metric, curves, mean_to, worst_to, reached, trusted, seeds, pool, holdout)

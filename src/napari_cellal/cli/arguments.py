@@ -239,6 +239,14 @@ def make_parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--metric", default="accuracy", choices=["accuracy", "macro_f1", "average_precision"]
     )
+    p.add_argument("--batch", type=_positive, default=1, help="labels between two fits")
+    p.add_argument("--start", type=_count, default=0, help="random labels to start from")
+    p.add_argument("--plot", help="write the curves (SVG)")
+    p.add_argument(
+        "--published",
+        action="store_true",
+        help="as a published account: uncertainty against random, 5 labels to start, 298 more",
+    )
     p.add_argument("--classes", default="", help="only these classes, A,B")
 
     exchange.add_export(command("export", exchange.export, "write boxes"))

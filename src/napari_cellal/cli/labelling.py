@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from napari_cellal.core import gestures
@@ -137,5 +137,15 @@ def simulate(a: argparse.Namespace) -> Result:
             features=a.features,
             classes=a.classes.split(",") if a.classes else (),
             seed=seed(a, project),
+            batch=a.batch,
+            start=a.start,
         )
-        return run(simulating.simulate(request))
+        if a.published:
+            request = simulating.published(request)
+        result = run(simulating.simulate(request))
+        if a.published:
+            again = replace(request, metric="published_precision")
+            result["published"] = run(simulating.simulate(again))
+        if a.plot:
+            simulating.write_plot(result, a.plot)
+        return result

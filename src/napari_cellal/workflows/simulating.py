@@ -42,6 +42,9 @@ class SimulateRequest:
     seed: int = 0
     """The first of the seeds; the others follow it."""
     features: str = QUICK
+    batch: int = 1
+    start: int = 0
+    """Random labels to start from."""
 
 
 def request_simulation(
@@ -55,6 +58,8 @@ def request_simulation(
     classes: Sequence[str] = (),
     seed: int = 0,
     features: str = QUICK,
+    batch: int = 1,
+    start: int = 0,
 ) -> SimulateRequest:
     """Return the replay of the project's confirmed cells.
 
@@ -93,6 +98,8 @@ def request_simulation(
         metric,
         seed,
         features,
+        batch,
+        start,
     )
 
 
@@ -153,6 +160,49 @@ def simulate(request: SimulateRequest) -> Job[dict[str, Any]]:
             estimator=request.estimator,
             holdout=holdout,
             metric=request.metric,
+            batch=request.batch,
+            start_labels=request.start,
             pool_share=0.8 if request.holdout else 1.0,
         )
     return result.to_json()
+
+
+def published(request: SimulateRequest) -> SimulateRequest:
+    """Return the request as a published experiment would have it.
+
+    Uncertainty against random, logistic regression, five random labels to start from and
+    298 more, average precision.
+    """
+    return replace(
+        request,
+        strategies=("uncertainty", "random"),
+        estimator="logistic",
+        metric="average_precision",
+        start=5,
+        steps=303,
+        batch=1,
+    )
+
+
+def write_plot(result: dict[str, Any], out: str | Path) -> None:
+    """Write a simulation's curves as SVG, those of the published measure too if there are.
+
+    Raises
+    ------
+    CellalError
+        If the file cannot be written, or is not called .svg.
+    """
+    from napari_cellal.active.figure import curves_svg
+    from napari_cellal.io.atomic import write_atomic
+
+    if Path(out).suffix.lower() != ".svg":
+        raise CellalError(f"{Path(out).name}: the plot is written as .svg.")
+    curves = dict(result["curves"])
+    if "published" in result:
+        curves |= {f"{k}, as published": v for k, v in result["published"]["curves"].items()}
+    words = result["metric"].replace("_", " ")
+    title = f"Labels and {words}: mean, worst and best of {result['seeds']} seeds"
+    try:
+        write_atomic(Path(out), curves_svg(curves, title, words).encode())
+    except OSError as error:
+        raise CellalError(f"{out} cannot be written ({error.strerror or error}).") from error
