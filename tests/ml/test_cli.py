@@ -314,9 +314,23 @@ def test_the_whole_path(run: Run, smears: Path, tmp_path: Path) -> None:
 
     asked = check(
         run("suggest", p, "-n", 2),
-        {"suggestions": list, "labels": int, "remaining": int, "holdout": (dict, type(None))},
+        {
+            "suggestions": list,
+            "labels": int,
+            "remaining": int,
+            "holdout": (dict, type(None)),
+            "by_class": dict,
+            "random_control": type(None),
+            "mislabels": type(None),
+        },
     )
-    assert set(asked["holdout"]) == {"cells", "accuracy", "low", "high", "macro_f1"}
+    assert set(asked["holdout"]) == {
+        "cells", "accuracy", "low", "high", "macro_f1", "macro_low", "macro_high", "reliability",
+    }  # fmt: skip
+    assert set(asked["by_class"]["RBC"]) == {"labels", "needs"}
+    more = run("suggest", p, "--check-labels", "--control", "--strategy", "rare", "--like", "WBC")
+    assert all(set(x) == {"labels", "accuracy", "macro_f1"} for x in more["random_control"])
+    assert isinstance(more["mislabels"], list)
     first = asked["suggestions"][0]
     check(first, {"cell": str, "image": str, "box": list, "reason": str, "probabilities": dict})
     assert set(first["probabilities"]) == {"RBC", "WBC", "Platelets"}
@@ -344,6 +358,7 @@ def test_the_whole_path(run: Run, smears: Path, tmp_path: Path) -> None:
             "labels_to": dict,
             "worst_labels_to": dict,
             "reached": dict,
+            "reliability": dict,
             "seeds": int,
             "pool": int,
             "holdout": int,
