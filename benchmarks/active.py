@@ -1,7 +1,7 @@
 """How few labels active learning needs, and how long a suggestion takes.
 
 python benchmarks/active.py [--seeds 20] [--json] [--network imagenet] \
-    [--only rbc_wbc,three,subtypes,latency,speed,eight,deep_subtypes,rare,published]
+    [--only rbc_wbc,three,subtypes,latency,speed,eight,deep_subtypes,rare]
 
 Reads real images from ../shared/data or NAPARI_CELLAL_DATA. Every learning curve starts
 from no labels at all, asks one cell at a time, and is measured after each answer on
