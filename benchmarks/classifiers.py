@@ -22,22 +22,35 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from napari_cellal.classify.architectures import architecture as arch
+from napari_cellal.classify.heads import as_probabilities, fit_head, head_scores, tempered
+from napari_cellal.classify.lessons import targets_of
+from napari_cellal.classify.network import Classifier, put_in
+from napari_cellal.classify.pictures import Cutter, Pictures, seen
 from napari_cellal.classify.predict import load, predict
 from napari_cellal.classify.requests import ClassifierRequest, Patch
-from napari_cellal.classify.settings import ClassifySettings, ViewSettings
-from napari_cellal.classify.train import train_classifier
+from napari_cellal.classify.settings import ClassifySettings, NetworkSettings, ViewSettings
+from napari_cellal.classify.start import find_start
+from napari_cellal.classify.train import embed, train_classifier
 from napari_cellal.core.progress import Progress, run_job
+from napari_cellal.evaluate.classification import class_report
 from napari_cellal.evaluate.metrics import evaluate_classes
+from napari_cellal.features.crops import resample
 from napari_cellal.io.exchange.voc import read_voc
 from napari_cellal.io.patch_folder import read_patch_folder
+from napari_cellal.networks.devices import choose_device
+from napari_cellal.networks.normalization import Normalization
 from napari_cellal.workflows.patches import of_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from napari_cellal.classify.heads import Arrays
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 NOISE = 0.05  # share of labels that are drawn by chance or turned round
 CENTER = 0.72  # of a pbc_cells picture: the cell and a margin
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 STARTS = {"mobilenet_v2": SHARED / "weights" / "mobilenet_v2_imagenet_features.safetensors"}
 
 
@@ -164,20 +177,57 @@ def fine(a: argparse.Namespace, results: Results) -> None:
     results.run(name, experiment)
 
 
-def heads(a: argparse.Namespace, results: Results) -> None:
-    """Frozen features with each head, with the background and without."""
-    patches, names = pbc(a.data)
-    test = [p for p in patches if p.split == "test"]
-    for mask in (False, True):
-        for head in ("logistic", "svm", "random_forest"):
-            name = f"head-{a.body}-{a.size}px-{head}{'-masked' * mask}"
-            view = {"center": CENTER, "mask_background": mask}
+def features_of(a: argparse.Namespace, patches: Sequence[Patch], *, mask: bool) -> Arrays:
+    """Return the features of every picture by a frozen body, and its 16x16 px; kept in a file."""
+    file = Path(a.output).parent / f"features-{a.body}-{a.size}px{'-masked' * mask}.npz"
+    if not file.is_file():
+        device = choose_device(a.device)
+        view = ViewSettings(size_px=a.size, center=CENTER, mask_background=mask)
+        start = run_job(find_start(a.start or str(STARTS.get(a.body, "imagenet")), arch(a.body)))
+        normal = Normalization("uint8", (0,) * 3, (255,) * 3, IMAGENET_MEAN, IMAGENET_STD)
+        shape = NetworkSettings(norm="frozen")
+        network = Classifier(a.body, 3, 2, a.size, shape, normal.mean, normal.std)
+        put_in(network, start.state, start.words)
+        pictures = Pictures(patches, Cutter(view), 4000)
+        small = []
+        for k in range(len(pictures)):
+            shown = seen(pictures.raw(k), normal, view)
+            small.append(resample(shown, 16, 16).ravel())
+        job = embed(network.to(device), pictures, normal, view, device, Progress(0, 0))
+        np.savez(file, features=run_job(job, Teller()), pixels=np.stack(small))
+    with np.load(file) as kept:
+        return dict(kept)
 
-            def experiment(
-                head: str = head, view: dict[str, Any] = view, name: str = name
-            ) -> dict[str, Any]:
-                folder = trained(a, patches, names, {"head": head}, view, name)
-                return measured(folder, test, a.device)
+
+def heads(a: argparse.Namespace, results: Results) -> None:
+    """Frozen features, or plain pixels, with each head; with the background and without."""
+    patches, names = pbc(a.data)
+    targets = targets_of(patches, range(1, len(names) + 1))
+    splits = np.array([p.split for p in patches])
+    for mask in (False, True):
+        for kind, head in (
+            ("pixels", "logistic"),
+            ("features", "logistic"),
+            ("features", "svm"),
+            ("features", "random_forest"),
+        ):
+            name = f"head-{a.body}-{a.size}px-{kind}-{head}{'-masked' * mask}"
+
+            def experiment(kind: str = kind, head: str = head, mask: bool = mask) -> dict[str, Any]:
+                x = features_of(a, patches, mask=mask)[kind]
+                train, val, test = (splits == s for s in ("train", "val", "test"))
+                fitted = fit_head(head, x[train], targets[train], seed=a.seed)
+                fitted = tempered(fitted, x[val], targets[val], multi_label=False)
+                said = as_probabilities(head_scores(fitted, x[test]), multi_label=False)
+                keys = [p.key for p in patches if p.split == "test"]
+                m = class_report(keys, targets[test] > 0.5, said, names)
+                return {
+                    "accuracy": round(m.accuracy, 4),
+                    "interval": [round(v, 4) for v in m.interval],
+                    "macro_f1": round(m.macro_f1, 4),
+                    "calibration_error": round(m.calibration_error or 0, 4),
+                    "cells": m.cells,
+                }
 
             results.run(name, experiment)
 

@@ -259,3 +259,23 @@ def test_an_answer_is_explained_by_figures_and_a_picture(folder, model, project,
     for wrong in (["--cell", "none"], [], ["--cell", cell.cell_id, "--class", "odd"]):
         assert main(["explain", str(place), "--model", model, *wrong]) == 1
         assert capsys.readouterr().err.strip().endswith(".")
+
+
+def test_a_site_of_six_channels_is_one_picture(tmp_path, capsys):
+    rng = np.random.default_rng(2)
+    lines = ["experiment,plate,well,site,sirna"]
+    for k in range(24):
+        place = tmp_path / "d" / f"E{k % 4}" / "Plate1"
+        place.mkdir(parents=True, exist_ok=True)
+        for w in range(1, 7):
+            pixels = rng.integers(0, 60, (32, 32))
+            if w == 4 and k % 3 == 0:
+                pixels[8:24, 8:24] += 150
+            Image.fromarray(pixels.astype(np.uint8)).save(place / f"B{k:02}_s1_w{w}.png")
+        lines.append(f"E{k % 4},1,B{k:02},1,s{int(k % 3 == 0)}")
+    (tmp_path / "d" / "metadata.csv").write_text("\n".join(lines) + "\n")
+    run("train", "classifier", tmp_path / "d", *QUICK, "--steps", 12, "-o", tmp_path / "m")
+    said = json.loads(capsys.readouterr().out)
+    card = json.loads(Path(said["folder"], "card.json").read_text())
+    assert len(card["normalization"]["low"]) == 6
+    assert sum(sum(n.values()) for n in said["cells"].values()) == 24
