@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,9 +12,10 @@ from torch import nn
 
 from napari_cellal.classify import explain as explaining
 from napari_cellal.classify.architectures import ARCHITECTURES, Architecture
+from napari_cellal.classify.network import Classifier
 from napari_cellal.classify.predict import load
 from napari_cellal.classify.requests import ClassifierRequest, Patch
-from napari_cellal.classify.settings import ClassifySettings, ViewSettings
+from napari_cellal.classify.settings import ClassifySettings, NetworkSettings, ViewSettings
 from napari_cellal.classify.train import train_classifier
 from napari_cellal.core.progress import run_job
 
@@ -91,7 +93,9 @@ def small_stack(norm, size_px):
 
 
 SMALL = {
-    "small_stack": Architecture("", small_stack, 32, (("features",),), "features", ""),
+    "small_stack": Architecture(
+        "", small_stack, 32, (("features",),), "features", "", target_stride=4
+    ),
     "small_transformer": Architecture(
         "", small_transformer, 64, (("conv_proj", "encoder"),), "", "", multiple_px=8
     ),
@@ -168,3 +172,17 @@ def test_looking_at_attention_changes_no_answer(monkeypatch):
     assert torch.allclose(plain, looked_at, atol=1e-5)
     assert [tuple(w.shape) for w in seen] == [(1, 4, 65, 65)] * 2
     assert torch.allclose(seen[0].sum(3), torch.ones(1, 4, 65), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", sorted(n for n, a in ARCHITECTURES.items() if a.target))
+def test_every_network_of_convolutions_has_a_map_of_its_stride(name):
+    network = Classifier(name, 2, 3, 64, NetworkSettings(), [0.5] * 2, [0.2] * 2).eval()
+    arch = network.architecture
+    shapes = []
+    layer = network.body.get_submodule(arch.target)
+    hook = layer.register_forward_hook(lambda m, args, out: shapes.append(out.shape[2:]))
+    classifier = SimpleNamespace(network=network, device=torch.device("cpu"))
+    heat = explaining.grad_cam(classifier, torch.rand(2, 64, 64), 1)
+    hook.remove()
+    assert heat.shape == (64, 64)
+    assert {tuple(s) for s in shapes} == {(256 // arch.target_stride,) * 2}

@@ -33,7 +33,8 @@ class Architecture:
     parts : tuple of tuple of str
         Its children from the pixels on, in groups that learn at one rate.
     target : str
-        The child whose map explains an answer; empty where there is none.
+        The child whose map explains an answer: the last one of stride 16, since one of 32 tells
+        too little of where; empty where there is none.
     imagenet : str
         Name of torchvision's weights.
     eps : float
@@ -42,6 +43,8 @@ class Architecture:
         Side of the pictures unless another is chosen.
     multiple_px : int
         The side must be a multiple of this.
+    target_stride : int
+        Picture px per px of the target's map.
     """
 
     summary: str
@@ -53,6 +56,7 @@ class Architecture:
     eps: float = 1e-5
     size_px: int = 160
     multiple_px: int = 1
+    target_stride: int = 16
 
 
 def _pooled(name: str, **more: Any) -> Callable[[NormLayer, int], nn.Module]:
@@ -113,7 +117,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         _pooled("mobilenet_v2"),
         1280,
         _stages(4, 7, 14, 19),
-        "features",
+        "features.13",
         "MobileNet_V2_Weights.IMAGENET1K_V1",
     ),
     "mobilenet_v3_small": Architecture(
@@ -121,7 +125,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         _pooled("mobilenet_v3_small"),
         576,
         _stages(2, 4, 9, 13),
-        "features",
+        "features.8",
         "MobileNet_V3_Small_Weights.IMAGENET1K_V1",
         eps=1e-3,
     ),
@@ -130,7 +134,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         _pooled("mobilenet_v3_large"),
         960,
         _stages(4, 7, 13, 17),
-        "features",
+        "features.12",
         "MobileNet_V3_Large_Weights.IMAGENET1K_V1",
         eps=1e-3,
     ),
@@ -139,7 +143,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         _pooled("efficientnet_b0"),
         1280,
         _stages(3, 4, 6, 9),
-        "features",
+        "features.5",
         "EfficientNet_B0_Weights.IMAGENET1K_V1",
         size_px=224,
     ),
@@ -148,7 +152,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         _resnet("resnet18"),
         512,
         _RESNET,
-        "layer4",
+        "layer3",
         "ResNet18_Weights.IMAGENET1K_V1",
     ),
     "resnet50": Architecture(
@@ -156,7 +160,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         _resnet("resnet50"),
         2048,
         _RESNET,
-        "layer4",
+        "layer3",
         "ResNet50_Weights.IMAGENET1K_V2",
         size_px=224,
     ),
@@ -165,7 +169,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         _pooled("vgg16"),
         512,
         _stages(10, 17, 24, 31),
-        "features",
+        "features.29",
         "VGG16_Weights.IMAGENET1K_V1",
         size_px=224,
     ),
@@ -174,7 +178,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         _pooled("vgg19"),
         512,
         _stages(10, 19, 28, 37),
-        "features",
+        "features.35",
         "VGG19_Weights.IMAGENET1K_V1",
         size_px=224,
     ),
@@ -183,7 +187,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         _pooled("convnext_tiny"),
         768,
         (*_stages(2, 4, 6), ("features.6", "features.7", "classifier")),
-        "features",
+        "features.5",
         "ConvNeXt_Tiny_Weights.IMAGENET1K_V1",
         size_px=224,
     ),
