@@ -4,13 +4,19 @@ import numpy as np
 import pytest
 
 from napari_cellal.core.errors import ImageError, ProjectError
+from napari_cellal.core.masks import mask_of
 from napari_cellal.core.progress import Progress, run_job
 from napari_cellal.core.records import Plane
 from napari_cellal.features import cache
 from napari_cellal.features import measure as measure_module
 from napari_cellal.features.crops import crop, resample
 from napari_cellal.features.measure import FEATURE_SETS, Quick, measure_cells, measurement_names
-from napari_cellal.features.table import FeatureTable, MeasureRequest
+from napari_cellal.features.table import (
+    FeatureTable,
+    MeasureRequest,
+    read_arrays,
+    write_arrays,
+)
 
 RGB = ("red", "green", "blue")
 
@@ -221,10 +227,10 @@ def request_of(monkeypatch):
     monkeypatch.setattr(cache, "is_large", lambda request: False)
     monkeypatch.setattr(measure_module, "measure_cells", measure)
 
-    def make(cells, fingerprint="f", image_id="image1", path="smear.png"):
+    def make(cells, fingerprint="f", image_id="image1", path="smear.png", masks=()):
         return MeasureRequest(
             image_id, path, Plane(), True, RGB, fingerprint,
-            tuple(cells), tuple(cells.values()),
+            tuple(cells), tuple(cells.values()), masks,
         )  # fmt: skip
 
     return make, seen
@@ -250,6 +256,76 @@ def test_only_what_changed_is_measured_again(request_of, tmp_path):
     assert seen["measured"] == 7
 
 
+def disc_mask(cy, cx, radius):
+    y, x = np.mgrid[: cy + radius + 1, : cx + radius + 1]
+    return mask_of((y - cy) ** 2 + (x - cx) ** 2 <= radius**2)
+
+
+def test_a_cell_with_a_mask_is_measured_on_it():
+    image = disc_image([(40, 40), (40, 100)])
+    boxes = [box_around(40, 40), box_around(40, 100)]
+    mask = disc_mask(40, 40, 9)  # within the disc that the threshold finds
+    names, values = measure_cells(image, boxes, rgb=True, channels=RGB, masks=(mask, None))
+    _, without = measure_cells(image, boxes, rgb=True, channels=RGB)
+    area = column(names, values, "AreaShape_Area")
+    assert area[0] == mask.area
+    assert column(names, without, "AreaShape_Area")[0] > 2 * mask.area
+    np.testing.assert_array_equal(values[1], without[1])
+
+
+def test_a_large_cell_is_measured_on_its_mask_though_it_is_shrunk():
+    image = disc_image([(150, 150)], radius=120, size=(300, 300))
+    for mask in (disc_mask(150, 150, 60), mask_of(np.eye(300, dtype=bool)[30:270, 30:270], 30, 30)):
+        names, values = measure_cells(
+            image, [box_around(150, 150, 120)], rgb=True, channels=RGB, masks=(mask,)
+        )
+        (area,) = column(names, values, "AreaShape_Area")
+        assert mask.area * 0.95 < area < mask.area * (1.05 if mask.area > 1000 else 6)
+
+
+def test_a_mask_outside_the_image_is_no_mask():
+    image = disc_image([(40, 40)])
+    box = box_around(40, 40)
+    far = disc_mask(400, 400, 5)
+    _, values = measure_cells(image, [box], rgb=True, channels=RGB, masks=(far,))
+    np.testing.assert_array_equal(values, measure_cells(image, [box], rgb=True, channels=RGB)[1])
+
+
+def test_another_mask_makes_the_row_stale_where_masks_are_seen(request_of, tmp_path):
+    make, seen = request_of
+    cells = {"a": box_around(40, 40), "b": box_around(40, 100)}
+    corners = Corners()
+    tables = [
+        run_job(cache.measure_images([make(cells, masks=masks)], tmp_path, [Quick(), corners]))
+        for masks in (
+            (),
+            (None, None),
+            (disc_mask(40, 40, 9), None),
+            (disc_mask(40, 40, 9), None),
+            (disc_mask(40, 40, 10), None),
+        )
+    ]
+    assert (seen["measured"], corners.asked) == (4, 2)
+    names = list(tables[0].names)
+    areas = [t.values[0, names.index("AreaShape_Area")] for t in tables]
+    assert areas[0] == areas[1] > areas[4] > areas[2] == areas[3] == disc_mask(40, 40, 9).area
+    for table in tables[1:]:
+        np.testing.assert_array_equal(table.values[1], tables[0].values[1])
+
+
+def test_rows_kept_before_there_were_masks_stay_good(request_of, tmp_path):
+    make, seen = request_of
+    cells = {"a": box_around(40, 40)}
+    first = run_job(cache.measure_images([make(cells)], tmp_path))
+    (file,) = (tmp_path / "measurements").iterdir()
+    arrays = read_arrays(file)
+    del arrays["masks"]
+    write_arrays(file, arrays)
+    again = run_job(cache.measure_images([make(cells)], tmp_path))
+    assert seen["measured"] == 1
+    np.testing.assert_array_equal(first.values, again.values)
+
+
 def test_another_version_measures_anew(request_of, tmp_path, monkeypatch):
     make, seen = request_of
     cells = {"a": box_around(40, 40)}
@@ -262,6 +338,7 @@ class Corners:
     """A describer that gives back the boxes, scaled, two cells at a time."""
 
     name, key, chunk = "corners", "1", 2
+    sees_masks = False
 
     def __init__(self, by=1.0):
         self.by = by
@@ -270,7 +347,7 @@ class Corners:
     def names(self, channels, *, rgb):
         return ("y0", "x0", "y1", "x1")
 
-    def rows(self, pixels, boxes, *, rgb, channels, levels):
+    def rows(self, pixels, boxes, *, rgb, channels, levels, masks=()):
         self.asked += len(boxes)
         return (boxes * self.by).astype(np.float32)
 
@@ -405,7 +482,10 @@ def test_a_large_image_is_measured_in_parts_alike(tmp_path, monkeypatch):
     path = tmp_path / "big.tif"
     tifffile.imwrite(path, image, tile=(64, 64), metadata={"axes": "CYX"}, compression="zlib")
     ids = tuple(map(str, range(len(boxes))))
-    request = MeasureRequest("i", str(path), Plane(), False, ("a", "b"), "f", ids, tuple(boxes))
+    masks = (*[None] * 4, disc_mask(570, 670, 8), *[None] * (len(boxes) - 5))
+    request = MeasureRequest(
+        "i", str(path), Plane(), False, ("a", "b"), "f", ids, tuple(boxes), masks
+    )
     whole = run_job(cache.measure_images([request], tmp_path / "one"))
     monkeypatch.setattr(planes, "_LARGE_PLANE", 1000)
     monkeypatch.setattr(cache, "_PART_PX", 200)
@@ -417,4 +497,5 @@ def test_a_large_image_is_measured_in_parts_alike(tmp_path, monkeypatch):
     )
     assert run_job(cache.measure_images([beside], tmp_path / "two")).failures == ()
     np.testing.assert_allclose(parts.values[:8], whole.values[:8], rtol=1e-5, atol=1e-5)
+    assert parts.values[4, parts.names.index("AreaShape_Area")] == masks[4].area
     assert np.isfinite(parts.values).all()

@@ -9,12 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from napari_cellal.core import gestures
 from napari_cellal.core.errors import AnnotationError, CellalError, ImageError, ModelError
 from napari_cellal.core.history import edit_of
+from napari_cellal.core.masks import mask_of
 from napari_cellal.core.progress import run_job
 from napari_cellal.core.records import (
     Cell,
@@ -854,6 +856,15 @@ def test_rejected_cells_are_not_measured(blank: Project) -> None:
     (request,) = learning.measure_requests(blank)
     assert request.cell_ids == ("x",)
     assert learning.measure_requests(blank, ["b"]) == []
+
+
+def test_cells_are_measured_on_their_masks(blank: Project) -> None:
+    mask = mask_of(np.tri(12, dtype=bool), 10, 10)
+    put(blank, replace(a_cell(cell_id="x"), mask=mask), a_cell(cell_id="y"))
+    (request,) = learning.measure_requests(blank)
+    assert dict(zip(request.cell_ids, request.masks, strict=True)) == {"x": mask, "y": None}
+    left = simulating.only(request, {"x": 1})
+    assert (left.cell_ids, left.masks) == (("x",), (mask,))
 
 
 def label_some(project: Project, n: int = 12) -> dict[str, int]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from napari_cellal.core.masks import Mask
     from napari_cellal.features.view import Levels
 
 _VERSION = "1"
@@ -67,6 +68,7 @@ class Embedder:
     """
 
     name = "deep"
+    sees_masks = False  # what lies around a cell tells of it too
 
     def __init__(self, eye: Eye, device: torch.device | None = None) -> None:
         self.words = eye.words
@@ -99,6 +101,7 @@ class Embedder:
         rgb: bool,
         channels: Sequence[str],
         levels: Levels,
+        masks: Sequence[Mask | None] = (),
     ) -> NDArray[np.float32]:
         """Return float32[N, F] of boxes [N, 4] (y0, x0, y1, x1) in pixels [C, Y, X].
 

@@ -24,9 +24,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_cellal.core.masks import Mask
+
     from .describer import Describer
 
 _PART_PX = 2048
+_BOX_BYTES = 4 * 8
 _AROUND_PX = 100  # seen around a cell; at least the tenth of its size that is measured
 _BROKEN_IMAGE = (CellalError, OSError, ValueError, MemoryError)
 _BROKEN_CACHE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
@@ -39,12 +42,12 @@ def measure_images(
 ) -> Job[FeatureTable]:
     """Measure the cells of many images; return one table, rows in the requests' order.
 
-    A cell is measured again only if its box, its image's fingerprint, the choice of
-    plane or channels, or the describer's key has changed. What is measured is kept in
-    ``cache_folder/measurements/<image_id>-<describer>.npz``, also where the job is
-    cancelled; it may be deleted at any time, and a broken file there is measured anew. An
-    image that cannot be read is told in a progress message and listed in the table's
-    ``failures``; the others go on.
+    A cell is measured again only if its box, its mask (where the describer sees it), its
+    image's fingerprint, the choice of plane or channels, or the describer's key has changed.
+    What is measured is kept in ``cache_folder/measurements/<image_id>-<describer>.npz``, also
+    where the job is cancelled; it may be deleted at any time, and a broken file there is
+    measured anew. An image that cannot be read is told in a progress message and listed in
+    the table's ``failures``; the others go on.
 
     Parameters
     ----------
@@ -78,14 +81,20 @@ def _measure_image(
     total: int,
 ) -> Job[FeatureTable]:
     boxes = as_boxes(request.boxes)
-    keys = [box.tobytes() for box in boxes]
+    masks = request.masks or (None,) * len(boxes)
+    keys = [_row_keys(boxes, masks if d.sees_masks else ()) for d in describers]
     found = [cached_rows(request, cache_folder, d) for d in describers]
-    missing = [[k for k, key in enumerate(keys) if key not in rows] for rows in found]
-    done += len(keys) * len(describers) - sum(len(m) for m in missing)
+    missing = [
+        [k for k, key in enumerate(wanted) if key not in rows]
+        for wanted, rows in zip(keys, found, strict=True)
+    ]
+    done += len(boxes) * len(describers) - sum(len(m) for m in missing)
     changed = [d for d, m in enumerate(missing) if m]
     parts = _parts(request, boxes, sorted(set().union(*missing))) if changed else iter(())
     try:
-        for index, pixels, near, levels in parts:
+        for index, pixels, (y0, x0), levels in parts:
+            near = boxes[index] - [y0, x0, y0, x0]
+            own = [None if m is None else m.moved(-y0, -x0) for m in (masks[k] for k in index)]
             for d in changed:
                 wanted = set(missing[d])
                 here = [i for i, k in enumerate(index) if k in wanted]
@@ -97,16 +106,18 @@ def _measure_image(
                         rgb=request.rgb,
                         channels=request.channels,
                         levels=levels,
+                        masks=[own[i] for i in part],
                     )
                     rows = zip(part, values, strict=True)
-                    found[d].update({keys[index[i]]: row for i, row in rows})
+                    found[d].update({keys[d][index[i]]: row for i, row in rows})
                     done += len(part)
                     yield Progress(done, total, f"Measuring {Path(request.path).name}")
     finally:  # a cancelled job keeps what it had
         for d in changed:
-            _keep(request, cache_folder, describers[d], {k: found[d].get(k) for k in keys})
+            _keep(request, cache_folder, describers[d], {k: found[d].get(k) for k in keys[d]})
     sides = [
-        np.array([rows[key] for key in keys], np.float32).reshape(len(keys), -1) for rows in found
+        np.array([rows[key] for key in wanted], np.float32).reshape(len(wanted), -1)
+        for wanted, rows in zip(keys, found, strict=True)
     ]
     names = [d.names(request.channels, rgb=request.rgb) for d in describers]
     return FeatureTable(request.cell_ids, tuple(n for c in names for n in c), np.hstack(sides))
@@ -126,7 +137,8 @@ def _keep(
             _cache_path(request, cache_folder, describer),
             {
                 "key": np.array(_cache_key(request, describer)),
-                "boxes": np.frombuffer(b"".join(known), np.float64).reshape(-1, 4),
+                "boxes": np.array([np.frombuffer(k[:_BOX_BYTES], np.float64) for k in known]),
+                "masks": np.array([k[_BOX_BYTES:].hex() for k in known], np.str_),
                 "values": np.array(list(known.values()), np.float32),
             },
         )
@@ -135,9 +147,9 @@ def _keep(
 def cached_rows(
     request: MeasureRequest, cache_folder: Path, describer: Describer = QUICK
 ) -> dict[bytes, NDArray[np.float32]]:
-    """Return {box as bytes: float32[F]} of the rows that are still good for a request.
+    """Return {`_row_keys`' key: float32[F]} of the rows that are still good for a request.
 
-    Rows are found by their box, not by the cell's id: a cell that is deleted and drawn
+    Rows are found by box and mask, not by the cell's id: a cell that is deleted and drawn
     again, or undone and redone, is the same picture.
     """
     path = _cache_path(request, cache_folder, describer)
@@ -146,21 +158,36 @@ def cached_rows(
         if str(arrays["key"]) != _cache_key(request, describer):
             return {}
         boxes, values = as_boxes(arrays["boxes"]), arrays["values"]
+        # Files from before cells had masks have none.
+        marks = arrays.get("masks", np.full(len(boxes), "")).tolist()
         names = describer.names(request.channels, rgb=request.rgb)
         if values.shape != (len(boxes), len(names)) or not np.isfinite(values).all():
             raise ValueError("rows and names do not fit the values")
+        keys = [b.tobytes() + bytes.fromhex(m) for b, m in zip(boxes, marks, strict=True)]
     except FileNotFoundError:
         return {}
     except _BROKEN_CACHE:
         path.unlink(missing_ok=True)
         return {}
-    return {box.tobytes(): row for box, row in zip(boxes, values, strict=True)}
+    return dict(zip(keys, values, strict=True))
+
+
+def _row_keys(boxes: NDArray[np.float64], masks: Sequence[Mask | None]) -> list[bytes]:
+    """Return for each box what its row is found by: the box, and of a mask its digest."""
+    return [
+        box.tobytes() + (b"" if mask is None else _digest(mask))
+        for box, mask in zip(boxes, masks or (None,) * len(boxes), strict=True)
+    ]
+
+
+def _digest(mask: Mask) -> bytes:
+    return hashlib.sha256(f"{mask.window} {mask.counts}".encode()).digest()[:16]
 
 
 def _parts(
     request: MeasureRequest, boxes: NDArray[np.float64], missing: list[int]
-) -> Iterator[tuple[list[int], NDArray[Any], NDArray[np.float64], Levels]]:
-    """Yield boxes' numbers, pixels that hold them, the boxes in those, and the image's levels.
+) -> Iterator[tuple[list[int], NDArray[Any], tuple[int, int], Levels]]:
+    """Yield boxes' numbers, pixels that hold them, where those begin, and the image's levels.
 
     An image comes whole, a large one by its parts of `_PART_PX` that hold boxes.
     """
@@ -169,7 +196,7 @@ def _parts(
     path, plane = request.path, request.plane
     if not is_large(request):
         pixels = finite_pixels(read_pixels(request))
-        yield missing, pixels, boxes[missing], image_levels(pixels)
+        yield missing, pixels, (0, 0), image_levels(pixels)
         return
     levels = image_levels(finite_pixels(planes.read_sample(path, plane)))
     height, width = planes.plane_size(path, plane)
@@ -191,7 +218,7 @@ def _parts(
             for length, at, end in zip((height, width), (y, x), high, strict=True)
         )
         pixels = planes.read_plane_region(path, plane, (y0, x0, max(y1, y0 + 1), max(x1, x0 + 1)))
-        yield index, finite_pixels(pixels), inner - [y0, x0, y0, x0], levels
+        yield index, finite_pixels(pixels), (y0, x0), levels
 
 
 def is_large(request: MeasureRequest) -> bool:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_cellal.core.masks import Mask
+
     from .view import CellView, Levels
 
     Figures = dict[str, NDArray[np.floating]]
@@ -59,6 +61,7 @@ class CellProfiler:
 
     name = "cellprofiler"
     chunk = 5
+    sees_masks = True
 
     def __init__(self) -> None:
         try:
@@ -86,6 +89,7 @@ class CellProfiler:
         rgb: bool,
         channels: Sequence[str],
         levels: Levels,
+        masks: Sequence[Mask | None] = (),
     ) -> NDArray[np.float32]:
         """Return float32[N, F] of boxes [N, 4] (y0, x0, y1, x1) in pixels [C, Y, X]."""
         boxes = np.nan_to_num(as_boxes(boxes), nan=0.0, posinf=1e6, neginf=-1e6)
@@ -100,8 +104,8 @@ class CellProfiler:
         table = np.zeros((len(boxes), len(names)))
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")  # of cells of a few pixels, which have no texture
-            for row, box in zip(table, boxes, strict=True):
-                view = cell_view(pixels, box, levels, rgb=rgb, side_px=_SIDE_PX)
+            for row, box, mask in zip(table, boxes, masks or [None] * len(boxes), strict=True):
+                view = cell_view(pixels, box, levels, rgb=rgb, side_px=_SIDE_PX, mask=mask)
                 row[:] = _figures(view, low[:, None, None], span[:, None, None])
         table = np.nan_to_num(table, nan=0.0, posinf=_LARGEST, neginf=-_LARGEST)
         return table.astype(np.float32)

@@ -9,11 +9,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_cellal.core.masks import Mask
+
     from .view import Levels
 
 
 class Describer(Protocol):
-    """A set of features. A cell's row depends on its pixels and its box alone.
+    """A set of features. A cell's row depends on its pixels, its box and its mask alone.
 
     Attributes
     ----------
@@ -23,6 +25,8 @@ class Describer(Protocol):
         Changes whenever a figure would: version, settings, the checksum of weights.
     chunk : int
         Cells between two progress values, so that a cancel is heard within half a second.
+    sees_masks : bool
+        Whether a cell's mask changes its row.
     """
 
     @property
@@ -37,6 +41,10 @@ class Describer(Protocol):
     def chunk(self) -> int:
         """See above."""
 
+    @property
+    def sees_masks(self) -> bool:
+        """See above."""
+
     def names(self, channels: Sequence[str], *, rgb: bool) -> tuple[str, ...]:
         """Return the names of the columns of `rows`."""
 
@@ -48,8 +56,10 @@ class Describer(Protocol):
         rgb: bool,
         channels: Sequence[str],
         levels: Levels,
+        masks: Sequence[Mask | None] = (),
     ) -> NDArray[Any]:
         """Return float32[N, F], finite, of boxes in pixels [C, Y, X] of finite values.
 
-        ``levels`` are those of the whole image, of which ``pixels`` may be a part.
+        ``levels`` are those of the whole image, of which ``pixels`` may be a part. ``masks``
+        has one for each box, in the same coordinates; empty where no cell has one.
         """

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
+    from napari_cellal.core.masks import Mask
+
 MEASUREMENT_VERSION = "1"
 """Changes whenever a figure would: cached measurements of another version are redone."""
 
@@ -56,6 +58,7 @@ class Quick:
     name: str = "quick"
     key: str = MEASUREMENT_VERSION
     chunk: int = 200
+    sees_masks: bool = True
 
     def names(self, channels: Sequence[str], *, rgb: bool) -> tuple[str, ...]:
         """Return `measurement_names`."""
@@ -69,9 +72,13 @@ class Quick:
         rgb: bool,
         channels: Sequence[str],
         levels: Levels,
+        masks: Sequence[Mask | None] = (),
     ) -> NDArray[np.float32]:
         """Return the values of `measure_cells`."""
-        return measure_cells(pixels, boxes, rgb=rgb, channels=channels, levels=levels)[1]
+        _, values = measure_cells(
+            pixels, boxes, rgb=rgb, channels=channels, levels=levels, masks=masks
+        )
+        return values
 
 
 QUICK = Quick()
@@ -89,6 +96,7 @@ def measure_cells(
     rgb: bool,
     channels: Sequence[str],
     levels: Levels | None = None,
+    masks: Sequence[Mask | None] = (),
 ) -> tuple[tuple[str, ...], NDArray[np.float32]]:
     """Return the measurements' names and the table, float32[N, F], finite throughout.
 
@@ -108,6 +116,9 @@ def measure_cells(
         Names that end the columns of each channel.
     levels : Levels or None
         Of the whole image, where ``pixels`` are a part of it.
+    masks : sequence of Mask or None, N
+        A cell that has one is measured on it, others on the outline found in their box.
+        Empty where none has.
 
     Raises
     ------
@@ -126,8 +137,8 @@ def measure_cells(
         sets = _sets(rgb)
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             levels = levels or image_levels(pixels)
-            for row, box in zip(table, boxes, strict=True):
-                view = cell_view(pixels, box, levels, rgb=rgb)
+            for row, box, mask in zip(table, boxes, masks or [None] * len(boxes), strict=True):
+                view = cell_view(pixels, box, levels, rgb=rgb, mask=mask)
                 row[:] = [v for s in sets for v in s.values(view)]
     table = np.nan_to_num(table, nan=0.0, posinf=_LARGEST, neginf=-_LARGEST)
     return names, table.astype(np.float32)
@@ -140,10 +151,12 @@ def cell_view(
     *,
     rgb: bool,
     side_px: int = _SIDE_PX,
+    mask: Mask | None = None,
 ) -> CellView:
     """Return one cell as the feature sets see it. ``pixels`` [C, Y, X] must be finite.
 
-    Larger cells are shrunk to ``side_px``.
+    Larger cells are shrunk to ``side_px``. Of a mask, what lies in the box and its margin is
+    taken; without one, or where that is nothing, the cell is what `cell_mask` finds in the box.
     """
     y0, x0, y1, x1 = box
     y0, y1, x0, x1 = min(y0, y1), max(y0, y1), min(x0, x1), max(x0, x1)
@@ -153,6 +166,9 @@ def cell_view(
     cut = pixels[:, rows, cols].astype(np.float32)
     inside = np.zeros((cut.shape[1], cut.shape[2]), np.bool_)
     inside[inner_rows, inner_cols] = True
+    own = None
+    if mask is not None:
+        own = mask.within((rows.start, cols.start, rows.stop, cols.stop))
     px = max(1.0, max(inside.shape) / side_px)
     if px > 1:
         h, w = max(1, round(inside.shape[0] / px)), max(1, round(inside.shape[1] / px))
@@ -160,12 +176,18 @@ def cell_view(
         if not inside.any():
             inside[:] = True
         cut = resample(cut, h, w)
+        if own is not None:
+            share = resample(own[None].astype(np.float32), h, w)[0]
+            own = share > min(0.5, share.max() / 2)  # of a thread no pixel is half covered
     offset, scale = levels.median.astype(np.float32), levels.scale.astype(np.float32)
     relative = (cut - offset[:, None, None]) / scale[:, None, None]
     np.clip(relative, -_LARGEST, _LARGEST, out=relative)
     main = int(np.argmax(relative.reshape(len(relative), -1).std(axis=1)))
-    mask, filled = cell_mask(relative[main], inside)
-    return CellView((height, width), cut, relative, mask, inside, px, levels, filled, rgb)
+    # The hole is a matter of brightness: it is looked for in cells with a mask alike.
+    found, filled = cell_mask(relative[main], inside)
+    if own is not None and own.any():
+        found = own
+    return CellView((height, width), cut, relative, found, inside, px, levels, filled, rgb)
 
 
 def _stretch(low: float, high: float, margin: float, size: int) -> tuple[slice, slice]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_cellal.core.geometry import Box
+    from napari_cellal.core.masks import Mask
     from napari_cellal.core.records import Plane
 
 _UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
@@ -30,6 +31,8 @@ class MeasureRequest:
     boxes : tuple of (y0, x0, y1, x1), px, one for each of ``cell_ids``
     fingerprint : str
         Changes when the file's content does.
+    masks : tuple of Mask or None, one for each of ``cell_ids``
+        Empty where no cell has one.
     """
 
     image_id: str
@@ -40,6 +43,7 @@ class MeasureRequest:
     fingerprint: str
     cell_ids: tuple[str, ...]
     boxes: tuple[Box, ...]
+    masks: tuple[Mask | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

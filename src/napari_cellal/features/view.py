@@ -50,14 +50,14 @@ class CellView:
     relative : float32[C, h, w]
         The same as (value - image's median) / image's scale.
     mask : bool[h, w]
-        The cell; never empty.
+        The cell, by its mask or the outline found in its box; never empty.
     inside : bool[h, w]
         The box without its margin.
     px : float
         Image pixels per pixel of this view, >= 1.
     levels : Levels
     filled : float
-        Share of the mask that was a hole in it, as the pale centre of a red cell is.
+        Share of the outline found that was a hole in it, as the pale centre of a red cell is.
     rgb : bool
     """
 

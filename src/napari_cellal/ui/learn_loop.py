@@ -438,8 +438,10 @@ class LearnLoop:
             self._pool.follow(edit)
         for key, row in edit.after.items():
             old = edit.before[key]
+            if row is None:
+                continue
             appeared = old is None or old.status is Status.REJECTED
-            if row is not None and (appeared or (old is not None and old.box != row.box)):
+            if appeared or (old is not None and (old.box, old.mask) != (row.box, row.mask)):
                 self._stale = True
                 if not self.active:
                     self.state_changed.emit("")

@@ -217,7 +217,7 @@ def class_detections(
         d = found.get(base.image_id)
         if d is not None and len(d):
             ids = tuple(f"{base.image_id}:{i}" for i in range(len(d)))
-            requests.append(replace(base, cell_ids=ids, boxes=d.boxes))
+            requests.append(replace(base, cell_ids=ids, boxes=d.boxes, masks=d.masks))
     measured = yield from learning.measure_table(
         requests, Path(learner.cache_folder, "evaluate"), learner.features
     )

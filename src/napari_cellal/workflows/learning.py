@@ -79,6 +79,7 @@ def measure_requests(
                     r.fingerprint,
                     tuple(c.cell_id for c in cells),
                     tuple(c.box for c in cells),
+                    tuple(c.mask for c in cells),
                 )
             )
     return requests

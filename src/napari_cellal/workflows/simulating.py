@@ -120,8 +120,13 @@ def _check(labels: Sequence[int]) -> None:
 
 def only(request: MeasureRequest, labels: dict[str, int]) -> MeasureRequest:
     """Return the request with nothing but the labelled cells."""
-    pairs = [(k, b) for k, b in zip(request.cell_ids, request.boxes, strict=True) if k in labels]
-    return replace(request, cell_ids=tuple(k for k, _ in pairs), boxes=tuple(b for _, b in pairs))
+    wanted = [k for k, cell_id in enumerate(request.cell_ids) if cell_id in labels]
+    return replace(
+        request,
+        cell_ids=tuple(request.cell_ids[k] for k in wanted),
+        boxes=tuple(request.boxes[k] for k in wanted),
+        masks=tuple(request.masks[k] for k in wanted) if request.masks else (),
+    )
 
 
 def simulate(request: SimulateRequest) -> Job[dict[str, Any]]:
