@@ -16,6 +16,7 @@ import csv
 import json
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,9 +47,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from napari_cellal.classify.heads import Arrays
+    from napari_cellal.core.geometry import Box
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 NOISE = 0.05  # share of labels that are drawn by chance or turned round
+PBC_PX = 360  # side of a pbc_cells picture
 CENTER = 0.72  # of a pbc_cells picture: the cell and a margin
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 STARTS = {"mobilenet_v2": SHARED / "weights" / "mobilenet_v2_imagenet_features.safetensors"}
@@ -270,6 +273,13 @@ def bccd(data: Path) -> list[Patch]:
     return patches
 
 
+def field_of(box: Box) -> Box:
+    """Return the square around a box in which the cell is as large as those that were learned."""
+    half = CENTER * PBC_PX / 2 / (1 + 2 * ViewSettings().context)
+    y, x = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+    return y - half, x - half, y + half, x + half
+
+
 def domains(a: argparse.Namespace, results: Results) -> None:
     """Train on pbc_cells; test on TXL-PBC's white cells and on BCCD's, from another microscope.
 
@@ -279,7 +289,8 @@ def domains(a: argparse.Namespace, results: Results) -> None:
     patches, names = pbc(a.data)
     tests = {
         "own": [p for p in patches if p.split == "test"],
-        "txl": txl(a.data, names),
+        "txl": [replace(p, box=field_of(p.box)) for p in txl(a.data, names) if p.box],
+        "txl_by_box": txl(a.data, names),
     }
     whites = [k for k, name in enumerate(names) if name not in ("platelet", "erythroblast")]
     for norm in ("frozen", "group", "batch"):

@@ -16,7 +16,7 @@ from napari_cellal.classify.architectures import ARCHITECTURES
 from napari_cellal.classify.augment import augmented, mixed
 from napari_cellal.classify.heads import as_probabilities, fit_head, head_scores, tempered
 from napari_cellal.classify.network import Classifier, put_in
-from napari_cellal.classify.pictures import foreground, seen
+from napari_cellal.classify.pictures import Cutter, foreground, seen
 from napari_cellal.classify.predict import load, predict
 from napari_cellal.classify.requests import (
     ClassifierRequest,
@@ -373,3 +373,18 @@ def test_another_range_of_intensities_is_met_by_the_switch(tmp_path):
     own = accuracy(dim, done.folder, test, own_range=True)
     assert own >= 0.8
     assert accuracy(dim, done.folder, test) <= own - 0.2
+
+
+def test_a_field_shows_cells_at_their_size_and_a_box_shows_all_alike():
+    image = np.zeros((1, 80, 160), np.uint8)
+    image[0, 35:45, 35:45] = 255
+    image[0, 20:60, 100:140] = 255
+    boxes = [(35.0, 35.0, 45.0, 45.0), (20.0, 100.0, 60.0, 140.0)]
+
+    def bright(**view):
+        cutter = Cutter(ViewSettings(size_px=32, **view), lambda path, plane: image)
+        return [float((cutter.cut(Patch("", "", box=b)) > 127).mean()) for b in boxes]
+
+    by_box, by_field = bright(context=0.5), bright(field_px=60)
+    assert by_box[0] == pytest.approx(by_box[1], abs=0.05)
+    assert by_field[1] > 8 * by_field[0] > 0

@@ -48,14 +48,18 @@ class Cutter:
             If the image cannot be read, or is no picture.
         """
         view = self._view
-        if patch.box is not None and self._in_parts(patch):
-            pixels, box = self._part(patch, patch.box)
-            return crop(pixels, box, context=view.context, size_px=view.size_px)
+        box, context = patch.box, view.context
+        if box is not None and view.field_px is not None:
+            y, x, half = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2, view.field_px / 2
+            box, context = (y - half, x - half, y + half, x + half), 0.0
+        if box is not None and self._in_parts(patch):
+            pixels, box = self._part(patch, box)
+            return crop(pixels, box, context=context, size_px=view.size_px)
         pixels = self._image(patch)
         if pixels.ndim != 3 or 0 in pixels.shape:
             raise ImageError(f"{patch.key}: an image without pixels.")
-        if patch.box is not None:
-            return crop(pixels, patch.box, context=view.context, size_px=view.size_px)
+        if box is not None:
+            return crop(pixels, box, context=context, size_px=view.size_px)
         height, width = pixels.shape[1:]
         h, w = height * view.center / 2, width * view.center / 2
         middle = (height / 2 - h, width / 2 - w, height / 2 + h, width / 2 + w)

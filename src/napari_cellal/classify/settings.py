@@ -22,6 +22,9 @@ class ViewSettings(BaseModel):
     """Side of the square picture that the network sees."""
     context: float = Field(0.2, ge=0, le=4)
     """Margin around a cell's box on every side, as a share of its longer side."""
+    field_px: float | None = Field(None, gt=0)
+    """If set, cells are shown in a square of this side, image px, around the middle of their
+    box, so that a small cell looks small; else by their box, each as large as any other."""
     center: float = Field(1.0, gt=0, le=1)
     """Of a patch without a box, the share of its side that is shown: its middle."""
     mask_background: bool = False

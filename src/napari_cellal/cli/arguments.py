@@ -190,6 +190,9 @@ def make_parser() -> argparse.ArgumentParser:
     classifying.add_argument("--mask-background", action="store_true", help="the cell alone")
     classifying.add_argument("--size", type=_positive, help="side of the pictures, px")
     classifying.add_argument("--context", type=float, help="margin around a box, share of its side")
+    classifying.add_argument(
+        "--field", type=float, help="side of the square around a cell, image px: keeps its size"
+    )
     classifying.add_argument("--center", type=float, help="share of a picture's side that is shown")
     classifying.add_argument("--mixup", type=float, help="blend pictures in pairs, e.g. 0.2")
     classifying.add_argument("-o", "--output", help="folder for the model")

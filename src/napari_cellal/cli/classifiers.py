@@ -55,6 +55,7 @@ def _train(a: argparse.Namespace, found: PatchSet, models: str | Path, seed_: in
         view={
             "size_px": a.size,
             "context": a.context,
+            "field_px": a.field,
             "center": a.center,
             "mask_background": a.mask_background or None,
         },
