@@ -156,6 +156,17 @@ def test_groups_stay_together():
     assert by_split(done)["test", 1] == by_split(done)["val", 2] == 10
 
 
+@pytest.mark.parametrize(("n_groups", "held"), [(8, 1), (3, 1), (2, 0)])
+def test_few_large_groups_are_held_out_whole(n_groups, held):
+    rows = patches(24, 1, lambda k: f"E{k % n_groups}") + patches(
+        24, 2, lambda k: f"E{k % n_groups}"
+    )
+    done, _ = with_splits(rows, NAMES)
+    groups = {s: {p.group for p in done if p.split == s} for s in ("train", "val", "test")}
+    assert [len(groups[s]) for s in ("val", "test")] == [held, held]
+    assert len(groups["train"]) == n_groups - 2 * held
+
+
 def test_a_class_of_two_is_only_learned_from_and_said():
     done, notes = with_splits(patches(20, 1) + patches(2, 2), NAMES)
     assert by_split(done)["train", 2] == 2

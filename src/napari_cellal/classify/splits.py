@@ -57,8 +57,9 @@ def _order(text: str, seed: int) -> str:
 def _drawn(patches: Sequence[Patch], shares: Mapping[str, float], seed: int) -> list[str]:
     """Return a split a patch.
 
-    Groups are dealt one by one, the largest first, each to the split that most lacks its
-    classes.
+    Groups are dealt one by one, the largest first, to a held-out split that lacks at least half
+    of what they hold. Where all are too large for that, each held-out split gets one of the
+    smallest, unless that is more than a third of everything.
     """
     groups: dict[str, list[int]] = defaultdict(list)
     for k, p in enumerate(patches):
@@ -77,12 +78,19 @@ def _drawn(patches: Sequence[Patch], shares: Mapping[str, float], seed: int) -> 
         members = groups[name]
         n = Counter(c for k in members for c in patches[k].class_ids)
         for split in held:
-            if n and all(lack[split].get(c, 0) >= m for c, m in n.items()):
+            wanted = sum(min(max(lack[split][c], 0), m) for c, m in n.items())
+            if 2 * wanted >= n.total() > 0:
                 for c, m in n.items():
                     lack[split][c] -= m
                 for k in members:
                     out[k] = split
                 break
+    dealt = [name for name in reversed(ordered) if name[0] != "\0"]
+    for split in held:
+        left = [g for g in dealt if out[groups[g][0]] == "train"]
+        if split not in out and len(left) > 1 and 3 * len(groups[left[0]]) <= len(patches):
+            for k in groups[left[0]]:
+                out[k] = split
     return out
 
 
