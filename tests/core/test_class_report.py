@@ -70,6 +70,11 @@ def test_a_class_that_never_occurs_counts_for_nothing():
     assert r.roc_auc is None
 
 
+def test_where_all_cells_are_of_one_class_there_is_nothing_to_rank():
+    r = class_report(list("ab"), [[1, 0], [1, 0]], np.array([[0.1, 0.9], [0.2, 0.8]]), ["x", "y"])
+    assert (r.accuracy, r.average_precision, r.roc_auc) == (0, None, None)
+
+
 def test_no_cells_and_wrong_shapes():
     empty = class_report([], np.zeros((0, 2), bool), np.zeros((0, 2)), ["x", "y"])
     assert (empty.accuracy, empty.cells, empty.calibration_error) == (0, 0, None)

@@ -384,6 +384,11 @@ def test_metrics_equal_sklearns_where_nothing_is_tied():
     )
 
 
+def test_a_class_that_is_nowhere_costs_no_f1():
+    truth, p = np.array([1, 1, 2]), np.array([[0.9, 0.1, 0], [0.9, 0.1, 0], [0, 1, 0]])
+    assert METRICS["macro_f1"](truth, p, (1, 2, 3)) == 1
+
+
 def test_average_precision_without_a_model_is_the_share_of_the_rarer_class():
     values, labels = blobs((150, 50))
     result = run_job(

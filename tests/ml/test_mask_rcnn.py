@@ -119,6 +119,21 @@ def test_a_full_mask_is_where_its_shares_are() -> None:
     assert full_mask(np.zeros((28, 28), np.uint8), np.array([0.0, 0.0, 9.0, 9.0])) is None
 
 
+def test_a_full_mask_is_as_large_as_its_box_and_never_beyond_it() -> None:
+    whole = np.full((28, 28), 255, np.uint8)
+    beyond = full_mask(whole, np.array([-1e-5, 3.0, 100.00001, 9.0]))  # rounded on the way
+    assert beyond is not None
+    assert beyond.window == (0, 3, 100, 9)
+    rng = np.random.default_rng(0)
+    excess = []
+    for y0, x0, side in rng.uniform((5, 5, 8), (20, 20, 14), (200, 3)):
+        mask = full_mask(whole, np.array([y0, x0, y0 + side, x0 + side]))
+        assert mask is not None
+        excess.append(mask.area - side**2)
+    assert abs(np.mean(excess)) < 1.5  # px, of some 120; half a pixel a side would be 11
+    assert full_mask(whole, np.array([3.6, 3.6, 4.4, 4.4])) is None  # holds no pixel's middle
+
+
 SHAPE = NetworkSettings(anchor_sizes=((16.0,), (32.0,)), aspect_ratios=(1.0,), norm="group")
 
 

@@ -7,6 +7,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from napari_cellal.active import learner
+from napari_cellal.active.matrix import load_matrix
 from napari_cellal.active.order import order_cells
 from napari_cellal.active.requests import OrderRequest
 from napari_cellal.features.table import FeatureTable
@@ -39,6 +41,18 @@ def test_the_doubtful_come_first(table):
     assert (np.diff(best) >= 0).all()
     row = result.cell_ids.index("c45")
     assert result.class_ids[int(result.probabilities[row].argmax())] == 2
+
+
+def test_the_gallery_hears_the_learner_that_asks(table):
+    path, ids, _ = table
+    labelled = {key: k for key, k in truth(ids).items() if int(key[1:]) % 7 == 0}
+    result = order_cells(OrderRequest(path, "alike", labelled, NAMES, like="c00"))
+    matrix = load_matrix(path)
+    rows = [matrix.row_of[key] for key in sorted(labelled)]
+    model = learner.fit(matrix.points[rows], [labelled[key] for key in sorted(labelled)])
+    said = learner.probabilities(model, matrix.points, (1, 2))
+    place = [matrix.row_of[key] for key in result.cell_ids]
+    np.testing.assert_allclose(result.probabilities, said[place], atol=1e-6)
 
 
 def test_without_labels_the_odd_ones_come_first(table):

@@ -38,11 +38,11 @@ def order_cells(request: OrderRequest) -> OrderResult:
     labels = {matrix.row_of[c]: k for c, k in request.labelled.items() if c in matrix.row_of}
     rows = np.array(sorted(labels), np.intp)
     ids = np.array([labels[int(row)] for row in rows], np.int64)
-    model = learners.fit(matrix.values[rows], ids, seed=request.seed)
+    model = learners.fit(matrix.points[rows], ids, seed=request.seed)
     classes = tuple(dict.fromkeys([*request.class_names, *sorted(set(ids.tolist()))]))
     found = None
     if model is not None:
-        found = learners.probabilities(model, matrix.values, classes).astype(np.float32)
+        found = learners.probabilities(model, matrix.points, classes).astype(np.float32)
     if request.order == "alike":
         value = _distance(matrix, request.like)
     elif request.order == "disagreement":
@@ -85,8 +85,8 @@ def disagreement(
         return value, judged
     folds = StratifiedKFold(min(_FOLDS, int(counts.min())), shuffle=True, random_state=seed)
     for learn, judge in folds.split(rows, ids):
-        model = learners.fit(matrix.values[rows[learn]], ids[learn], seed=seed)
-        judged[rows[judge]] = learners.probabilities(model, matrix.values[rows[judge]], classes)
+        model = learners.fit(matrix.points[rows[learn]], ids[learn], seed=seed)
+        judged[rows[judge]] = learners.probabilities(model, matrix.points[rows[judge]], classes)
         given = [classes.index(class_id) for class_id in ids[judge].tolist()]
         value[rows[judge]] = judged[rows[judge], given]
     return value, judged

@@ -77,10 +77,14 @@ def accuracy(truth: NDArray[np.int64], p: NDArray[np.float64], classes: Sequence
 
 
 def macro_f1(truth: NDArray[np.int64], p: NDArray[np.float64], classes: Sequence[int]) -> float:
-    """Return F1 averaged over the classes; equally probable ones count as in `accuracy`."""
+    """Return F1 averaged over the classes that occur or are guessed.
+
+    Equally probable ones count as in `accuracy`.
+    """
     table = _confusion(truth, p, classes)
     total = table.sum(axis=0) + table.sum(axis=1)
-    return float(np.mean(2 * np.diag(table) / np.where(total > 0, total, 1)))
+    there = total > 0
+    return float(np.mean(2 * np.diag(table)[there] / total[there]))
 
 
 def _confusion(

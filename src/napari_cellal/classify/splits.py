@@ -24,7 +24,8 @@ def with_splits(
 
     80 % train, 10 % val, 10 % test, in every class alike; a group stays together. Splits that
     are there are kept; if some are but ``val`` is missing, a tenth of ``train`` becomes it.
-    The draw depends on the names and the seed alone, so that a new picture moves no other one.
+    The draw depends on the names and the seed alone. A new picture can move others, since a split
+    takes its share of each class: what was measured on may be learned from the next time.
     """
     notes: list[str] = []
     known = {p.split for p in patches if p.split}

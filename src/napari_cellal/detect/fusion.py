@@ -36,9 +36,9 @@ def fused(looks: Sequence[Found]) -> Found:
     """Return the cells of all looks, each once, by falling score.
 
     Weighted boxes fusion (Solovyev et al., arXiv:1910.13302): boxes that overlap the best one of
-    them by IoU 0.55 are one cell, at most one of each look. Its box and its probabilities are
-    their mean by score; its score is the mean over all looks, so that what one look alone saw
-    loses.
+    them by IoU 0.55 are one cell, at most one of each look. Its box, its probabilities and its
+    mask are their mean by score; its score is the mean over all looks, so that what one look
+    alone saw loses.
     """
     boxes = np.concatenate([f.boxes for f in looks])
     if not len(boxes):
@@ -62,15 +62,20 @@ def fused(looks: Sequence[Found]) -> Found:
         count += 1
     weight = np.bincount(group, scores, count)  # [G]
 
-    def mean(values: NDArray[np.float32]) -> NDArray[np.float32]:
-        sums = np.stack([np.bincount(group, v * scores, count) for v in values.T], axis=1)
-        return (sums / np.maximum(weight, 1e-9)[:, None]).astype(np.float32)
+    part = scores / np.maximum(weight, 1e-9)[group]  # of each box in its cell
+
+    def mean(values: NDArray[np.number]) -> NDArray[np.float32]:
+        sums = np.zeros((count, *values.shape[1:]), np.float32)
+        np.add.at(sums, group, values * part.reshape(-1, *[1] * (values.ndim - 1)))
+        return sums
 
     share = mean(shares)
+    masks = [f.masks for f in looks if f.masks is not None and len(f.boxes)]
     every = Found(
         mean(boxes),
         (weight / len(looks)).astype(np.float32),
         share.argmax(axis=1).astype(np.int64),
         share,
+        mean(np.concatenate(masks)).round().astype(np.uint8) if masks else None,
     )
     return every.take(np.argsort(-every.scores, kind="stable"))

@@ -137,7 +137,8 @@ class TorchDetector:
         shape = (unit.shape[1], unit.shape[2])
         for axes in MIRRORED:
             found = self._search(np.flip(unit, axes), scale)
-            yield replace(found, boxes=mirrored(found.boxes, axes, shape))
+            masks = None if found.masks is None else np.flip(found.masks, axes)
+            yield replace(found, boxes=mirrored(found.boxes, axes, shape), masks=masks)
 
     def _find(self, unit: NDArray[np.float32], image_id: str) -> tuple[Found, float]:
         """Return the cells and the scale at which they were found.

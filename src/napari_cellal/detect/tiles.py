@@ -94,6 +94,8 @@ def joined(parts: Sequence[Found]) -> Found:
 def full_mask(shares: NDArray[np.uint8], box: NDArray[np.floating]) -> Mask | None:
     """Return the mask of a cell, image px, where its share is a half or more; None if nowhere.
 
+    Only pixels whose middle lies in the box can belong to it.
+
     Parameters
     ----------
     shares : uint8[s, s]
@@ -102,9 +104,9 @@ def full_mask(shares: NDArray[np.uint8], box: NDArray[np.floating]) -> Mask | No
         (y0, x0, y1, x1), image px.
     """
     y0, x0, y1, x1 = (float(v) for v in box)
-    top, left = math.floor(y0), math.floor(x0)
-    down = _weights(np.arange(top, math.ceil(y1)) + 0.5, y0, y1, shares.shape[0])
-    across = _weights(np.arange(left, math.ceil(x1)) + 0.5, x0, x1, shares.shape[1])
+    top, left = math.ceil(y0 - 0.5), math.ceil(x0 - 0.5)
+    down = _weights(np.arange(top, math.ceil(y1 - 0.5)) + 0.5, y0, y1, shares.shape[0])
+    across = _weights(np.arange(left, math.ceil(x1 - 0.5)) + 0.5, x0, x1, shares.shape[1])
     return mask_of(down @ shares.astype(np.float32) @ across.T >= 127.5, top, left)
 
 

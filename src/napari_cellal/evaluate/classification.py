@@ -191,7 +191,7 @@ def _figures(
         support,
         wilson_interval(right, named),
         wilson_interval(right, support),
-        float(average_precision_score(has, p)) if support else None,
+        float(average_precision_score(has, p)) if both else None,
         float(roc_auc_score(has, p)) if both else None,
     )
 
