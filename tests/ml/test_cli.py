@@ -7,6 +7,7 @@ import csv
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,13 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from napari_cellal.cli import main
+from napari_cellal.cli import main, running
+from napari_cellal.core.progress import EndEarly, Progress
 from napari_cellal.core.records import Split
 from napari_cellal.io.store import Project
 from napari_cellal.workflows import detecting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from napari_cellal.core.progress import Job
 
     Run = Callable[..., Any]
 
@@ -565,6 +569,7 @@ def test_training_registers_a_model_that_can_be_run(run: Run, confirmed: Path) -
             "start": str,
             "seconds": (int, float),
             "composite": str,
+            "stopped": str,
             "in_use": bool,
             "old": (dict, type(None)),
             "new": (dict, type(None)),
@@ -585,6 +590,71 @@ def test_training_registers_a_model_that_can_be_run(run: Run, confirmed: Path) -
         "detect", confirmed, "--model", trained["model"], "--images", "*1.png", "--device", "cpu"
     )
     assert (found["model"], found["images"], found["device"]) == (trained["model"], 1, "cpu")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGINT for one process")
+def test_ctrl_c_keeps_the_best_of_a_training(run: Run, confirmed: Path) -> None:
+    options = ["--start", "scratch", "--device", "cpu", "--steps", "100000", "--shrink", "8"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "napari_cellal", "train", "detector", confirmed, *options, "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "Training, loss" in line:
+            process.send_signal(signal.SIGINT)
+            break
+    out, _ = process.communicate(timeout=300)
+    assert process.returncode == 0
+    trained = json.loads(out)
+    assert trained["stopped"]
+    (card,) = run("info", confirmed)["models"]
+    assert card["model"] == trained["model"]
+    assert not (confirmed / "models" / "unfinished").exists()
+
+
+def steps_and(*signals: int) -> Job[int]:
+    """A job that gets the signals at its steps; it returns how many steps it took."""
+    taken = 0
+    try:
+        for number in (*signals, *[0] * 5):
+            taken += 1
+            yield Progress(taken, 0)
+            if number:
+                signal.raise_signal(number)
+    except EndEarly:
+        yield Progress(taken, 0)
+    return taken
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGINT for one process")
+def test_the_second_ctrl_c_ends_at_once() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    assert running.run_to_best(steps_and()) == 5
+    assert running.run_to_best(steps_and(0, signal.SIGINT)) == 3  # that step was still taken
+    job = deaf_after(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        running.run_to_best(job)
+    with pytest.raises(KeyboardInterrupt):
+        running.run_to_best(cannot_keep())
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def deaf_after(number: int) -> Job[None]:
+    """A job whose first step lasts until the second signal."""
+    yield Progress(0, 0)
+    signal.raise_signal(number)
+    signal.raise_signal(number)
+    raise AssertionError("it went on")
+
+
+def cannot_keep() -> Job[None]:
+    yield Progress(0, 0)
+    signal.raise_signal(signal.SIGINT)
+    yield Progress(1, 0)
+    raise AssertionError("it went on")
 
 
 def test_a_learning_rate_is_found_and_nothing_else_happens(

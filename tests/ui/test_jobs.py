@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
 import threading
+import time
+from pathlib import Path
 
+import pytest
 from qtpy.compat import isalive
 from qtpy.QtCore import QCoreApplication, QEvent, QObject
 from qtpy.QtWidgets import QLabel
 
 from napari_cellal.core.progress import Progress
+from napari_cellal.detect.requests import TrainRequest
+from napari_cellal.networks.unfinished import file_of, partial_of
 from napari_cellal.ui.jobs import JobHandle, Jobs, Lane
+from napari_cellal.workflows import training
 from napari_cellal.workflows.worker import Cancelled, Finished
 
 
@@ -26,6 +35,24 @@ def endless():
         yield Progress(0, 0)
 
 
+def deaf(started):
+    """A job that hears no cancel: it never yields again."""
+    yield Progress(0, 0)
+    Path(started).touch()
+    time.sleep(600)
+    yield Progress(1, 0)
+
+
+def unfinished(models):
+    """What a training keeps on disk, as a killed one leaves it; and its request."""
+    request = TrainRequest((), (1,), ("cell",), str(models))
+    file = file_of(request)
+    file.parent.mkdir(parents=True)
+    for left in (file, partial_of(file)):
+        left.write_bytes(b"weights")
+    return request, file
+
+
 def delete(parent):
     parent.deleteLater()
     QCoreApplication.sendPostedEvents(parent, QEvent.Type.DeferredDelete)
@@ -35,8 +62,8 @@ def test_late_messages_reach_no_widget_that_has_gone(qtbot):
     window = QObject()
     handle = JobHandle("x", count, (), window)
     label, heard = QLabel(), []
-    for signal in (handle.progressed, handle.finished, handle.cancelled):
-        signal.connect(lambda *value: (heard.append(value), label.setText("here")))
+    for told in (handle.progressed, handle.finished, handle.cancelled):
+        told.connect(lambda *value: (heard.append(value), label.setText("here")))
     handle._deliver(Progress(1, 2))
     assert len(heard) == 1
     sender = threading.Thread(target=lambda: Lane._send(handle, Finished(1)))
@@ -118,3 +145,42 @@ def test_a_job_that_waits_and_is_asked_to_end_never_runs(qtbot):
         pass
     assert heard == ["cancelled"]
     jobs.close()
+
+
+def start_deaf(jobs, qtbot, request, folder):
+    mark = folder / "started"
+    handle = jobs.run(
+        "deaf", deaf, str(mark), after_cancel=lambda: training.forget_unfinished(request)
+    )
+    qtbot.waitUntil(mark.exists, timeout=60_000)
+    return handle
+
+
+@pytest.mark.parametrize("way", ["cancel", "close"])
+def test_a_cancelled_training_leaves_nothing_to_go_on_from_though_it_was_killed(
+    qtbot, tmp_path, way
+):
+    jobs = Jobs()
+    request, file = unfinished(tmp_path / "models")
+    try:
+        handle = start_deaf(jobs, qtbot, request, tmp_path)
+        assert file.exists()
+        if way == "cancel":
+            with qtbot.waitSignal(handle.cancelled, timeout=60_000):
+                handle.cancel()
+    finally:
+        jobs.close()
+    assert not file.parent.exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
+def test_a_training_that_was_killed_can_be_gone_on_with(qtbot, tmp_path):
+    jobs = Jobs()
+    request, file = unfinished(tmp_path / "models")
+    try:
+        handle = start_deaf(jobs, qtbot, request, tmp_path)
+        with qtbot.waitSignal(handle.failed, timeout=60_000):
+            os.kill(jobs.worker_pid("heavy"), signal.SIGKILL)
+    finally:
+        jobs.close()
+    assert file.exists()

@@ -19,6 +19,8 @@ from napari_cellal.core.records import ModelRecord, Split
 from napari_cellal.detect.requests import TrainedModel
 from napari_cellal.io.samples.write import write_samples
 from napari_cellal.io.store import Project
+from napari_cellal.networks.unfinished import file_of
+from napari_cellal.ui import jobs
 from napari_cellal.ui.jobs import JobHandle
 from napari_cellal.ui.settings_form import SettingsForm
 from napari_cellal.workflows import adding, annotating, pacing, training
@@ -242,9 +244,14 @@ def test_stop_and_keep_makes_a_model_of_what_is_there(person):
     person.wait(dock.verdict.isVisible)
 
 
-def test_a_cancelled_training_leaves_nothing(person):
+def test_a_cancelled_training_leaves_nothing_though_it_has_to_be_killed(person, monkeypatch):
+    monkeypatch.setattr(jobs, "CANCEL_PATIENCE_S", 0.0)
     dock = train(person, 5000)
     person.wait(lambda: dock.running.plot.losses, LONG_MS)
+    (job,) = (j for j in person.workspace.jobs.running if j.call is training.train)
+    file = file_of(job.args[0])
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(b"weights")  # as it keeps every half minute
     dock.ensureWidgetVisible(dock.running.bar)
     person.push(dock.running.bar.cancel)
     person.wait(lambda: not dock.running.busy)

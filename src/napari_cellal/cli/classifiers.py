@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from napari_cellal.core.errors import CellalError
 from napari_cellal.io.store import Project
 
-from .running import run, say, seed
+from .running import run, run_to_best, say, seed
 
 if TYPE_CHECKING:
     import argparse
@@ -69,7 +69,7 @@ def _train(a: argparse.Namespace, found: PatchSet, models: str | Path, seed_: in
         shrink=a.shrink,
         seed=seed_,
     )
-    return run(classifying.train(request))
+    return run_to_best(classifying.train(request))
 
 
 def _result(

@@ -10,7 +10,7 @@ from napari_cellal.core.progress import Progress, run_job
 from napari_cellal.io.store import Project
 
 from . import classifiers
-from .running import Teller, run, say, seed
+from .running import Teller, run, run_to_best, say, seed
 
 if TYPE_CHECKING:
     import argparse
@@ -107,13 +107,16 @@ def train(a: argparse.Namespace) -> Result:
         for warning in what.warnings():
             say(warning)
         if a.find_rate:
-            found = run(training.find_rate(request))
+            found = run_to_best(training.find_rate(request))
             return {
                 "rates": [float(f"{p.rate:.3e}") for p in found.points],
                 "losses": [round(p.loss, 4) for p in found.points],
                 "suggested": found.suggested,
             }
-        trained = run(training.train(request))
+        trained = run_to_best(training.train(request))
+        stopped = str(trained.record.trained_on.get("stopped", ""))
+        if stopped:
+            say(stopped)
         training.register_model(project, trained, use=False)
         comparison = promoting.request_comparison(
             project, trained.record.model_id, device=a.device, seed=seed(a, project)
@@ -131,6 +134,7 @@ def train(a: argparse.Namespace) -> Result:
         "start": trained.record.start,
         "composite": request.composite.kind if request.composite else "none",
         "seconds": round(time.perf_counter() - begun, 1),
+        "stopped": stopped,
         "in_use": verdict.better,
         "old": verdict.old,
         "new": verdict.new,

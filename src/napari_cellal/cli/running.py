@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from napari_cellal.core.progress import Job, Progress, run_job
+from napari_cellal.core.progress import EndEarly, Job, Progress, run_job
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator
 
     from napari_cellal.io.store import Project
 
@@ -37,6 +41,59 @@ class Teller:
 def run(job: Job[T]) -> T:
     """Run a job to its end, telling of its progress."""
     return run_job(job, Teller())
+
+
+def run_to_best(job: Job[T]) -> T:
+    """Run a training to its end; Ctrl+C ends it after its step, with what did best by then.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        At a second Ctrl+C, wherever the job is; and at the first one where the job has
+        nothing to keep yet.
+    """
+    tell = Teller()
+    with _first_ctrl_c() as asked:
+        try:
+            step = next(job)
+            while not asked:
+                tell(step)
+                step = next(job)
+            step = job.throw(EndEarly())
+            while True:
+                tell(step)
+                step = next(job)
+        except StopIteration as stop:
+            value: T = stop.value
+            return value
+        except EndEarly:
+            raise KeyboardInterrupt from None
+        finally:
+            job.close()
+
+
+@contextmanager
+def _first_ctrl_c() -> Iterator[list[bool]]:
+    """Give a list that is filled at the first Ctrl+C; the second one is as ever."""
+    asked: list[bool] = []
+
+    def hear(number: int, _frame: object) -> None:
+        asked.append(True)
+        signal.signal(number, signal.default_int_handler)
+        # Not through sys.stderr, which may be in the middle of a line.
+        os.write(2, _ENDING.encode())
+
+    before = signal.signal(signal.SIGINT, hear)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+_ENDING = (
+    "Stopping after this step; what did best by then is kept. Ctrl+C again stops at once and "
+    "keeps nothing of this training.\n"
+)
 
 
 def say(text: str) -> None:

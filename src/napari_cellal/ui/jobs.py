@@ -42,6 +42,9 @@ class JobHandle(QObject):
         The parts of the result that have come so far; they outlive a cancel.
     gives_way : bool
         It is cancelled as soon as another job wants its lane.
+    after_cancel : callable
+        Tidies up what a cancelled job leaves that had to be ended with its process. Called in
+        the lane's thread when a job under way has ended so or so, before that is told.
     """
 
     progressed = Signal(object)
@@ -59,10 +62,12 @@ class JobHandle(QObject):
         args: tuple[Any, ...],
         parent: QObject | None = None,
         gives_way: bool = False,
+        after_cancel: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(parent)
         self.title = title
         self.gives_way = gives_way
+        self.after_cancel = after_cancel
         self.call = call
         self.args = args
         self.items: list[Any] = []
@@ -167,6 +172,8 @@ class Lane:
         told = False
         while self._worker.busy:
             for message in self._worker.poll(0.05):
+                if asked_at is not None and not isinstance(message, Progress):
+                    handle.after_cancel()
                 self._send(handle, message)
             if handle.is_ending and not told:
                 told = True
@@ -179,6 +186,7 @@ class Lane:
                     0.3 if self._closing.is_set() else CANCEL_PATIENCE_S
                 ):
                     self._worker.stop(timeout_s=0.1)
+                    handle.after_cancel()
                     self._send(handle, Cancelled())
 
     @staticmethod
@@ -207,9 +215,10 @@ class Jobs(QObject):
         *args: Any,
         lane: str = "heavy",
         gives_way: bool = False,
+        after_cancel: Callable[[], None] = lambda: None,
     ) -> JobHandle:
         """Queue ``call(*args)`` in a child process and return its handle."""
-        handle = JobHandle(title, call, args, self, gives_way)
+        handle = JobHandle(title, call, args, self, gives_way, after_cancel)
         self.running.append(handle)
         handle.ended.connect(lambda: self._let_go(handle))
         if lane not in self._lanes:

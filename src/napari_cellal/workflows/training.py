@@ -297,6 +297,16 @@ def train(request: TrainRequest) -> Job[TrainedModel]:
     return train_detector(request)
 
 
+def forget_unfinished(request: TrainRequest) -> None:
+    """Remove what a cancelled training had reached, so that the next one begins anew.
+
+    One that is closed does so itself; this is for one whose process had to be ended.
+    """
+    from napari_cellal.networks.unfinished import forget
+
+    forget(request)
+
+
 def find_rate(request: TrainRequest) -> Job[FoundRate]:
     """Return the job that looks for a learning rate; its items are `detect.requests.RatePoint`.
 

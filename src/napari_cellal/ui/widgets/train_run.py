@@ -143,7 +143,12 @@ class TrainingRun(QWidget):
     def _train(self, project: Project, request: TrainRequest, pace_kind: str) -> None:
         folder, name = project.folder, project.name
         self.plot.clear()
-        handle = self._jobs.run("Training the detector", training.train, request)
+        handle = self._jobs.run(
+            "Training the detector",
+            training.train,
+            request,
+            after_cancel=lambda: training.forget_unfinished(request),
+        )
         self.bar.follow(handle, can_keep=True)
         seen = ""
         if request.composite is not None and request.composite.explained:
