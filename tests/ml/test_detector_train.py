@@ -409,6 +409,23 @@ def test_the_speed_is_measured_without_leaving_anything(start, tmp_path, monkeyp
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_speed_is_measured_where_there_is_something_to_learn(tmp_path):
+    """Whatever the order of the images: the first eight may be empty, or not finished."""
+    pool = Pool()
+    empty = [pool.add(f"empty{k}", 0, k) for k in range(9)]
+    half = pool.add("half", 3, 20, complete=False)
+    held = pool.add("held", 3, 21)
+    request = request_of([*empty, pool.add("a", 3, 0)], tmp_path, val_images=(half, held))
+    read = []
+
+    def reader(path, plane):
+        read.append(path)
+        return pool.read(path, plane)
+
+    assert run_job(measure_pace(request, reader=reader)) > 0
+    assert {"a", "held"} <= set(read)
+
+
 def test_stopped_before_the_first_step_there_is_nothing_to_keep(tmp_path):
     pool = Pool()
     job = train_detector(request_of([pool.add("a", 3, 0)], tmp_path), reader=pool.read)

@@ -11,7 +11,7 @@ from napari_cellal.core.records import new_id
 from napari_cellal.io.reading import Reader, read_plane
 
 from .architectures import architecture
-from .requests import TrainPoint, TrainRequest
+from .requests import TrainImage, TrainPoint, TrainRequest
 from .train import train_detector
 
 _STEPS = 3  # the first one warms up
@@ -21,8 +21,8 @@ _IMAGES = 8
 def measure_pace(request: TrainRequest, *, reader: Reader = read_plane) -> Job[float]:
     """Return how many seconds a step of the training takes here, its looks shared out.
 
-    Three steps on some of the images, the last with a look at one held-out image; nothing is
-    kept, and nothing is downloaded.
+    Three steps on some of the images, those with labels first, the last with a look at one
+    held-out image; nothing is kept, and nothing is downloaded.
 
     Raises
     ------
@@ -32,10 +32,12 @@ def measure_pace(request: TrainRequest, *, reader: Reader = read_plane) -> Job[f
     ready = request.start not in ("auto", "coco", "imagenet")
     if not ready and not (request.start == "auto" and architecture(request.architecture).shipped):
         request = replace(request, start="scratch")
+    # only finished images are looked at
+    held = [image for image in request.val_images if image.complete]
     few = replace(
         request,
-        images=request.images[:_IMAGES],
-        val_images=request.val_images[:1],
+        images=tuple(sorted(request.images, key=_teaches, reverse=True)[:_IMAGES]),
+        val_images=tuple(held[:1]),
         settings=request.settings.model_copy(
             update={"steps": 1000, "minutes": None, "validate_every": _STEPS}
         ),
@@ -56,5 +58,10 @@ def measure_pace(request: TrainRequest, *, reader: Reader = read_plane) -> Job[f
         raise ModelError("The training ended by itself before its speed was measured.")
     a_step = times[1] - times[0]
     a_look = max(0.0, times[2] - times[1] - a_step)
-    looked_at = min(len(request.val_images), request.settings.validate_on)
+    looked_at = min(len(held), request.settings.validate_on)
     return a_step + a_look * looked_at / request.settings.validate_every
+
+
+def _teaches(image: TrainImage) -> tuple[bool, bool]:
+    """Return whether an image has outlines to learn, and boxes."""
+    return any(mask is not None for mask in image.masks), bool(image.boxes)
