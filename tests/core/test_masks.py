@@ -242,6 +242,31 @@ def test_cocos_polygons_become_masks(tmp_path: Path) -> None:
     assert report.counts()["bad-mask"] == 1
 
 
+def test_cocos_pieces_may_overlap_or_stand_twice(tmp_path: Path) -> None:
+    """As COCO's own program reads them: what lies in any of them is the cell."""
+    from faster_coco_eval.core import mask as other
+
+    rng = np.random.default_rng(0)
+    for k in range(10):
+        parts = [rng.integers(0, 40, 8).tolist() for _ in range(3)]
+        parts.append(parts[0])
+        content = {
+            "images": [{"id": 1, "file_name": "a.png", "height": 50, "width": 60}],
+            "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "segmentation": parts}],
+            "categories": [{"id": 1, "name": "RBC"}],
+        }
+        file = tmp_path / f"{k}.json"
+        file.write_text(json.dumps(content))
+        (image,), _ = run_job(read_annotations([file], "coco"))
+        (box,) = image.boxes
+        theirs = other.decode(other.merge(other.frPyObjects(parts, 50, 60))) > 0
+        ours = np.zeros(theirs.shape, bool) if box.mask is None else box.mask.within((0, 0, 50, 60))
+        one = mask_of_rings([list(zip(parts[0][::2], parts[0][1::2], strict=True))])
+        assert one is not None
+        assert ours[one.y0 :, one.x0 :][: one.height, : one.width][one.bits()].all()
+        assert (ours ^ theirs).sum() < 0.1 * theirs.sum() + 20  # it counts edges otherwise
+
+
 def test_precision_of_masks_is_that_of_their_pixels() -> None:
     from napari_cellal.evaluate.mask_precision import evaluate_masks
 

@@ -23,7 +23,3 @@ class ModelError(CellalError):
 
 class StaleEditError(CellalError):
     """An edit was made against rows that have changed since."""
-
-
-class WorkerError(CellalError):
-    """A background job failed or its process died."""

@@ -40,17 +40,6 @@ def iou_matrix(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
     return np.divide(inter, union, out=np.zeros_like(inter), where=union > 0)
 
 
-def ios_matrix(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
-    """Return intersection over the smaller area, float64[N, M] in 0..1.
-
-    Near 1 where one box lies inside the other, as a cell cut by a tile's edge does.
-    """
-    a, b = as_boxes(a), as_boxes(b)
-    inter = _intersection(a, b)
-    smaller = np.minimum(box_area(a)[:, None], box_area(b)[None, :])
-    return np.divide(inter, smaller, out=np.zeros_like(inter), where=smaller > 0)
-
-
 def overlapping_pairs(
     a: ArrayLike, b: ArrayLike, iou: float
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:

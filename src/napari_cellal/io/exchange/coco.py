@@ -20,7 +20,7 @@ from .colors import color_of
 from .intake import MAX_COORDINATE, Intake
 from .losses import UNCLASSED, Losses
 from .names import class_name_of, clean_name, distinct_paths, image_name_of
-from .outlines import mask_of_rings
+from .outlines import mask_of_pieces
 from .report import ExportReport, ImportedImage, ImportReport, Problem, counted
 from .rle import counts_of_mask, mask_of_counts
 from .source import UnreadableError, annotation_files, number, numbers, read_json
@@ -220,7 +220,8 @@ def _outline(outline: object) -> tuple[Box | None, Mask | None]:
         raise ValueError("a corner is no number")
     box = (min(ys), min(xs), max(ys), max(xs))
     within = max(map(abs, box)) <= MAX_COORDINATE
-    return box, mask_of_rings(rings) if within else None
+    # COCO's polygons are pieces; it knows no holes
+    return box, mask_of_pieces([[ring] for ring in rings]) if within else None
 
 
 def _objects(items: object) -> list[dict[str, Any]]:

@@ -60,6 +60,21 @@ def mask_of_rings(rings: Sequence[Ring]) -> Mask | None:
     return mask_of(np.cumsum(crossed, axis=1)[:, :width] % 2 == 1, top, left)
 
 
+def mask_of_pieces(pieces: Sequence[Sequence[Ring]]) -> Mask | None:
+    """Return the mask of what lies in any of the pieces, each as in `mask_of_rings`; or None."""
+    masks = [mask for mask in map(mask_of_rings, pieces) if mask is not None]
+    if len(masks) < 2:
+        return masks[0] if masks else None
+    windows = np.array([mask.window for mask in masks])
+    (top, left), (bottom, right) = windows[:, :2].min(axis=0), windows[:, 2:].max(axis=0)
+    if (bottom - top) * (right - left) > MAX_PIXELS:
+        return None
+    bits = np.zeros((bottom - top, right - left), np.bool_)
+    for mask in masks:
+        bits[mask.y0 - top :, mask.x0 - left :][: mask.height, : mask.width] |= mask.bits()
+    return mask_of(bits, int(top), int(left))
+
+
 def rings_of_mask(mask: Mask) -> list[list[list[tuple[int, int]]]]:
     """Return the outlines of a mask's pieces: of each the outer ring, then those of its holes.
 
