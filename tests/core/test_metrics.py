@@ -12,7 +12,8 @@ from napari_cellal.evaluate.average_precision import (
     of_class,
     ranked,
 )
-from napari_cellal.evaluate.metrics import evaluate_boxes, evaluate_classes, wilson_interval
+from napari_cellal.evaluate.intervals import wilson_interval
+from napari_cellal.evaluate.metrics import evaluate_boxes, evaluate_classes
 
 A, B, C = (0, 0, 10, 10), (20, 20, 30, 30), (50, 50, 60, 70)
 

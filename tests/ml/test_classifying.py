@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +16,12 @@ from PIL import Image
 from napari_cellal.cli import main
 from napari_cellal.core import gestures
 from napari_cellal.core.errors import CellalError, ModelError
+from napari_cellal.core.history import edit_of
 from napari_cellal.core.progress import run_job
-from napari_cellal.core.records import Detections, Split
+from napari_cellal.core.records import Detections, Proposal, Split
 from napari_cellal.io.store import Project
-from napari_cellal.workflows import adding, classifying, detecting, patches
+from napari_cellal.networks.model_files import load_record
+from napari_cellal.workflows import adding, classifying, detecting, patches, scoring
 
 CELLS = {"bright": 230, "dark": 20}
 QUICK = ["--preset", "resnet18", "--start", "scratch", "--size", "32", "--device", "cpu"]
@@ -279,3 +283,54 @@ def test_a_site_of_six_channels_is_one_picture(tmp_path, capsys):
     card = json.loads(Path(said["folder"], "card.json").read_text())
     assert len(card["normalization"]["low"]) == 6
     assert sum(sum(n.values()) for n in said["cells"].values()) == 24
+
+
+def count(project, answers):
+    """Return (true, said) of every cell as the labels are now."""
+    images = scoring.images_of(project, answers)
+    found = [scoring.matches_of(project, answers, key) for key in images]
+    return {m.cell_id: m.square for some in found if some for m in some}
+
+
+def test_answers_are_kept_and_counted_against_labels_that_change(project, model):
+    record = load_record(Path(model))
+    project.add_model(record)
+    shutil.copytree(model, project.model_folder(record.model_id))
+    request = scoring.request_score(project, model=record.model_id, split="all", device="cpu")
+    answers = run_job(scoring.score(request))
+    labels = {c.cell_id: c for c in project.cells.labels()}
+    before = count(project, answers)
+    assert before.keys() == labels.keys()
+    # the model numbers its classes in another order than the project: they are told by name
+    right = [key for key, (true, said) in before.items() if true == said]
+    assert len(right) / len(before) == pytest.approx(answers.figures["accuracy"])
+    assert answers.figures["accuracy"] > 0.9
+    cell = labels[right[0]]
+    other = next(c for c in project.classes if c != cell.class_id)
+    project.history.do(gestures.give_class([cell], other, "other", "test"))
+    after = count(project, answers)
+    assert after[cell.cell_id] == (other, cell.class_id)
+    assert {k: v for k, v in after.items() if k != cell.cell_id} == {
+        k: v for k, v in before.items() if k != cell.cell_id
+    }
+    only = scoring.request_score(project, model=record.model_id, split="train").classes
+    assert 0 < len(only.patches) < len(labels)
+    with pytest.raises(CellalError):
+        scoring.request_score(project, model=record.model_id, split="holdout")
+
+
+def test_labels_against_what_was_proposed(project):
+    with pytest.raises(CellalError):
+        scoring.request_score(project, model=scoring.PROPOSED, split="all")
+    image_id = next(iter(project.images))
+    cells = [c for c in project.cells.of_image(image_id) if c.is_label][:3]
+    said = Proposal(cells[0].box, 2, 0.7, "m", ((2, 0.6), (1, 0.4)))
+    changes = [
+        (c, replace(c, proposed=said, class_id=k)) for c, k in zip(cells, (2, 1, 2), strict=True)
+    ]
+    project.history.do(edit_of("proposed", changes, "test"))
+    answers = run_job(
+        scoring.score(scoring.request_score(project, model=scoring.PROPOSED, split="all"))
+    )
+    assert list(count(project, answers).values()) == [(2, 2), (1, 2), (2, 2)]
+    assert {pairs[0][1] for pairs in answers.classes.values()} == {0.6}

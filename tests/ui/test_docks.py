@@ -89,7 +89,7 @@ def test_the_manifest_names_what_is_there():
     assert len(titles) == len(set(titles)) == len(DOCKS) + len(WIDE_DOCKS)
 
 
-@pytest.mark.parametrize("name", ["Detect", "Review", "Learn", "Train"])
+@pytest.mark.parametrize("name", ["Detect", "Review", "Learn", "Train", "Evaluate"])
 def test_a_dock_alone_from_the_menu(sit_down, detected, name):
     person = sit_down()
     _, widget = person.viewer.window.add_plugin_dock_widget("napari-cellal", name)
@@ -140,7 +140,7 @@ def test_docks_say_what_they_need(sit_down, folder):
                 found.add(name)
         return found
 
-    assert lacking() == {"Detect", "Review", "Learn", "Train"}
+    assert lacking() == {"Detect", "Review", "Learn", "Train", "Evaluate"}
     assert show(person, "Project")._welcome.isVisible()
     assert not docks["Project"]._page.isVisible()
     for name in DOCKS[1:]:  # the button leads to where it is mended
@@ -149,21 +149,21 @@ def test_docks_say_what_they_need(sit_down, folder):
         person.wait(docks["Project"].isVisible)
 
     docks["Project"].make(str(folder.parent / "empty.cellal"))
-    assert lacking() == {"Detect", "Review", "Learn", "Train"}
+    assert lacking() == {"Detect", "Review", "Learn", "Train", "Evaluate"}
     assert not docks["Project"]._welcome.isVisible()
 
     dock = show(person, "Project")
     dock.adding.add([str(folder.parent / "smears")])
     person.wait(lambda: len(session.project.images) == 3, 60_000)
     person.wait_for_image()
-    assert lacking() == {"Learn", "Train"}  # no classes yet
+    assert lacking() == {"Learn", "Train", "Evaluate"}  # no classes yet
 
     dock = show(person, "Project")
     dock.classes.names.setFocus()
     QTest.keyClicks(dock.classes.names, "RBC, WBC")
     person.press("Enter")
     assert [c.name for c in session.project.active_classes] == ["RBC", "WBC"]
-    assert lacking() == {"Learn", "Train"}  # no cells yet
+    assert lacking() == {"Learn", "Train", "Evaluate"}  # no cells yet
     dock = show(person, "Learn")
     person.push(dock.needs.findChild(QPushButton))
     person.wait(docks["Detect"].isVisible)
@@ -172,7 +172,7 @@ def test_docks_say_what_they_need(sit_down, folder):
     person.agree()
     assert lacking() == set()
     session.close_project()
-    assert lacking() == {"Detect", "Review", "Learn", "Train"}
+    assert lacking() == {"Detect", "Review", "Learn", "Train", "Evaluate"}
 
 
 # -- being legible -------------------------------------------------------------------------

@@ -26,7 +26,7 @@ def test_one_command_opens_the_whole_workspace(window, qtbot):
     qtbot.waitUntil(lambda: sorted(shown(window)) == sorted(DOCKS), timeout=20_000)
 
 
-@pytest.mark.parametrize("name", ["Detect", "Review", "Learn", "Train"])
+@pytest.mark.parametrize("name", ["Detect", "Review", "Learn", "Train", "Evaluate"])
 def test_a_dock_opens_alone(window, name):
     _, widget = window.add_plugin_dock_widget("napari-cellal", name)
     viewer = window._qt_viewer.viewer
@@ -36,7 +36,7 @@ def test_a_dock_opens_alone(window, name):
 def test_every_command_of_the_manifest_can_be_imported():
     manifest = PluginManifest.from_distribution("napari-cellal")
     names = [c.python_name for c in manifest.contributions.commands]
-    assert len(names) == 9
+    assert len(names) == 11
     for name in names:
         module, _, attribute = str(name).partition(":")
         assert callable(getattr(importlib.import_module(module), attribute))

@@ -219,7 +219,7 @@ def make_parser() -> argparse.ArgumentParser:
 
     p = command("evaluate", models.evaluate, "measure a model against confirmed cells")
     p.add_argument("--model", default="auto")
-    p.add_argument("--split", default="test", choices=[s.value for s in Split])
+    p.add_argument("--split", default="test", choices=[*(s.value for s in Split), "all"])
     p.add_argument("--score", type=_score, default=0.5)
     p.add_argument("--labels", help="for a classifier: a table of the pictures' classes (CSV)")
     p.add_argument(

@@ -147,6 +147,7 @@ def evaluate(a: argparse.Namespace, project: Project | None) -> Result:
     """Measure a classifier on a split of a project's cells, or of a folder of pictures."""
     from napari_cellal.networks.model_files import load_record
     from napari_cellal.workflows import classifying, patches
+    from napari_cellal.workflows.evaluating import ALL
 
     folder = classifying.find_classifier(project, a.model)
     record = load_record(folder)
@@ -157,7 +158,7 @@ def evaluate(a: argparse.Namespace, project: Project | None) -> Result:
         found = patches.in_classes_of(record, patches.of_project(project, seed=seed(a, project)))
     for note in found.notes:
         say(note)
-    chosen = found.of_split(a.split)
+    chosen = found.patches if a.split == ALL else found.of_split(a.split)
     if not chosen:
         raise CellalError(f"No labelled picture is in the split '{a.split}'.")
     request = classifying.ClassRequest(str(folder), chosen, a.device, a.own_range)

@@ -9,7 +9,8 @@ import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from .calibration import ReliabilityPoint, calibration_error, reliability
-from .metrics import Rates, wilson_interval
+from .intervals import wilson_interval
+from .metrics import Rates
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.stats import binomtest
 from sklearn.metrics import average_precision_score, confusion_matrix
 
 from napari_cellal.core.geometry import match_boxes
@@ -22,6 +21,7 @@ from .average_precision import (
     of_class,
     ranked,
 )
+from .intervals import wilson_interval
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -236,18 +236,6 @@ def evaluate_classes(
         ids,
         len(t),
     )
-
-
-def wilson_interval(right: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Return the interval of a share ``right / total``; (0, 1) where nothing was counted.
-
-    Wilson, J. Am. Stat. Assoc. 22, 1927: holds its level also near 0 and 1 and for few
-    cells, where the textbook interval does not.
-    """
-    if total == 0:
-        return 0.0, 1.0
-    interval = binomtest(right, total).proportion_ci(confidence, method="wilson")
-    return float(interval.low), float(interval.high)
 
 
 def _rates(images: Sequence[ImageBoxes], score: float, iou: float) -> Rates:

@@ -116,10 +116,10 @@ class Batch(QObject):
             self.wanted = wanted
             self.ask_again()
 
-    def show_only(self, cell_ids: Iterable[str]) -> None:
-        """List these cells and no others, whatever was left out before, and pick them all."""
+    def show_only(self, cell_ids: Iterable[str], *, pick: bool = True) -> None:
+        """List these cells and no others, whatever was left out before; ``pick`` them all."""
         self.wanted = CellFilter(cell_ids=tuple(cell_ids))
-        self._picks_all = True
+        self._picks_all = pick
         self.ask_again()
 
     def states(self, then: Callable[[list[tuple[str, str, int | None, str]]], object]) -> None:

@@ -11,7 +11,7 @@ from psygnal import Signal
 from napari_cellal.core import gestures
 from napari_cellal.core.errors import CellalError
 from napari_cellal.core.history import PORTION, History
-from napari_cellal.core.records import Review, Status
+from napari_cellal.core.records import Cell, Review, Status
 
 from .works import Works
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from napari_cellal.core.geometry import Box
     from napari_cellal.core.history import Edit, Steps
-    from napari_cellal.core.records import Cell, ImageRecord
+    from napari_cellal.core.records import ImageRecord
     from napari_cellal.io.store import Project
 
 LEAVING_S = 0.15
@@ -68,7 +68,8 @@ class Session:
     selection_changed : Signal(tuple of cell_id)
     shown_changed : Signal(Shown)
     center_asked : Signal(Cell, zoom)
-        The camera should go to a cell; ``zoom`` says whether to zoom in too.
+        The camera should go to a cell, or to the place of one that is no row;
+        ``zoom`` says whether to zoom in too.
     told : Signal(text, is_error)
         A sentence for the person.
     """
@@ -256,6 +257,13 @@ class Session:
         self.show_image(cell.image_id, cell)
         self.select([cell.cell_id])
         self.center_asked.emit(cell, zoom)
+
+    def look_at(self, image_id: str, box: Box) -> None:
+        """Show a place where no cell is, centred as a cell would be."""
+        self._leaving_until = 0.0
+        self.show_image(image_id)
+        self.select(())
+        self.center_asked.emit(Cell("", image_id, box), True)
 
     def leave(self) -> None:
         """Say that the next cell is on its way: what is on screen will hardly be seen again."""

@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 
 HOLD_MS = 150
 """The longest that the picture waits for the next question before it shows the answer."""
-DOCKS = ("Project", "Detect", "Review", "Learn", "Train")
+DOCKS = ("Project", "Detect", "Review", "Learn", "Train", "Evaluate")
 WIDE_DOCKS = ("Gallery", "Map")
 """Docks of many cells, opened when they are asked for."""
 
@@ -187,6 +187,7 @@ class Workspace(QObject):
         if name not in self.docks:
             from .widgets.cell_map import MapDock
             from .widgets.detect import DetectDock
+            from .widgets.evaluate import EvaluateDock
             from .widgets.gallery import GalleryDock
             from .widgets.learn import LearnDock
             from .widgets.project import ProjectDock
@@ -201,6 +202,7 @@ class Workspace(QObject):
                 "Gallery": GalleryDock,
                 "Map": MapDock,
                 "Train": TrainDock,
+                "Evaluate": EvaluateDock,
             }[name](self)
             # A click on a button leaves the keys there.
             made.setFocusProxy(self._canvas if made.home is None else made.home)
@@ -518,3 +520,8 @@ def _wide_dock(name: str) -> QWidget:
 def train_dock() -> QWidget:
     """Return the Train dock."""
     return _here().dock("Train")
+
+
+def evaluate_dock() -> QWidget:
+    """Return the Evaluate dock."""
+    return _here().dock("Evaluate")

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from napari_cellal.core.geometry import Box
     from napari_cellal.core.masks import Mask
+    from napari_cellal.core.records import Cell
     from napari_cellal.io.store import Project
 
 Truth = dict[str, tuple[list["Box"], list[int | None]]]
@@ -57,22 +58,49 @@ class LearnerRequest:
     """Those of the table at ``features_path``."""
 
 
-def truth_of(project: Project, split: Split) -> Truth:
-    """Return the confirmed cells of a split's finished images.
+ALL = "all"
+"""In the place of a split: every finished image."""
+
+
+def in_split(project: Project, split: str) -> list[str]:
+    """Return the images of a split, or of `ALL`.
+
+    Raises
+    ------
+    CellalError
+        If there is no such split.
+    """
+    if split == ALL:
+        return list(project.images)
+    try:
+        chosen = Split(split)
+    except ValueError:
+        raise CellalError(f"'{split}' is not a split; use train, val, test or all.") from None
+    return [key for key, record in project.images.items() if record.split is chosen]
+
+
+def known_cells(project: Project, image_id: str) -> list[Cell] | None:
+    """Return the confirmed cells of an image, None where it cannot be measured on.
 
     Only a finished image says where no cell is; in another one a right box beside the
     labelled ones would count as wrong. Images with unsure cells are left out for the same
     reason. Confirmed cells without a class count where classes are ignored.
     """
+    if not project.images[image_id].finished:
+        return None
+    cells = project.cells.of_image(image_id)
+    if any(c.review is Review.UNSURE for c in cells):
+        return None
+    return [c for c in cells if c.review is Review.CONFIRMED]
+
+
+def truth_of(project: Project, split: str) -> Truth:
+    """Return boxes and classes of `known_cells` of a split's images."""
     truth: Truth = {}
-    for key, record in project.images.items():
-        if record.split is not split or not record.finished:
-            continue
-        cells = project.cells.of_image(key)
-        if any(c.review is Review.UNSURE for c in cells):
-            continue
-        known = [c for c in cells if c.review is Review.CONFIRMED]
-        truth[key] = ([c.box for c in known], [c.class_id for c in known])
+    for key in in_split(project, split):
+        known = known_cells(project, key)
+        if known is not None:
+            truth[key] = ([c.box for c in known], [c.class_id for c in known])
     return truth
 
 
@@ -107,14 +135,11 @@ def request_evaluation(
     CellalError
         If the split has no confirmed cells, or there is no such model or split.
     """
-    try:
-        chosen = Split(split)
-    except ValueError:
-        raise CellalError(f"'{split}' is not a split; use train, val or test.") from None
-    known = truth if truth is not None else truth_of(project, chosen)
+    known = truth if truth is not None else truth_of(project, split)
     if not known:
+        which = "No image" if split == ALL else f"No image of the split '{split}'"
         raise CellalError(
-            f"No image of the split '{split}' is finished. Finish some (F in the window), or "
+            f"{which} is finished. Finish some (F in the window), or "
             "import annotations with --confirm --finished."
         )
     run = detecting.request_detection(project, known, model=model, device=device)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QEvent, QObject, QSignalBlocker, Qt
+from qtpy.QtCore import QSignalBlocker, Qt
 from qtpy.QtWidgets import QButtonGroup, QLabel, QRadioButton, QVBoxLayout, QWidget
-from superqt import QLabeledDoubleSlider
 
 from napari_cellal.core.errors import CellalError
 from napari_cellal.core.records import Status, local_time
 from napari_cellal.detect.shipped import SHIPPED
 from napari_cellal.ui.controls import ComboBox, Dock, JobBar, Needs, button, heading, note, row
+from napari_cellal.ui.slider import Slider
 from napari_cellal.workflows import detecting
 from napari_cellal.workflows.training import use_detector
 
@@ -21,26 +21,6 @@ if TYPE_CHECKING:
     from napari_cellal.ui.session import Shown
     from napari_cellal.ui.workspace import Workspace
     from napari_cellal.workflows.worker import Failed
-
-
-class Slider(QLabeledDoubleSlider):
-    """A slider that the wheel does not change while the dock is scrolled."""
-
-    def __init__(self, orientation: Qt.Orientation) -> None:
-        super().__init__(orientation)
-        for part in self.findChildren(QWidget):
-            part.installEventFilter(self)
-
-    def eventFilter(self, _part: QObject, event: QEvent) -> bool:
-        """Leave the wheel to the dock, over the bar and over the number."""
-        if event.type() == QEvent.Type.Wheel:
-            event.ignore()
-            return True
-        return False
-
-    def wheelEvent(self, event: Any) -> None:
-        """Leave the wheel to the dock."""
-        event.ignore()
 
 
 class DetectDock(Dock):

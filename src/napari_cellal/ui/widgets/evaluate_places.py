@@ -1,0 +1,85 @@
+"""Boxes where no cell is: a list to jump from, and a way to make one a cell after all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QListWidget, QListWidgetItem, QVBoxLayout, QWidget
+
+from napari_cellal.core import gestures
+from napari_cellal.ui.controls import button, heading, note, row
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_cellal.evaluate.matches import Match
+    from napari_cellal.ui.session import Session
+
+MOST = 500
+LIST_PX = 130
+
+
+class Places(QWidget):
+    """Shown once a square of boxes without a cell was clicked."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self.session = session
+        self._matches: tuple[Match, ...] = ()
+        self.list = QListWidget()
+        self.list.setToolTip("Click one to see the place; the surest first")
+        self.list.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
+        self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.list.setTextElideMode(Qt.TextElideMode.ElideMiddle)
+        self.list.setFixedHeight(LIST_PX)
+        self.list.currentRowChanged.connect(self._go)
+        self._say = note()
+        self.add_cell = button(
+            "It is a cell: add it",
+            "Draws the model's box as a cell of that class, and the table follows. Undo: Ctrl+Z",
+            self._add,
+        )
+        self.done = button("Close", "Hides this list", self.hide)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        for widget in (heading("Boxes where no cell is"), self._say, self.list):
+            layout.addWidget(widget)
+        layout.addWidget(row(self.add_cell, self.done))
+        self.hide()
+
+    def show_matches(self, matches: Sequence[Match], said: str) -> None:
+        """List other boxes; ``said`` is the class that the model gave them."""
+        project = self.session.project
+        self._matches = ()
+        self.list.clear()
+        if project is None:
+            return
+        here = [m for m in matches if m.image_id in project.images]
+        for m in here[:MOST]:
+            item = QListWidgetItem(f"{m.score:.2f}  {project.images[m.image_id].name}")
+            item.setToolTip(item.text())
+            self.list.addItem(item)
+        self._matches = tuple(here[:MOST])
+        more = f", the surest {MOST}" if len(here) > MOST else ""
+        self._say.setText(
+            f"{len(here):,} said to be {said}{more}. Is one a cell that was forgotten?"
+        )
+        self.show()
+
+    def _go(self, at: int) -> None:
+        if 0 <= at < len(self._matches):
+            m = self._matches[at]
+            self.session.look_at(m.image_id, m.box)
+
+    def _add(self) -> None:
+        at = self.list.currentRow()
+        if not 0 <= at < len(self._matches):
+            self.session.tell("Click one of the boxes in the list first.")
+            return
+        m = self._matches[at]
+        edit = gestures.draw(m.image_id, [m.box], m.said, self.session.person)
+        if self.session.do(edit):
+            self._matches = self._matches[:at] + self._matches[at + 1 :]
+            self.list.takeItem(at)

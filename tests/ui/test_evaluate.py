@@ -1,0 +1,222 @@
+"""Measuring a model in the window, and the way from a figure to the cells it rests on."""
+
+from __future__ import annotations
+
+import pytest
+from qtpy.QtTest import QTest
+from test_docks import clipped, pale, show
+from test_gallery import LEFT, NONE, click, ids_of, settled
+from test_train import LONG_MS, _labelled, labelled  # noqa: F401  fixtures
+
+from napari_cellal.core.records import Detections, Status
+from napari_cellal.evaluate.matches import NOTHING
+from napari_cellal.workflows import detecting, evaluating, scoring
+
+
+@pytest.fixture
+def person(sit_down, labelled):  # noqa: F811
+    return sit_down(labelled, "Evaluate")
+
+
+def choose(box, data):
+    box.setCurrentIndex(box.findData(data))
+    box.activated.emit(box.currentIndex())
+
+
+def measure(person, model, split=evaluating.ALL):
+    """Push the button, and wait for the figures."""
+    dock = show(person, "Evaluate")
+    choose(dock.model, model)
+    choose(dock.split, split)
+    person.push(dock.measure)
+    person.wait(lambda: dock.table is not None and not dock.bar.busy, LONG_MS)
+    person.wait(dock.result.isVisible)
+    return dock
+
+
+def say(person, dock, found):
+    """Let a model have said something; what it was asked is a detector's request."""
+    project = person.session.project
+    request = scoring.request_score(project, model=detecting.CLASSICAL, split=evaluating.ALL)
+    answers = scoring.Answers(request, tuple(project.images), found, {}, {"map50": 0.5})
+    dock._on_answers(project, answers, "something")
+    person.wait(lambda: dock.table is not None)
+
+
+def perfect(person, score=0.9):
+    """Return detections that are the labels."""
+    found = {}
+    for key in person.session.project.images:
+        cells = person.session.project.cells.of_image(key)
+        boxes, classes = tuple(c.box for c in cells), tuple(c.class_id for c in cells)
+        found[key] = Detections(key, boxes, (score,) * len(cells), classes, "m")
+    return found
+
+
+def count(dock, true, said):
+    table = dock.table
+    if true not in table.rows or said not in table.columns:
+        return 0
+    return int(table.counts[table.rows.index(true), table.columns.index(said)])
+
+
+def click_square(dock, true, said):
+    """Click a square of the matrix with the mouse."""
+    dock.ensureWidgetVisible(dock.matrix)
+    at = dock.table.rows.index(true), dock.table.columns.index(said)
+    QTest.mouseClick(dock.matrix, LEFT, NONE, dock.matrix.rect_of(*at).center())
+
+
+def test_from_a_square_to_the_gallery_to_a_mended_label(person):
+    session = person.session
+    dock = measure(person, "shipped")
+    answers = dock.counting.answers
+    assert set(answers.found) == set(session.project.images)
+    right = dock.counting.on_square(1, 1)
+    assert right  # the shipped detector finds red cells
+    before = dock.table.counts.tolist()
+    cell = person.cell(right[0].cell_id)
+    session.go_to(cell)
+    person.canvas.setFocus()
+    person.press("2")  # a slip of the hand
+    assert person.cell(cell.cell_id).class_id == 2
+    person.wait(lambda: dock.table.counts.tolist() != before)
+    n = count(dock, 2, 1)
+    assert count(dock, 1, 1) == len(right) - 1
+
+    click_square(dock, 2, 1)
+    gallery = person.workspace.dock("Gallery")
+    person.wait(lambda: gallery.isVisible() and settled(person))
+    assert cell.cell_id in ids_of(person)
+    assert len(ids_of(person)) == n
+    assert person.workspace.batch.picked == ()  # nothing is changed by a stray key
+    click(gallery, ids_of(person).index(cell.cell_id))
+    person.press("1")
+    assert person.cell(cell.cell_id).class_id == 1
+    show(person, "Evaluate")
+    person.wait(lambda: dock.table.counts.tolist() == before)
+    assert dock.counting.answers is answers  # nothing was searched again
+    person.agree()
+
+
+def test_average_precision_follows_the_labels_without_a_search(person):
+    dock = show(person, "Evaluate")
+    say(person, dock, perfect(person))
+    person.wait(dock.result.isVisible)
+    cell = next(c for c in person.rows().values() if c.class_id == 1)
+    person.session.go_to(cell)
+    person.canvas.setFocus()
+    person.press("Delete")  # it is no cell after all
+    assert person.cell(cell.cell_id).status is Status.REJECTED
+    person.wait(lambda: count(dock, NOTHING, 1) == 1)
+    person.wait(lambda: dock.figures.get("per_class"), LONG_MS)
+    assert 0.5 < dock.figures["map50"] < 1
+    assert dock.figures["cells"] == sum(c.is_label for c in person.rows().values())
+    person.press("0")  # an image with a cell that is unsure says nothing about the model
+    person.session.select([cell.cell_id])
+    other = next(c for c in person.rows().values() if c.is_label)
+    person.session.go_to(other)
+    person.press("0")
+    person.wait(lambda: other.image_id not in dock.counting.tallies)
+    person.press("Ctrl+Z")
+    person.wait(lambda: other.image_id in dock.counting.tallies)
+
+
+def test_a_box_without_a_cell_can_become_one(person):
+    dock = show(person, "Evaluate")
+    found = perfect(person)
+    gone = next(c for c in person.rows().values() if c.class_id == 1)
+    person.session.go_to(gone)
+    person.canvas.setFocus()
+    person.press("Delete")
+    say(person, dock, found)
+    person.wait(dock.matrix.isVisible)
+    n = len(person.rows())
+    click_square(dock, NOTHING, 1)
+    places = dock.places
+    person.wait(places.isVisible)
+    person.push(places.add_cell)
+    assert person.told[-1][0]
+    assert len(person.rows()) == n  # it says that one is to be chosen first
+    item = places.list.visualItemRect(places.list.item(0)).center()
+    QTest.mouseClick(places.list.viewport(), LEFT, NONE, item)
+    person.wait_for_image()
+    y, x = person.viewer.scene.camera.center[-2:]
+    assert (y, x) == pytest.approx(
+        ((gone.box[0] + gone.box[2]) / 2, (gone.box[1] + gone.box[3]) / 2), abs=1
+    )
+    dock.ensureWidgetVisible(places.add_cell)
+    person.push(places.add_cell)
+    person.wait(lambda: count(dock, NOTHING, 1) == 0)
+    (drawn,) = [c for c in person.rows().values() if c.status is Status.DRAWN]
+    assert (drawn.class_id, drawn.box) == (1, gone.box)
+    assert places.list.count() == 0
+    person.agree()
+
+
+def test_missed_cells_and_the_score(person):
+    dock = show(person, "Evaluate")
+    say(person, dock, perfect(person, score=0.6))
+    labels = [c for c in person.rows().values() if c.is_label]
+    ones = {c.cell_id for c in labels if c.class_id == 1}
+    person.wait(lambda: count(dock, 1, 1) == len(ones))
+    dock.score.setValue(0.7)
+    person.wait(lambda: count(dock, 1, NOTHING) == len(ones))
+    item = dock.pairs.item(0)  # missed cells, the most of all mistakes
+    dock.ensureWidgetVisible(dock.pairs)
+    QTest.mouseClick(dock.pairs.viewport(), LEFT, NONE, dock.pairs.visualItemRect(item).center())
+    person.wait(lambda: settled(person) and set(ids_of(person)) == ones)
+    show(person, "Evaluate")
+    dock.score.setValue(0.2)
+    person.wait(lambda: count(dock, 1, 1) == len(ones))
+    dock.ensureWidgetVisible(dock.shares)
+    person.push(dock.shares)
+    assert dock.matrix.text_of(0, 0) == "1.00"
+    person.push(dock.shares)
+    assert dock.matrix.text_of(0, 0) == str(len(ones))
+
+
+def test_what_was_proposed_before_review(sit_down, detected):
+    person = sit_down(detected, "Evaluate")
+    session = person.session
+    cells = list(person.rows().values())
+    dock = show(person, "Evaluate")
+    session.go_to(cells[0])
+    person.press("2")
+    person.wait(dock.page.isVisible)
+    choose(dock.model, scoring.PROPOSED)
+    choose(dock.split, evaluating.ALL)
+    person.push(dock.measure)
+    assert person.told[-1][1]  # the classical detector proposes no classes: it says so
+    assert not dock.result.isVisible()
+
+
+def test_nothing_is_finished(sit_down, detected):
+    person = sit_down(detected, "Evaluate")
+    dock = show(person, "Evaluate")
+    person.press("Tab", "2")
+    person.wait(dock.page.isVisible)
+    person.push(dock.measure)
+    assert person.told[-1][1]
+    assert not dock.bar.busy
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_nothing_of_a_result_is_clipped(person, theme):
+    person.viewer.theme = theme
+    dock = show(person, "Evaluate")
+    project = person.session.project
+    project.add_classes(["A class with a rather long name", *(f"Class {k}" for k in range(9))])
+    say(person, dock, perfect(person))
+    person.wait(dock.matrix.isVisible)
+    person.wait(lambda: clipped(dock) + pale(dock) == [])
+    assert person.window.width() <= 1280
+    assert dock.matrix.rect_of(0, len(dock.table.columns) - 1).right() < dock.matrix.width()
+
+
+def test_another_project_takes_the_place(person, detected):
+    dock = show(person, "Evaluate")
+    say(person, dock, perfect(person))
+    person.open(detected)
+    assert dock.counting.answers is None
+    assert not dock.result.isVisible()
