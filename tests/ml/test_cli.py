@@ -558,6 +558,24 @@ def test_simulations_follow_the_seed(run: Run, confirmed: Path) -> None:
     assert run("simulate", confirmed, *options, "--seed", 9)["curves"] != first["curves"]
 
 
+def test_how_much_boxes_may_overlap_is_chosen(run: Run, fails: Run, confirmed: Path) -> None:
+    one = (
+        "detect",
+        confirmed,
+        "--model",
+        "shipped",
+        "--images",
+        "smear_001.png",
+        "--device",
+        "cpu",
+    )
+    usual = run(*one)["cells"]
+    assert run(*one, "--same-class-iou", 0.01, "--any-class-iou", 0.01)["cells"] < usual
+    assert run(*one, "--any-class-iou", 1)["cells"] >= usual
+    for option in (("--flips",), ("--same-class-iou", 0.4)):
+        fails("detect", confirmed, "--model", "classical", "--images", "smear_001.png", *option)
+
+
 # -- train and demo ---------------------------------------------------------------------------
 
 
@@ -885,6 +903,8 @@ def test_errors_of_what_cannot_be_written(
         ("detect", "P", "--device", "abacus"),
         ("detect", "P", "--score", "high"),
         ("detect", "P", "--score", "2"),
+        ("detect", "P", "--same-class-iou", "0"),
+        ("detect", "P", "--any-class-iou", "1.1"),
         ("suggest", "P", "-n", "-1"),
         ("suggest", "P", "--seed", "-1"),
         ("simulate", "P", "--seeds", "0"),

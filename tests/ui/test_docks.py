@@ -31,11 +31,13 @@ from qtpy.QtWidgets import (
 from superqt import QElidingLabel
 
 from napari_cellal.core.records import Split, Status
+from napari_cellal.detect.shipped import SHIPPED
 from napari_cellal.ui.camera import camera_of
 from napari_cellal.ui.controls import Dock
 from napari_cellal.ui.neighbours import NeighbourStrip
 from napari_cellal.ui.plots import ProbabilityBars
 from napari_cellal.ui.workspace import DOCKS, WIDE_DOCKS, Workspace
+from napari_cellal.workflows import detecting
 
 CONTROLS = (QAbstractButton, QComboBox, QAbstractSpinBox, QAbstractSlider, QLineEdit)
 MOST_WIDE = 360
@@ -637,6 +639,27 @@ def test_detect_in_this_view_only(sit_down, folder):
     person.push(dock.run)
     person.wait(lambda: len(person.boxes.ids()) > few, 60_000)
     person.agree()
+
+
+def test_looking_four_times_is_asked_of_the_worker_and_not_offered_where_it_is_useless(
+    sit_down, detected
+):
+    person = sit_down(detected, "Detect")
+    dock = show(person, "Detect")
+    for model, wanted in ((SHIPPED, True), (detecting.CLASSICAL, False)):
+        dock.model.setCurrentIndex(dock.model.findData(model))
+        dock.model.activated.emit(dock.model.currentIndex())
+        assert dock.fold.isVisible() == wanted
+        if wanted:
+            dock.fold.setChecked(True)
+            assert dock.flips.isVisible()
+            dock.flips.setChecked(True)
+        assert dock.flips.isVisible() == wanted
+        person.push(dock.run)
+        (job,) = (j for j in person.workspace.jobs.running if j.call is detecting.detect)
+        assert (job.args[0].model_id, job.args[0].settings.flips) == (model, wanted)
+        job.cancel()
+        person.wait(lambda: not dock.bar.busy, 60_000)
 
 
 # -- the wheel -----------------------------------------------------------------------------

@@ -45,6 +45,12 @@ def _score(text: str) -> float:
     return float(text)
 
 
+def _overlap(text: str) -> float:
+    if not 0 < float(text) <= 1:
+        raise argparse.ArgumentTypeError("must lie above 0, and at most at 1")
+    return float(text)
+
+
 def _shrink(text: str) -> float:
     if not 1 <= float(text) <= 16:
         raise argparse.ArgumentTypeError("must lie between 1 and 16")
@@ -131,6 +137,15 @@ def make_parser() -> argparse.ArgumentParser:
     p.add_argument("--model", default="auto", help="auto, shipped, classical, or a model's id")
     p.add_argument("--score", type=_score, default=0.0, help="keep proposals that score this")
     p.add_argument("--flips", action="store_true", help="look at each image mirrored too")
+    p.add_argument(
+        "--same-class-iou",
+        type=_overlap,
+        default=0.5,
+        help="of boxes of one class that overlap by more the better is kept",
+    )
+    p.add_argument(
+        "--any-class-iou", type=_overlap, default=0.7, help="the same for boxes of two classes"
+    )
     p.add_argument(
         "--images", default="*", help="only these images: a name or a pattern, e.g. 'A1_*'"
     )

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 def detect(a: argparse.Namespace) -> Result:
     """Propose boxes."""
+    from napari_cellal.detect.settings import PredictSettings
     from napari_cellal.workflows import detecting, finding
 
     begun = time.perf_counter()
@@ -33,8 +34,11 @@ def detect(a: argparse.Namespace) -> Result:
             raise CellalError(
                 "Every image of the project is finished. Name those to search with --images."
             )
+        settings = PredictSettings(
+            flips=a.flips, same_class_iou=a.same_class_iou, any_class_iou=a.any_class_iou
+        )
         request = detecting.request_detection(
-            project, ids, model=a.model, device=a.device, flips=a.flips
+            project, ids, model=a.model, device=a.device, settings=settings
         )
         for warning in request.warnings:
             say(warning)

@@ -20,6 +20,7 @@ from qtpy.QtWidgets import (
     QPushButton,
     QScrollArea,
     QSizePolicy,
+    QToolButton,
     QVBoxLayout,
     QWidget,
 )
@@ -153,6 +154,26 @@ def clock(seconds: float) -> str:
     if minutes >= 10:
         return f"{minutes} min"
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+class Fold(QToolButton):
+    """A line that shows and hides what is seldom needed; folded at first."""
+
+    def __init__(self, tooltip: str, inner: QWidget) -> None:
+        super().__init__()
+        self.setText("Advanced")
+        self.setToolTip(tooltip)
+        self.setCheckable(True)
+        self.setAutoRaise(True)
+        self.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        self._inner = inner
+        self.toggled.connect(self._on_toggled)
+        self._on_toggled(False)
+
+    def _on_toggled(self, is_open: bool) -> None:
+        self._inner.setVisible(is_open)
+        self.setArrowType(Qt.ArrowType.DownArrow if is_open else Qt.ArrowType.RightArrow)
 
 
 class JobBar(QFrame):

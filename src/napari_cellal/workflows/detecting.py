@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from napari_cellal.io.store import Project
 
 CLASSICAL = "classical"
+USUAL = PredictSettings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +46,8 @@ class DetectRequest:
         Other classes become none. None: the model's are the project's.
     wanted : tuple of int or None
         Only boxes of these classes of the model are kept; None keeps all.
-    flips : bool
-        Look at each image mirrored too; see `detect.settings.PredictSettings`.
+    settings : PredictSettings
+        How a network is run; the classical detector has none.
     """
 
     images: tuple[ImageRequest, ...]
@@ -57,7 +58,7 @@ class DetectRequest:
     warnings: tuple[str, ...] = ()
     classes: tuple[tuple[int, int], ...] | None = None
     wanted: tuple[int, ...] | None = None
-    flips: bool = False
+    settings: PredictSettings = USUAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,25 +131,24 @@ def request_detection(
     model: str = "auto",
     device: str = "auto",
     view: Box | None = None,
-    flips: bool = False,
+    settings: PredictSettings = USUAL,
 ) -> DetectRequest:
     """Return the run that searches the images.
 
     Raises
     ------
     ModelError
-        If the model is not there, was made for other channels, or cannot look at mirrored
-        images although ``flips`` asks for it.
+        If the model is not there, was made for other channels, or has no such settings.
     """
     ids = list(image_ids)
     model_id = choose_model(project, model, ids)
-    if model_id == CLASSICAL and flips:
+    if model_id == CLASSICAL and settings != USUAL:
         raise ModelError(
-            "The detector without training finds the same in a mirrored image: leave flips out, "
-            "or choose a trained model."
+            "The detector without training finds the same in a mirrored image, and knows no "
+            "classes: leave flips and overlaps as they are, or choose a trained model."
         )
     if model_id == SHIPPED:
-        return replace(_request_shipped(project, ids, device, view), flips=flips)
+        return replace(_request_shipped(project, ids, device, view), settings=settings)
     record = next((m for m in project.models if m.model_id == model_id), None)
     warnings: tuple[str, ...] = ()
     if record is not None:
@@ -156,7 +156,7 @@ def request_detection(
         warnings = channel_warnings(record, (project.images[key] for key in ids))
     images = tuple(image_request(project, key) for key in ids)
     folder = CLASSICAL if record is None else str(project.model_folder(model_id))
-    return DetectRequest(images, folder, model_id, device, view, warnings, flips=flips)
+    return DetectRequest(images, folder, model_id, device, view, warnings, settings=settings)
 
 
 def _request_shipped(
@@ -194,8 +194,7 @@ def detect(request: DetectRequest) -> Job[None]:
 def detections_of(request: DetectRequest) -> Job[dict[str, Detections]]:
     """Yield each image's detections in the project's classes and return all by image_id."""
     results: dict[str, Detections] = {}
-    settings = PredictSettings(flips=request.flips)
-    for step in detect_images(request.images, request.model, request.device, settings):
+    for step in detect_images(request.images, request.model, request.device, request.settings):
         item = step.item
         if isinstance(item, Detections):
             item = in_classes_of(request, item)

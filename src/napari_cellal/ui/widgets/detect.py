@@ -5,12 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QSignalBlocker, Qt
-from qtpy.QtWidgets import QButtonGroup, QLabel, QRadioButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QButtonGroup, QCheckBox, QLabel, QRadioButton, QVBoxLayout, QWidget
 
 from napari_cellal.core.errors import CellalError
 from napari_cellal.core.records import Status, local_time
+from napari_cellal.detect.settings import PredictSettings
 from napari_cellal.detect.shipped import SHIPPED
-from napari_cellal.ui.controls import ComboBox, Dock, JobBar, Needs, button, heading, note, row
+from napari_cellal.ui.controls import (
+    ComboBox,
+    Dock,
+    Fold,
+    JobBar,
+    Needs,
+    button,
+    heading,
+    note,
+    row,
+)
 from napari_cellal.ui.slider import Slider
 from napari_cellal.workflows import detecting
 from napari_cellal.workflows.training import use_detector
@@ -93,6 +104,17 @@ class DetectDock(Dock):
             self._run,
             main=True,
         )
+        self.flips = QCheckBox("Look four times (flipped)")
+        self.flips.setToolTip(
+            "Looks at each image mirrored three ways too and takes the mean of what is found: "
+            "boxes lie a little better, and scores become lower where the looks differ."
+        )
+        self._advanced = QWidget()
+        inner = QVBoxLayout(self._advanced)
+        inner.setContentsMargins(0, 0, 0, 0)
+        inner.addWidget(self.flips)
+        inner.addWidget(note("Boxes lie a little better; it takes four times as long."))
+        self.fold = Fold("How a trained model looks. It need never be changed.", self._advanced)
         self.bar = JobBar()
         self._result = note()
         layout = QVBoxLayout(self.page)
@@ -105,6 +127,8 @@ class DetectDock(Dock):
             self._device,
             heading("Where"),
             row(*scopes, 1),
+            self.fold,
+            self._advanced,
             self.run,
             self.bar,
             self._result,
@@ -153,6 +177,9 @@ class DetectDock(Dock):
 
     def _describe_model(self) -> None:
         project, chosen = self.session.project, self.model.currentData()
+        has_settings = chosen != detecting.CLASSICAL
+        self.fold.setVisible(has_settings)
+        self._advanced.setVisible(has_settings and self.fold.isChecked())
         record = next(
             (m for m in (project.models if project else []) if m.model_id == chosen), None
         )
@@ -223,9 +250,12 @@ class DetectDock(Dock):
         else:
             ids = [self.session.image_id]
         view = self.workspace.current_view() if scope == 0 else None
+        model = self.model.currentData()
+        flips = self.flips.isChecked() and model != detecting.CLASSICAL
+        settings = PredictSettings(flips=flips)
         try:
             request = detecting.request_detection(
-                project, ids, model=self.model.currentData(), view=view
+                project, ids, model=model, view=view, settings=settings
             )
         except CellalError as error:
             self.session.tell(str(error), error=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFileDialog, QLabel, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QLabel, QVBoxLayout, QWidget
 
 from napari_cellal.core.errors import CellalError
 from napari_cellal.core.records import local_time
@@ -16,7 +16,7 @@ from napari_cellal.detect.presets import PRESETS
 from napari_cellal.detect.settings import TrainSettings
 from napari_cellal.detect.shipped import SHIPPED
 from napari_cellal.io.composites import COLORS, PCA
-from napari_cellal.ui.controls import ComboBox, button, clock, heading, note, row
+from napari_cellal.ui.controls import ComboBox, Fold, button, clock, heading, note, row
 from napari_cellal.ui.settings_form import SettingsForm
 from napari_cellal.ui.training_plot import RatePlot
 from napari_cellal.workflows import compositing, pacing, training
@@ -121,18 +121,13 @@ class TrainChoices(QWidget):
         self._labels = note()
         self._labels.setTextFormat(Qt.TextFormat.RichText)
         self._warnings = note()
-        self.fold = QToolButton()
-        self.fold.setText("Advanced")
-        self.fold.setToolTip("Every setting of the training. The preset's need never be changed.")
-        self.fold.setCheckable(True)
-        self.fold.setAutoRaise(True)
-        self.fold.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
-        self.fold.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-        self.fold.toggled.connect(self._on_fold)
         self.form = SettingsForm(TrainSettings(), GROUPS)
         self.form.changed.connect(self._on_setting)
         self.reset = button("As the preset has it", "Take back your changes", self._show_settings)
         self._advanced = QWidget()
+        self.fold = Fold(
+            "Every setting of the training. The preset's need never be changed.", self._advanced
+        )
         inner = QVBoxLayout(self._advanced)
         inner.setContentsMargins(0, 0, 0, 0)
         self.find_rate = button(
@@ -162,7 +157,6 @@ class TrainChoices(QWidget):
             self._advanced,
         ):
             layout.addWidget(widget)
-        self._on_fold(False)
 
     # -- showing --------------------------------------------------------------------------
 
@@ -319,10 +313,6 @@ class TrainChoices(QWidget):
             if not self._file:
                 self.start.setCurrentIndex(0)
         self._show_settings()
-
-    def _on_fold(self, is_open: bool) -> None:
-        self._advanced.setVisible(is_open)
-        self.fold.setArrowType(Qt.ArrowType.DownArrow if is_open else Qt.ArrowType.RightArrow)
 
     # -- what was chosen ------------------------------------------------------------------
 
