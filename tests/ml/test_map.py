@@ -76,3 +76,12 @@ def test_old_maps_go(tmp_path):
     for seed in range(mapping.KEPT + 3):
         run_job(mapping.make_map(str(file), "pca", seed, tmp_path))
     assert len(list(tmp_path.glob("map-*.npz"))) == mapping.KEPT
+
+
+def test_a_map_is_shown_though_it_cannot_be_kept(tmp_path):
+    ids, values = clouds()
+    file = tmp_path / "features.npz"
+    FeatureTable(ids, tuple("abcde"), values).save(file)
+    (tmp_path / "cache").write_text("no folder")
+    found = run_job(mapping.make_map(str(file), "pca", 0, tmp_path / "cache"))
+    assert found.places.shape == (len(ids), 2)

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from napari_cellal.core.geometry import match_boxes
 from napari_cellal.core.reconcile import is_elsewhere
-from napari_cellal.core.records import Detections
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from napari_cellal.core.geometry import Box
+    from napari_cellal.core.records import Detections
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +54,7 @@ class ImageChange:
 
 def above(found: Detections, score: float) -> Detections:
     """Return the detections of this score or more."""
-    keep = [k for k, value in enumerate(found.scores) if value >= score]
-    return Detections(
-        found.image_id,
-        tuple(found.boxes[k] for k in keep),
-        tuple(found.scores[k] for k in keep),
-        tuple(found.class_ids[k] for k in keep),
-        found.model_id,
-        tuple(found.probabilities[k] for k in keep) if found.probabilities else (),
-    )
+    return found.take(k for k, value in enumerate(found.scores) if value >= score)
 
 
 def changed_images(

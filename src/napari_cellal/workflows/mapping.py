@@ -58,7 +58,8 @@ def make_map(features_path: str, how: str, seed: int, cache_folder: str | Path) 
     yield Progress(0, 0, f"Laying out {len(matrix):,} cells")
     with one_thread():
         found = places(matrix, how, seed)
-    write_arrays(file, {"places": found})
+    with contextlib.suppress(OSError):  # a full disk costs time later, not this map
+        write_arrays(file, {"places": found})
     maps = sorted(Path(cache_folder).glob("map-*.npz"), key=lambda p: p.stat().st_mtime)
     for old in maps[:-KEPT]:
         with contextlib.suppress(OSError):  # in use, on Windows; it goes the next time
