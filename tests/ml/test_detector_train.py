@@ -32,7 +32,7 @@ from napari_cellal.detect.requests import (
 )
 from napari_cellal.detect.settings import PredictSettings, TrainSettings
 from napari_cellal.detect.stepping import Stepper
-from napari_cellal.detect.train import train_detector
+from napari_cellal.detect.train import prepare, train_detector
 from napari_cellal.detect.weights import load_model, network_settings
 from napari_cellal.networks import checkpoints, download
 from napari_cellal.networks.average import WeightAverage
@@ -705,3 +705,29 @@ def test_the_average_follows_slowly_and_steps_aside():
     torch.nn.init.zeros_(layer.weight)
     last.update(1)
     assert float(last.state["weight"]) == 0
+
+
+def test_a_share_of_the_starting_weights_stays():
+    layer = torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.ones_(layer.weight)
+    average = WeightAverage(layer, 0.0, keep_start=0.25)
+    torch.nn.init.constant_(layer.weight, 5.0)
+    average.update(1)
+    assert float(average.result["weight"]) == 4
+    with average.put_in():
+        assert float(layer.weight) == 4
+    assert float(layer.weight) == 5
+
+
+@pytest.mark.parametrize(("name", "stays"), [("RBC", True), ("fungus", False)])
+def test_the_start_stays_only_where_it_knows_all_classes(name, stays, tmp_path):
+    pool = Pool()
+    request = request_of(
+        [pool.add("a", 3, 1)],
+        tmp_path,
+        QUICK.model_copy(update={"keep_start": 0.5}),
+        class_names=(name,),
+        architecture="mobilenet_v2",
+        start="shipped",
+    )
+    assert run_job(prepare(request, pool.read)).keep_start == (0.5 if stays else 0)

@@ -130,13 +130,14 @@ class Course:
         validation: Validation,
         settings: TrainSettings,
         checkpoint: Checkpoint,
+        keep_start: float = 0.0,
     ) -> None:
         self._network = network
         self._pictures = pictures
         self._validation = validation
         self._settings = settings
         self._checkpoint = checkpoint
-        self._average = WeightAverage(network, settings.average)
+        self._average = WeightAverage(network, settings.average, keep_start)
         self._stepper = Stepper(network, device, settings)
         self._reached = Reached()
         self._plateau = Plateau()
@@ -196,7 +197,7 @@ class Course:
             last = self._progress(now.step, time.monotonic() - begin) >= 1
             if not (self._validation.images and (last or now.step % settings.validate_every == 0)):
                 if now.step % _KEEP_EVERY == 0:
-                    now.last_good = on_cpu(self._average.state)
+                    now.last_good = on_cpu(self._average.result)
                 yield Progress(done.done, done.total, done.message, TrainPoint(now.step, loss))
             else:
                 score = yield from self._look(done)
@@ -216,7 +217,7 @@ class Course:
             by_class = yield from self._validation.score(done, self._settings.validate_on)
         score = mean(by_class)
         self._plateau.tell(score, self._settings.plateau_patience)
-        now.last_good = on_cpu(self._average.state)
+        now.last_good = on_cpu(self._average.result)
         if not now.best or score > now.best_score:
             now.best, now.best_score, now.looks_without_gain = now.last_good, score, 0
             now.best_by_class = by_class
@@ -246,7 +247,7 @@ class Course:
         if now.best:
             return now.best
         if not failed:
-            return on_cpu(self._average.state)
+            return on_cpu(self._average.result)
         if not now.last_good:
             raise ModelError(
                 "Training failed: the loss was not a number from the beginning. Lower the "

@@ -45,12 +45,15 @@ class Prepared:
     ----------
     record : ModelRecord
         The card as far as it is known before training.
+    keep_start : float
+        Share of the starting weights in the model, 0..1.
     """
 
     network: CellNetwork
     device: torch.device
     pictures: Pictures
     record: ModelRecord
+    keep_start: float
 
 
 def prepare(request: TrainRequest, reader: Reader) -> Job[Prepared]:
@@ -92,7 +95,11 @@ def prepare(request: TrainRequest, reader: Reader) -> Job[Prepared]:
         masks=arch.masks,
         boxes_as_masks=request.settings.boxes_as_masks,
     )
-    return Prepared(network, device, pictures, _card(request, seen, start, shape, normalization))
+    record = _card(request, seen, start, shape, normalization)
+    # a class that the start does not know has random weights there
+    known = start.known_ids(request) or ()
+    keep_start = request.settings.keep_start if set(request.class_ids) <= set(known) else 0.0
+    return Prepared(network, device, pictures, record, keep_start)
 
 
 def train_detector(
@@ -127,7 +134,13 @@ def train_detector(
     checkpoint = Checkpoint(request)
     try:
         outcome = yield from Course(
-            network, device, ready.pictures, validation, request.settings, checkpoint
+            network,
+            device,
+            ready.pictures,
+            validation,
+            request.settings,
+            checkpoint,
+            ready.keep_start,
         ).run()
     finally:  # only a killed process leaves it
         checkpoint.remove()

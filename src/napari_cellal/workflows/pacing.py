@@ -33,6 +33,7 @@ _COST_NOTHING = {
     "weight_decay",
     "warmup",
     "average",
+    "keep_start",
     "clip_norm",
     "schedule",
     "plateau_patience",

@@ -47,6 +47,7 @@ GROUPS = (
             "stage_factor",
             "weight_decay",
             "average",
+            "keep_start",
             "clip_norm",
             "seed",
         ),
