@@ -15,7 +15,9 @@ from PIL import Image
 
 from napari_cellal.core import gestures
 from napari_cellal.core.errors import CellalError
+from napari_cellal.core.history import edit_of
 from napari_cellal.core.progress import run_job
+from napari_cellal.core.records import Cell, Origin, Proposal, new_id
 from napari_cellal.features.table import FeatureTable
 from napari_cellal.io.store import Project
 from napari_cellal.workflows import adding, cropping, measuring
@@ -209,6 +211,29 @@ def test_measurements_as_csv_and_parquet(project: Project, tmp_path: Path) -> No
     assert columns["y0"][:3] == [b[0] for b in BOXES]
     np.testing.assert_array_equal(np.float32(columns["b"]), values.values[:, 1])
     assert [float(r["a"]) for r in rows] == pytest.approx(columns["a"])
+
+
+def test_measurements_keep_people_and_models_apart(project: Project, tmp_path: Path) -> None:
+    key = next(iter(project.images))
+    box = (1.0, 2.0, 11.0, 12.0)
+    said = Proposal(box, 1, 0.75, "m1", ((1, 0.625), (2, 0.375)))
+    cell = Cell(new_id(), key, box, 1, Origin.MODEL, proposed=said)
+    project.history.do(edit_of("detected", [(None, cell)]))
+    project.history.do(gestures.give_class([cell], 2, "WBC", "me"))
+    bare = Cell(new_id(), key, box, origin=Origin.MODEL, proposed=Proposal(box, None, 0.5, "m2"))
+    project.history.do(edit_of("detected", [(None, bare)]))
+    measuring.write_measurements(project, measured(project), tmp_path / "t.csv")
+    with (tmp_path / "t.csv").open() as file:
+        lines = {row["cell_id"]: row for row in csv.DictReader(file)}
+    told = ("class", "status", "model", "model_class", "score", "probability")
+    assert [lines[cell.cell_id][k] for k in told] == [
+        "WBC", "corrected", "m1", "RBC", "0.75", "0.625",
+    ]  # fmt: skip
+    assert [lines[bare.cell_id][k] for k in told] == ["", "proposed", "m2", "", "0.5", ""]
+    (drawn,) = {
+        tuple(row[k] for k in told[1:]) for row in lines.values() if row["status"] == "drawn"
+    }
+    assert drawn == ("drawn", "", "", "", "")
 
 
 def test_a_cell_that_is_gone_keeps_its_line(project: Project, tmp_path: Path) -> None:

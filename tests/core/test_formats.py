@@ -23,7 +23,9 @@ from napari_cellal.io.exchange.report import (
 CLASSES = [ExportClass("RBC", "#E69F00"), ExportClass("WBC ä", "#56B4E9")]
 BOXES = (
     ExportBox((0, 0, 20, 30), "RBC", status="confirmed", reviewed_by="ann", cell_id="1"),
-    ExportBox((12.0, 40.0, 33.0, 61.0), "WBC ä", 0.75, status="proposed", model="m1"),
+    ExportBox(
+        (12.0, 40.0, 33.0, 61.0), "WBC ä", 0.75, status="corrected", model="m1", model_class="RBC"
+    ),
     ExportBox((30, 5, 50, 80), "RBC", status="unsure", reviewed_by="bob", note="two, or one?"),
 )
 IMAGES = [
@@ -75,6 +77,7 @@ def test_out_and_in_again(tmp_path: Path, name: str) -> None:
             if name in KEEP_REVIEW:
                 assert (item.status, item.reviewed_by) == (cell.status, cell.reviewed_by)
                 assert (item.note, item.score, item.model) == (cell.note, cell.score, cell.model)
+                assert item.model_class == (cell.model_class or "")
         if name in KEEP_REVIEW:
             assert again.verified == image.finished
     if name in KEEP_REVIEW:

@@ -182,6 +182,7 @@ def test_a_project_goes_out_and_comes_in_again(
     """Boxes, classes and finished images by any format; reviews where there is a place."""
     key = next(k for k, r in project.images.items() if r.name == "c.png")
     boxes = [(0.0, 0.0, 10.0, 10.0), (5.0, 60.0, 50.0, 80.0), (20.0, 20.0, 41.0, 33.0)]
+    boxes.append((0.0, 30.0, 12.0, 45.0))
     drawn = gestures.draw(key, boxes[:2], 1, "ann")
     project.history.do(drawn)
     unsure = list(drawn.after.values())[1]
@@ -190,6 +191,9 @@ def test_a_project_goes_out_and_comes_in_again(
     proposal = Proposal(boxes[2], 2, 0.625, "m1", ((1, 0.375), (2, 0.625)))
     row = Cell(new_id(), key, boxes[2], 2, Origin.MODEL, proposed=proposal)
     project.history.do(edit_of("detected", [(None, row)]))
+    second = replace(row, cell_id=new_id(), box=boxes[3], proposed=replace(proposal, box=boxes[3]))
+    project.history.do(edit_of("detected", [(None, second)]))
+    project.history.do(gestures.give_class([second], 1, "RBC", "ann"))
     project.history.do(gestures.finish_image(key, "c.png", [], "ann"))
     project.update_class(replace(project.classes[2], color="#010203"))
 
@@ -203,10 +207,15 @@ def test_a_project_goes_out_and_comes_in_again(
         rows = {c.box: c for c in cells(other)}
         assert set(rows) == set(boxes)
         names = {b: other.classes[c.class_id or 0].name for b, c in rows.items()}
-        assert names == dict(zip(boxes, ("RBC", "RBC", "WBC"), strict=True))
+        assert names == dict(zip(boxes, ("RBC", "RBC", "WBC", "RBC"), strict=True))
         if name in KEEP_REVIEW:
             statuses = [rows[b].status for b in boxes]
-            assert statuses == [Status.CONFIRMED, Status.UNSURE, Status.PROPOSED]
+            assert statuses == [
+                Status.CONFIRMED, Status.UNSURE, Status.PROPOSED, Status.CORRECTED,
+            ]  # fmt: skip
+            corrected = rows[boxes[3]].proposed
+            assert corrected is not None
+            assert other.classes[corrected.class_id or 0].name == "WBC"  # the model's word
             again = rows[boxes[2]].proposed
             assert again is not None
             assert (again.score, again.model_id) == (0.625, "m1")

@@ -30,6 +30,7 @@ from qtpy.QtWidgets import (
 )
 from superqt import QElidingLabel
 
+from napari_cellal.core.history import edit_of
 from napari_cellal.core.records import Split, Status
 from napari_cellal.detect.shipped import SHIPPED
 from napari_cellal.ui.camera import camera_of
@@ -660,6 +661,21 @@ def test_looking_four_times_is_asked_of_the_worker_and_not_offered_where_it_is_u
         assert (job.args[0].model_id, job.args[0].settings.flips) == (model, wanted)
         job.cancel()
         person.wait(lambda: not dock.bar.busy, 60_000)
+
+
+def test_review_tells_what_the_model_said_whatever_a_person_says(sit_down, detected):
+    person = sit_down(detected, "Review")
+    dock = show(person, "Review")
+    person.press("Tab")
+    cell = person.session.current
+    said = replace(cell.proposed, score=0.75, class_id=1, probabilities=((1, 0.625), (2, 0.375)))
+    row = replace(cell, proposed=said)
+    person.session.project.history.do(edit_of("detected", [(cell, row)]))
+    person.press("2")
+    person.session.select([cell.cell_id])
+    assert person.session.current.class_id == 2
+    assert dock._score.text() == "0.75 (RBC 0.62)"
+    assert "WBC 0.38" in dock._score.toolTip()
 
 
 # -- the wheel -----------------------------------------------------------------------------

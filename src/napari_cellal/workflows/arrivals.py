@@ -136,7 +136,10 @@ def _cell(
     if item.score is not None:
         known = [(class_of.get(name), p) for name, p in item.probabilities]
         said = tuple((c.class_id, p) for c, p in known if c is not None)
-        proposed = Proposal(box, class_id, item.score, item.model or UNKNOWN_MODEL, said)
+        models = class_id
+        if item.model_class and (own := class_of.get(item.model_class)) is not None:
+            models = own.class_id
+        proposed = Proposal(box, models, item.score, item.model or UNKNOWN_MODEL, said)
     marks = [w for w, on in (("difficult", item.difficult), ("truncated", item.truncated)) if on]
     return Cell(
         new_id(),

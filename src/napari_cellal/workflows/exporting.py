@@ -37,6 +37,7 @@ def export_images(
             if reviewed_only and cell.review is not Review.CONFIRMED:
                 continue
             said = cell.proposed.probabilities if cell.proposed else ()
+            models = cell.proposed.class_id if cell.proposed else None
             words = cell.note.split()
             boxes.append(
                 ExportBox(
@@ -52,6 +53,7 @@ def export_images(
                     difficult="difficult" in words,
                     truncated="truncated" in words,
                     model=cell.proposed.model_id if cell.proposed else "",
+                    model_class=None if models is None else name_of.get(models),
                     mask=cell.mask,
                 )
             )

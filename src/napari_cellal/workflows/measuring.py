@@ -11,11 +11,17 @@ from napari_cellal.core.errors import CellalError
 from napari_cellal.io.atomic import write_atomic
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from napari_cellal.core.records import Cell
     from napari_cellal.features.table import FeatureTable
     from napari_cellal.io.store import Project
 
 SUFFIXES = (".csv", ".parquet")
-ABOUT = ("cell_id", "image", "class", "status", "score", "y0", "x0", "y1", "x1")
+ABOUT = (
+    "cell_id", "image", "class", "status", "model", "model_class", "score", "probability",
+    "y0", "x0", "y1", "x1",
+)  # fmt: skip
 """What stands before the measurements in every line."""
 
 
@@ -75,11 +81,25 @@ def _about(project: Project, table: FeatureTable) -> dict[str, list[Any]]:
             values: tuple[Any, ...] = (cell_id, *[None] * (len(ABOUT) - 1))
         else:
             image = project.images[cell.image_id].name
-            name = names.get(cell.class_id) if cell.class_id is not None else None
-            values = (cell_id, image, name, cell.status.value, cell.score, *cell.box)
+            name = None if cell.class_id is None else names.get(cell.class_id)
+            values = (cell_id, image, name, cell.status.value, *_said(cell, names), *cell.box)
         for column, value in zip(columns.values(), values, strict=True):
             column.append(value)
     return columns
+
+
+def _said(cell: Cell, names: Mapping[int, str]) -> tuple[Any, ...]:
+    """Return a model's name, its class, score, and the probability of that class; None if unknown.
+
+    What a person said since does not change them.
+    """
+    if cell.proposed is None:
+        return (None,) * 4
+    said = cell.proposed
+    if said.class_id is None:
+        return (said.model_id, None, said.score, None)
+    probability = dict(said.probabilities).get(said.class_id)
+    return (said.model_id, names.get(said.class_id), said.score, probability)
 
 
 def _parquet() -> tuple[Any, Any]:

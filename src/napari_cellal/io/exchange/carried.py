@@ -29,6 +29,7 @@ def carried_values(cell: ExportBox) -> dict[str, Any]:
         "reviewed_at": cell.reviewed_at,
         "score": cell.score,
         "model": cell.model,
+        "model_class": cell.model_class,
         "note": cell.note,
         "probabilities": dict(cell.probabilities),
     }
@@ -43,6 +44,8 @@ def read_carried(values: object) -> dict[str, Any]:
     for key in ("reviewed_by", "reviewed_at", "model", "note"):
         if text := clean_name(values.get(key), MOST_OF_NOTE):
             found[key] = text
+    if name := class_name_of(values.get("model_class")):
+        found["model_class"] = name
     status = values.get("status")
     if isinstance(status, str) and status in _STATUSES:
         found["status"] = status

@@ -40,6 +40,7 @@ ROLES: Mapping[str, tuple[str, ...]] = {
     "reviewed_by": ("reviewedby",),
     "reviewed_at": ("reviewedat",),
     "model": ("model",),
+    "model_class": ("modelclass",),
     "note": ("note", "notes", "comment"),
     "probabilities": ("probabilities",),
     "finished": ("finished",),

@@ -33,6 +33,8 @@ class ImportedBox:
     probabilities : tuple of (class name, probability)
     model : str
         Whose score it is; empty where the file does not say.
+    model_class : str
+        What the model had said, where the file tells that apart; else empty.
     status : str
         `napari_cellal.core.records.Status`, in files that this program wrote; else empty.
     mask : Mask or None
@@ -47,6 +49,7 @@ class ImportedBox:
     score: float | None = None
     probabilities: tuple[tuple[str, float], ...] = ()
     model: str = ""
+    model_class: str = ""
     status: str = ""
     reviewed_by: str | None = None
     reviewed_at: str | None = None
@@ -189,6 +192,8 @@ class ExportBox:
         px, half-open, from 0.
     class_name : str or None
         None while the cell is not classed.
+    model_class : str or None
+        What the model had said before a person did; None where it gave no class.
     score : float or None
         The model's, 0..1.
     probabilities : tuple of (class name, probability)
@@ -208,6 +213,7 @@ class ExportBox:
     difficult: bool = False
     truncated: bool = False
     model: str = ""
+    model_class: str | None = None
     mask: Mask | None = None
 
 

@@ -38,7 +38,7 @@ TRUE = ("1", "true", "yes")
 HEADINGS = (
     "filename", "cell_id", "cell_type", "xmin", "xmax", "ymin", "ymax", "image_id",
     "image_width", "image_height", "finished", "split", "status", "reviewed_by", "reviewed_at",
-    "score", "model", "probabilities", "note",
+    "score", "model", "model_class", "probabilities", "note",
 )  # fmt: skip
 """BCCD's layout, then what else is known."""
 

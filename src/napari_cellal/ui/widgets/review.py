@@ -71,7 +71,7 @@ class ReviewDock(Dock):
         self._class_buttons: list[QWidget] = []
         self._title = heading("Cell in hand")
         self._class = QElidingLabel()
-        self._score = QLabel()
+        self._score = QElidingLabel()
         self._status = note()
         self._origin = note()
         form = QFormLayout()
@@ -280,14 +280,30 @@ class ReviewDock(Dock):
             self._title.setText("<b>Cell in hand</b>: none. Click a box, or press Tab")
             for label in (self._class, self._score, self._status, self._origin):
                 label.setText("–")
+            self._score.setToolTip("")
             return
         self._title.setText(
             f"<b>{n} cells in hand</b>, the first:" if n > 1 else "<b>Cell in hand</b>"
         )
         self._class.setText(self._class_name(cell.class_id))
-        self._score.setText("–" if cell.score is None else f"{cell.score:.2f}")
+        self._show_score(cell)
         self._status.setText(STATUS_WORDS[cell.status])
         self._origin.setText(self._provenance(cell))
+
+    def _show_score(self, cell: Cell) -> None:
+        """Show what the model said, whatever a person said since."""
+        said = cell.proposed
+        if said is None:
+            self._score.setText("–")
+            self._score.setToolTip("No model proposed this cell")
+            return
+        ranked = sorted(said.probabilities, key=lambda pair: -pair[1])
+        words = [f"{self._class_name(class_id)} {p:.2f}" for class_id, p in ranked]
+        self._score.setText(f"{said.score:.2f}" + (f" ({words[0]})" if words else ""))
+        tip = "How sure the model was that a cell is here, 0 to 1."
+        if words:
+            tip += f" Its probability of each class: {', '.join(words)}."
+        self._score.setToolTip(tip)
 
     def _class_name(self, class_id: int | None) -> str:
         project = self.session.project
