@@ -719,15 +719,23 @@ def test_a_share_of_the_starting_weights_stays():
     assert float(layer.weight) == 5
 
 
-@pytest.mark.parametrize(("name", "stays"), [("RBC", True), ("fungus", False)])
-def test_the_start_stays_only_where_it_knows_all_classes(name, stays, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "architecture", "stays"),
+    [
+        ("RBC", "mobilenet_v2", True),
+        ("fungus", "mobilenet_v2", False),
+        ("RBC", "fcos_mobilenet_v2", False),  # of these two only the body is taken over, or
+        ("RBC", "mobilenet_v2_masks", False),  # all but the mask branch
+    ],
+)
+def test_the_start_stays_only_where_it_knows_all_classes(name, architecture, stays, tmp_path):
     pool = Pool()
     request = request_of(
         [pool.add("a", 3, 1)],
         tmp_path,
-        QUICK.model_copy(update={"keep_start": 0.5}),
+        QUICK.model_copy(update={"keep_start": 0.5, "boxes_as_masks": True}),
         class_names=(name,),
-        architecture="mobilenet_v2",
+        architecture=architecture,
         start="shipped",
     )
     assert run_job(prepare(request, pool.read)).keep_start == (0.5 if stays else 0)

@@ -85,8 +85,8 @@ class TrainSettings(BaseModel):
     average: float = Field(0.99, ge=0, lt=1)
     """The model is a running average of the weights, of which a step keeps this share."""
     keep_start: float = Field(0.0, ge=0, lt=1)
-    """Share of the starting weights in the model, where they know all its classes. A few images
-    teach their own accidents, too; what was known before tempers them."""
+    """Share of the starting weights in the model, where they are of the same network and know all
+    its classes. A few images teach their own accidents, too; what was known before tempers them."""
     clip_norm: float = Field(5.0, gt=0)
     """Steps with larger gradients are cut to this."""
     seed: int = 0

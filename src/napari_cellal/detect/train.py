@@ -96,9 +96,10 @@ def prepare(request: TrainRequest, reader: Reader) -> Job[Prepared]:
         boxes_as_masks=request.settings.boxes_as_masks,
     )
     record = _card(request, seen, start, shape, normalization)
-    # a class that the start does not know has random weights there
-    known = start.known_ids(request) or ()
-    keep_start = request.settings.keep_start if set(request.class_ids) <= set(known) else 0.0
+    # what the start does not know, a class or a whole head, has random weights there
+    knows_classes = set(request.class_ids) <= set(start.known_ids(request) or ())
+    whole = knows_classes and network.state_dict().keys() <= start.state.keys()
+    keep_start = request.settings.keep_start if whole else 0.0
     return Prepared(network, device, pictures, record, keep_start)
 
 
