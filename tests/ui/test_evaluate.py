@@ -220,3 +220,19 @@ def test_another_project_takes_the_place(person, detected):
     person.open(detected)
     assert dock.counting.answers is None
     assert not dock.result.isVisible()
+
+
+def test_a_report_is_written_of_what_is_shown(person, tmp_path):
+    dock = show(person, "Evaluate")
+    say(person, dock, perfect(person))
+    person.wait(dock.write.isVisible)
+    file = tmp_path / "r.html"
+    dock.write_report(str(file))  # what the file dialog ends in
+    person.wait(lambda: not dock.writing.busy, LONG_MS)
+    assert not person.told[-1][1]
+    text = file.read_text(encoding="utf-8")
+    for image in person.session.project.images.values():
+        assert image.split.value in text
+    dock.write_report(str(tmp_path / "no such folder" / "r.html"))
+    person.wait(lambda: not dock.writing.busy, LONG_MS)
+    assert person.told[-1][1]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from napari_cellal import __version__
 from napari_cellal.core.records import Split
 
-from . import classifiers, exchange, images, labelling, models, projects
+from . import classifiers, exchange, images, labelling, models, projects, reporting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -240,6 +240,14 @@ def make_parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--own-range", action="store_true", help="for a classifier: each picture by itself"
     )
+
+    p = command("report", reporting.report, "write a measurement as one HTML page")
+    p.add_argument("--model", default="auto", help="auto, shipped, classical, or a model's id")
+    p.add_argument("--against", default="", metavar="MODEL", help="a second one, side by side")
+    p.add_argument("--split", default="test", choices=[*(s.value for s in Split), "all"])
+    p.add_argument("--score", type=_score, default=0.5)
+    p.add_argument("--no-pictures", action="store_true", help="no part of an image goes in")
+    p.add_argument("-o", "--output", help="default: PROJECT-SPLIT.html")
 
     p = command("explain", classifiers.explain, "on what an answer rests", project=False)
     p.add_argument("project", help="a .cellal folder, or one picture")

@@ -191,5 +191,6 @@ def images_of(project: Project, answers: Answers) -> list[str]:
 
 def source_of(record: ImageRecord) -> str:
     """Return where an image is from: its plate, else its group, else its folder."""
-    folder = PurePosixPath(record.path.replace("\\", "/")).parent.as_posix()
-    return str(record.place.get("plate") or record.group or folder)
+    folder = PurePosixPath(record.path.replace("\\", "/")).parent
+    near = PurePosixPath(*folder.parts[-2:]) if folder.is_absolute() else folder
+    return str(record.place.get("plate") or record.group or near)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, QTimer
-from qtpy.QtWidgets import QListWidget, QListWidgetItem, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QListWidget, QListWidgetItem, QVBoxLayout, QWidget
 
 from napari_cellal.core.errors import CellalError
 from napari_cellal.core.records import Split, local_time
@@ -16,7 +16,7 @@ from napari_cellal.ui.confusion import ConfusionMatrix
 from napari_cellal.ui.controls import ComboBox, Dock, JobBar, Needs, button, heading, note, row
 from napari_cellal.ui.counting import Counting
 from napari_cellal.ui.slider import Slider
-from napari_cellal.workflows import detecting, evaluating, scoring
+from napari_cellal.workflows import detecting, evaluating, reporting, scoring
 
 from .evaluate_places import Places
 from .evaluate_tables import (
@@ -134,6 +134,13 @@ class EvaluateDock(Dock):
         self._sources = _rich(
             "Plate, group or folder of the images. ▼: worse than the others, by more than chance"
         )
+        self.write = button(
+            "Write a report…",
+            "One HTML file with all of this, curves and the worst images, for a colleague or the "
+            "lab book. Nothing else is needed to read it",
+            self._ask_file,
+        )
+        self.writing = JobBar("Stop writing; no file is left")
         _stack(
             self.result,
             self._line,
@@ -148,6 +155,8 @@ class EvaluateDock(Dock):
             self._classes,
             self._sources_head,
             self._sources,
+            self.write,
+            self.writing,
         )
         _stack(
             self.page,
@@ -396,6 +405,39 @@ class EvaluateDock(Dock):
 
     def _show_places(self) -> None:
         self.ensureWidgetVisible(self.places)
+
+    # -- report ---------------------------------------------------------------------------
+
+    def _ask_file(self) -> None:
+        project = self.session.project
+        if project is None:
+            return
+        usual = str(project.folder.parent / f"{project.name} evaluation.html")
+        file, _ = QFileDialog.getSaveFileName(self, "Write a report", usual, "Web page (*.html)")
+        if file:
+            self.write_report(file)
+
+    def write_report(self, file: str) -> None:
+        """Write what is measured as a page, in the background."""
+        project, answers = self.session.project, self.counting.answers
+        if project is None or answers is None:
+            return
+        if self.writing.busy:
+            self.session.tell("A report is being written. Cancel it first, or wait.")
+            return
+        try:
+            request = reporting.request_report(project, file, [answers], score=self.counting.score)
+        except CellalError as error:
+            self.session.tell(str(error), error=True)
+            return
+        handle = self.workspace.jobs.run(
+            "Writing the report", reporting.write_report, request, lane="quick"
+        )
+        self.writing.follow(handle)
+        handle.finished.connect(
+            lambda done: self.session.tell(f"Written: {done['file']}. Open it in a web browser.")
+        )
+        handle.failed.connect(self._on_failed)
 
 
 def _timer(parent: QWidget, after_ms: int, do: Any) -> QTimer:

@@ -1,0 +1,41 @@
+"""The command that writes a measurement as a page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_cellal.io.store import Project
+
+from .running import run, say, seed
+
+if TYPE_CHECKING:
+    import argparse
+
+    from .running import Result
+
+
+def report(a: argparse.Namespace) -> Result:
+    """Measure a model, or two, and write what came of it as one HTML file."""
+    from napari_cellal.workflows import reporting, scoring
+
+    with Project.open(a.project) as project:
+        file = a.output or Path.cwd() / f"{project.name}-{a.split}.html"
+        asked = [
+            scoring.request_score(
+                project,
+                model=model,
+                split=a.split,
+                score=a.score,
+                device=a.device,
+                seed=seed(a, project),
+            )
+            for model in (a.model, a.against)
+            if model
+        ]
+        for note in {note for request in asked for note in request.notes}:
+            say(note)
+        request = reporting.request_report(
+            project, file, asked, score=a.score, pictures=not a.no_pictures
+        )
+    return run(reporting.write_report(request))
