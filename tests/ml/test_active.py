@@ -14,6 +14,7 @@ from napari_cellal.active.choices import Context
 from napari_cellal.active.matrix import Matrix, load_matrix
 from napari_cellal.active.requests import SuggestRequest
 from napari_cellal.active.simulate import METRICS, simulate
+from napari_cellal.active.softmax import SelfTraining
 from napari_cellal.active.strategies import STRATEGIES
 from napari_cellal.active.suggest import PoolView, predict_all, run_suggest, suggest
 from napari_cellal.core.errors import ModelError, ProjectError
@@ -306,17 +307,96 @@ def test_doubt_beats_random_where_most_cells_are_easy(start):
             # doubt alone never hears of a class that its first labels lack
             strategies=("automatic", "random") + (("margin",) if start == 2 else ()),
             seeds=3,
-            steps=16,
+            steps=12,  # by 16 random picks have caught up: the classes overlap
             start=start,
             metric="macro_f1",
-            targets=(0.65,),
+            targets=(0.9,),
         )
     )
     last = {name: line[-1]["mean"] for name, line in result.curves.items()}
-    needed = result.labels_to["0.65"]
+    needed = result.labels_to["0.9"]
     for name in set(last) - {"random"}:
-        assert last[name] > last["random"]
-        assert needed[name] <= needed["random"]
+        assert last[name] > last["random"] + 0.02
+        assert needed[name] < needed["random"]
+
+
+def ring_task(seed):
+    """Two classes that pass into each other among many easy cells of a third."""
+    rng = np.random.default_rng(seed)
+    easy = rng.normal([-8, 0], 1.0, (500, 2))
+    near = rng.uniform([0, -3], [6, 3], (160, 2))
+    values = np.vstack([easy, near])
+    labels = np.r_[np.zeros(500, int), 1 + (near[:, 0] + 0.5 * near[:, 1] > 3)]
+    return values, labels
+
+
+@pytest.mark.parametrize("start", ["cold", 2])
+def test_doubt_beats_random_where_classes_have_no_gap(start):
+    last, needed = {}, {}
+    # three tasks: on one, four random draws may all be lucky
+    for task in (3, 4, 5):
+        values, labels = ring_task(task)
+        result = run_job(
+            simulate(
+                values,
+                labels,
+                strategies=("automatic", "random") + (("margin",) if start == 2 else ()),
+                seeds=4,
+                steps=30,
+                start=start,
+                metric="macro_f1",
+                targets=(0.9,),
+            )
+        )
+        for name, line in result.curves.items():
+            last.setdefault(name, []).append(line[-1]["mean"])
+            reached = result.labels_to["0.9"][name]
+            needed.setdefault(name, []).append(30 if reached is None else reached)
+    for name in set(last) - {"random"}:
+        assert np.mean(last[name]) > np.mean(last["random"]) + 0.02
+        assert np.mean(needed[name]) < np.mean(needed["random"])
+
+
+@pytest.mark.parametrize("labels", [40, 60])
+def test_unlabelled_cells_are_left_aside_where_they_mislead(labels):
+    """Evenly spread classes: at most a little worse than without; groups: much better."""
+    plain, chosen = [], []
+    for seed in range(4):
+        values, truth = ring_task(seed)
+        matrix = Matrix([str(k) for k in range(len(values))], values)
+        order = np.random.default_rng(seed).permutation(len(values))
+        rows, rest = np.sort(order[:labels]), np.sort(order[labels:])
+        for found, unlabelled in ((plain, None), (chosen, matrix.points[rest])):
+            model = SelfTraining(unlabelled).fit(matrix.points[rows], truth[rows])
+            guess = model.predict(matrix.points[rest])
+            found.append(f1_score(truth[rest], guess, average="macro"))
+    assert np.mean(chosen) > np.mean(plain) - 0.03
+
+
+def test_unlabelled_cells_are_used_where_they_help():
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 3, 900)
+    values = 0.6 * rng.normal(size=(3, 30))[truth] + rng.normal(size=(900, 30))
+    matrix = Matrix([str(k) for k in range(900)], values)
+    x = matrix.points
+    model = SelfTraining(x[30:]).fit(x[:30], truth[:30])
+    plain = SelfTraining(None).fit(x[:30], truth[:30])
+    assert model.guesses_help_
+    assert not plain.guesses_help_
+    right = [(m.predict(x[30:]) == truth[30:]).mean() for m in (plain, model)]
+    assert right[1] > right[0] + 0.04
+
+
+def test_the_learner_is_the_same_for_classes_in_another_order():
+    values, truth = ring_task(1)
+    x = Matrix([str(k) for k in range(len(values))], values).points
+    for seed in range(4):
+        order = np.random.default_rng(seed).permutation(len(x))
+        rows, rest = np.sort(order[:24]), order[24:]
+        a = SelfTraining(x[rest]).fit(x[rows], truth[rows])
+        b = SelfTraining(x[rest]).fit(x[rows], 9 - truth[rows])
+        assert a.guesses_help_ == b.guesses_help_
+        assert (a.predict(x[rest]) == 9 - b.predict(x[rest])).mean() > 0.99
 
 
 def test_simulation_is_deterministic_and_json():

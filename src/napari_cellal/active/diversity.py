@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _GROUPS = 8
 _A_GROUP = 25  # doubtful cells; the groups are made of so many times their number
 _WIDEST = 2000
-_COMPETENT = 8  # labels of every class from which on doubt is believed
+_COMPETENT = 4  # labels of every class from which on doubt is believed
 _COMPARED = 1000
 
 
@@ -32,7 +32,9 @@ def spread_over(context: Context, doubt: NDArray[np.floating]) -> NDArray[np.int
 
     How many cells count as doubtful depends on how far the learner can be trusted: while a
     class has a single label it is nearly all of them, so that labels cover the cells; from
-    eight labels a class on, the 200 most doubtful.
+    four labels a class on, the 200 most doubtful. Likewise a doubt weighs its square at first
+    and its fourth power then. A group is asked about where it is both doubtful and dense: its
+    middle alone may be a cell that nobody doubts.
     """
     groups = max(context.n, _GROUPS)
     counts = np.unique(context.labels, return_counts=True)[1]
@@ -43,13 +45,15 @@ def spread_over(context: Context, doubt: NDArray[np.floating]) -> NDArray[np.int
     if len(top) <= context.n:
         return top
     points = context.matrix.points[context.candidates[top]]
-    weight = np.maximum(np.asarray(doubt[top], np.float64), 1e-6)
+    weight = np.maximum(np.asarray(doubt[top], np.float64), 1e-6) ** (2 + 2 * competence)
     means = KMeans(min(groups, len(top)), n_init=1, max_iter=20, random_state=context.seed)
     group = means.fit_predict(points, sample_weight=weight)
     mass = np.bincount(group, weight)
     distance = ((points - means.cluster_centers_[group]) ** 2).sum(axis=1)
+    width = max(float(np.average(distance, weights=weight)), 1e-9)
+    worth = weight * np.exp(-distance / width)
     best = [
-        int(members[np.argmin(distance[members])])
+        int(members[np.argmax(worth[members])])
         for members in (np.flatnonzero(group == k) for k in np.argsort(-mass))
         if len(members)
     ]
