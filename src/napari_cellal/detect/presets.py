@@ -44,7 +44,7 @@ PRESETS = {
     "masks": Preset(
         "mobilenet_v2_masks",
         "The fast network with the outline of each cell: learned from label images, or from "
-        "outlines of COCO or QuPath. About a third slower.",
+        "outlines of COCO or QuPath. A step takes about 1.7 times as long.",
     ),
     "accurate": Preset(
         "resnet50",
