@@ -1,8 +1,7 @@
-"""The loop of Learn: measure, suggest, answer, refit, and the curve of what it brought."""
+"""The loop of Learn: measure, suggest, answer, refit."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from psygnal import Signal
@@ -11,16 +10,13 @@ from napari_cellal.core.records import Status
 from napari_cellal.workflows import learning
 
 from .better_features import BetterFeatures
+from .learn_curve import LearningCurve
+from .question import Question
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari_cellal.active.requests import (
-        ControlPoint,
-        HoldoutScore,
-        SuggestRequest,
-        SuggestResult,
-    )
+    from napari_cellal.active.requests import SuggestRequest, SuggestResult
     from napari_cellal.core.history import Edit
     from napari_cellal.features.table import MeasureRequest
     from napari_cellal.workflows.worker import Failed
@@ -29,39 +25,8 @@ if TYPE_CHECKING:
     from .session import Session
 
 
-FEWEST_CHECKS = 5
-"""Below so many held-out answers an accuracy says nothing."""
-CONTROL_AFTER = 10
-"""So many new labels make it worth to replay random picks again."""
 LOOK_AHEAD = 4
 """Images of so many next candidates are read before they are asked for."""
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """The cell that is asked about.
-
-    Attributes
-    ----------
-    probabilities : tuple of (class_id, probability), most probable first
-        Empty for a check: the person's answer must not lean on the model's.
-    neighbours : tuple of cell_id
-        Labelled cells that look most like it.
-    """
-
-    cell_id: str
-    reason: str
-    probabilities: tuple[tuple[int, float], ...] = ()
-    neighbours: tuple[str, ...] = ()
-    is_check: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class CurvePoint:
-    """The learner after so many labels, measured on the hold-out."""
-
-    labels: int
-    score: HoldoutScore
 
 
 class LearnLoop:
@@ -70,7 +35,6 @@ class LearnLoop:
     Attributes
     ----------
     question_changed : Signal(Question or None)
-    curve_changed : Signal()
     state_changed : Signal(str)
         One line on what the loop is doing or needs.
     answered : Signal()
@@ -84,7 +48,6 @@ class LearnLoop:
     """
 
     question_changed = Signal(object)
-    curve_changed = Signal()
     state_changed = Signal(str)
     answered = Signal()
     upcoming = Signal(tuple)
@@ -96,9 +59,7 @@ class LearnLoop:
         self.jobs = jobs
         self.question: Question | None = None
         self.strategy = "automatic"
-        self.curve: list[CurvePoint] = []
-        self.control: tuple[ControlPoint, ...] = ()
-        self._control_at = 0
+        self.curve = LearningCurve(session, jobs)
         self.remaining = 0
         self.labels = 0
         self.holdout_labels = 0
@@ -256,11 +217,7 @@ class LearnLoop:
             return
         self.remaining = result.remaining
         self.labels = result.labels
-        if result.holdout is not None and result.holdout.cells >= FEWEST_CHECKS:
-            point = CurvePoint(result.labels, result.holdout)
-            self.curve = [p for p in self.curve if p.labels < point.labels] + [point]
-            self._replay_random(request)
-        self.curve_changed.emit()
+        self.curve.add(result, request)
         if not self.active:
             return
         if check is not None:
@@ -284,24 +241,6 @@ class LearnLoop:
         self._set_question(
             Question(found.cell_ids[0], found.reasons[0], ranked, found.neighbours[0])
         )
-
-    def _replay_random(self, request: SuggestRequest) -> None:
-        """Ask what random picks would have given, beside the questions, now and then."""
-        if self.labels - self._control_at < CONTROL_AFTER:
-            return
-        self._control_at = self.labels
-        project = self.session.project
-
-        def show(points: tuple[ControlPoint, ...]) -> None:
-            if self.session.project is project:
-                self.control = points
-                self.curve_changed.emit()
-
-        # not in the lane that answers, which would wait for it
-        job = self.jobs.run(
-            "Replaying random picks", learning.random_control, request, lane="classical"
-        )
-        job.finished.connect(show)
 
     def _set_question(self, question: Question | None) -> None:
         self.question = question
@@ -413,9 +352,6 @@ class LearnLoop:
         self._is_answered = False
         self.active = False
         self.labels = self.holdout_labels = self.remaining = 0
-        self.curve = []
-        self.control = ()
-        self._control_at = 0
         self._measured = None
         self._pool = None
         self._stale = True
@@ -423,7 +359,7 @@ class LearnLoop:
         self._asked.clear()
         self.question = None
         self.question_changed.emit(None)
-        self.curve_changed.emit()
+        self.curve.forget()
 
     def _on_images(self) -> None:
         self._pool = None

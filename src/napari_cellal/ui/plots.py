@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from napari_cellal.active.requests import ControlPoint
 
-    from .learn_loop import CurvePoint
+    from .learn_curve import CurvePoint
 
 _LINE = QColor("#56B4E9")
 _BAND = QColor(86, 180, 233, 60)

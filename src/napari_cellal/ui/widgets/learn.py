@@ -16,7 +16,7 @@ from .question import QuestionPanel
 
 if TYPE_CHECKING:
     from napari_cellal.io.store import Project
-    from napari_cellal.ui.learn_loop import Question
+    from napari_cellal.ui.question import Question
     from napari_cellal.ui.workspace import Workspace
     from napari_cellal.workflows.worker import Failed
 
@@ -64,7 +64,7 @@ class LearnDock(Dock):
             (session.classes_changed, self.refresh),
             (session.edited, self._on_edit),
             (self.loop.question_changed, self._show_question),
-            (self.loop.curve_changed, self._show_curve),
+            (self.loop.curve.changed, self._show_curve),
             (self.loop.state_changed, self._show_state),
             (self.loop.job_started, self._follow),
         )
@@ -188,10 +188,10 @@ class LearnDock(Dock):
         self.question.show_crop()
 
     def _show_curve(self) -> None:
-        self.curve.show_points(self.loop.curve, self.loop.control)
+        self.curve.show_points(self.loop.curve.points, self.loop.curve.control)
         text = f"{self.loop.labels} labels learned from"
-        if self.loop.curve:
-            s = self.loop.curve[-1].score
+        if self.loop.curve.points:
+            s = self.loop.curve.points[-1].score
             text += (
                 f" · {s.accuracy:.2f} right ({s.low:.2f} to {s.high:.2f}) on {s.cells} "
                 "held-out cells"
@@ -204,7 +204,7 @@ class LearnDock(Dock):
 
     def _outlook(self) -> str:
         """Return what more labels would bring, as far as the curve can say."""
-        points = [(p.labels, p.score.accuracy) for p in self.loop.curve]
+        points = [(p.labels, p.score.accuracy) for p in self.loop.curve.points]
         found = forecast(points)
         if found.labels_to_go is not None:
             return f" About {found.labels_to_go} more for {found.target:.2f}."

@@ -13,7 +13,7 @@ from napari_cellal.ui.neighbours import PICTURE_PX, NeighbourStrip
 from napari_cellal.ui.plots import ProbabilityBars
 
 if TYPE_CHECKING:
-    from napari_cellal.ui.learn_loop import Question
+    from napari_cellal.ui.question import Question
     from napari_cellal.ui.workspace import Workspace
 
 CROP_PX = 112
