@@ -463,6 +463,26 @@ def test_in_view_equals_brute_force(project: Project) -> None:
     assert hits > 1000
 
 
+def test_in_view_follows_moves_and_what_is_taken_back(project: Project) -> None:
+    here, there = (10.0, 10.0, 20.0, 20.0), (300.0, 300.0, 310.0, 310.0)
+    first = Cell("c", "i0", here)
+    moved = replace(first, box=there)
+    classed = replace(moved, class_id=1)
+    draw(project, first)
+    project.history.do(edit_of("moved", [(first, moved)]))
+    project.history.do(edit_of("classed", [(moved, classed)]))
+    project.history.do(edit_of("went", [(classed, None)]))
+
+    def seen() -> tuple[int, int]:
+        return tuple(len(project.cells.in_view("i0", box)) for box in (here, there))
+
+    found = [seen()]
+    for _ in range(4):
+        project.history.undo()
+        found.append(seen())
+    assert found == [(0, 0), (0, 1), (0, 1), (1, 0), (0, 0)]
+
+
 def test_in_view_misses_nothing_between_the_32_bit_numbers(project: Project) -> None:
     rng = random.Random(6)
     cells = []

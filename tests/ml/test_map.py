@@ -52,21 +52,22 @@ def test_no_such_layout():
         places(Matrix(("a",), np.zeros((1, 2))), "round", 0)
 
 
-def test_a_map_is_kept_until_the_features_change(tmp_path, monkeypatch):
+@pytest.mark.parametrize("how", ["pca", "umap"])
+def test_a_map_is_kept_until_the_features_change(tmp_path, monkeypatch, how):
     ids, values = clouds()
     file = tmp_path / "features.npz"
     FeatureTable(ids, tuple("abcde"), values).save(file)
-    first = run_job(mapping.make_map(str(file), "pca", 0, tmp_path))
+    first = run_job(mapping.make_map(str(file), how, 0, tmp_path))
     assert first.cell_ids == ids
     (kept,) = tmp_path.glob("map-*.npz")
     monkeypatch.setattr("napari_cellal.active.layout.places", lambda *_: 1 / 0)
-    again = run_job(mapping.make_map(str(file), "pca", 0, tmp_path))
+    again = run_job(mapping.make_map(str(file), how, 0, tmp_path))
     assert np.array_equal(again.places, first.places)
     with pytest.raises(ZeroDivisionError):  # another seed is another map
-        run_job(mapping.make_map(str(file), "pca", 1, tmp_path))
+        run_job(mapping.make_map(str(file), how, 1, tmp_path))
     kept.write_bytes(b"damaged")
     with pytest.raises(ZeroDivisionError):
-        run_job(mapping.make_map(str(file), "pca", 0, tmp_path))
+        run_job(mapping.make_map(str(file), how, 0, tmp_path))
 
 
 def test_old_maps_go(tmp_path):

@@ -66,7 +66,7 @@ def test_wrong_labels_come_first(table):
     path, ids, _ = table
     labelled = {key: k for key, k in truth(ids).items() if int(key[1:]) % 2 == 0}
     labelled |= {"c04": 2, "c50": 1}  # mistaken
-    result = order_cells(OrderRequest(path, "disagreement", labelled, NAMES))
+    result = order_cells(OrderRequest(path, "mislabels", labelled, NAMES))
     assert set(result.cell_ids[:2]) == {"c04", "c50"}
     assert set(result.cell_ids[: len(labelled)]) == set(labelled)
     wrong = result.probabilities[result.cell_ids.index("c04")]  # by a learner not shown its label
@@ -74,9 +74,9 @@ def test_wrong_labels_come_first(table):
 
 
 @pytest.mark.parametrize("labelled", [{}, {"c01": 1}, {"c01": 1, "c02": 1}, {"c01": 1, "c31": 2}])
-def test_too_few_labels_to_disagree_with(table, labelled):
+def test_too_few_labels_to_judge(table, labelled):
     path, ids, _ = table
-    result = order_cells(OrderRequest(path, "disagreement", labelled, NAMES))
+    result = order_cells(OrderRequest(path, "mislabels", labelled, NAMES))
     assert sorted(result.cell_ids) == list(ids)
 
 

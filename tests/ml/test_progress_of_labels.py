@@ -8,7 +8,8 @@ import pytest
 from napari_cellal.active.control import random_control
 from napari_cellal.active.forecast import class_needs, forecast
 from napari_cellal.active.mislabels import likely_mislabels
-from napari_cellal.active.requests import SuggestRequest
+from napari_cellal.active.order import order_cells
+from napari_cellal.active.requests import OrderRequest, SuggestRequest
 from napari_cellal.core.progress import run_job
 from napari_cellal.features.table import FeatureTable
 
@@ -98,13 +99,13 @@ def test_without_a_hold_out_there_is_no_control(labelled):
 
 
 def test_slips_are_found_first(labelled):
-    from dataclasses import replace
-
     slips = {f"c{k}" for k in (3, 17, 40, 61)}
     said = {c: (k % 3 + 1 if c in slips else k) for c, k in labelled.labelled.items()}
     held = dict(labelled.holdout)
     held["c250"] = held["c250"] % 3 + 1
-    found = likely_mislabels(replace(labelled, labelled=said, holdout=held))
+    request = OrderRequest(labelled.features_path, "mislabels", said | held)
+    found = likely_mislabels(request, 8)
+    assert order_cells(request).cell_ids[: len(found)] == tuple(m.cell_id for m in found)
     first = {m.cell_id for m in found[:5]}
     assert len(first & (slips | {"c250"})) >= 4
     for m in found[:4]:
@@ -114,9 +115,7 @@ def test_slips_are_found_first(labelled):
 
 @pytest.mark.parametrize("said", [{}, {"c0": 1}, {f"c{k}": 1 for k in range(20)}, {"c1": 2}])
 def test_few_labels_or_one_class_are_not_suspected(labelled, said):
-    from dataclasses import replace
-
-    assert likely_mislabels(replace(labelled, labelled=said, holdout={})) == ()
+    assert likely_mislabels(OrderRequest(labelled.features_path, "mislabels", said), 8) == ()
 
 
 def test_a_plot_is_svg_that_holds_every_curve_and_escapes_names():

@@ -249,6 +249,8 @@ class Person:
 
     def _docks_agree(self, rows: dict[str, Cell]) -> None:
         project, docks = self.session.project, self.workspace.docks
+        for dock in docks.values():
+            dock._catch_up()  # as when its tab is chosen
         dock = docks.get("Project")
         if dock is not None and dock.isVisible():
             table = dock.list.table
@@ -274,7 +276,11 @@ def look_at_database(folder: Path, rows: dict[str, Cell], images: object, histor
             " FROM cells JOIN images USING (image_no)"
         ).fetchall()
         finished = dict(file.execute("SELECT image_id, finished FROM images").fetchall())
-        places = file.execute("SELECT COUNT(*) FROM boxes").fetchone()[0]
+        places = file.execute(
+            "SELECT COUNT(*) FROM boxes AS b JOIN cells AS c USING (cell_no) WHERE"
+            " b.image_low = c.image_no AND abs(b.y0 - c.y0) < 0.01 AND abs(b.y1 - c.y1) < 0.01"
+            " AND abs(b.x0 - c.x0) < 0.01 AND abs(b.x1 - c.x1) < 0.01"
+        ).fetchone()[0]
         done = file.execute(
             "SELECT label FROM edits WHERE undone = 0 ORDER BY seq DESC LIMIT 1"
         ).fetchone()

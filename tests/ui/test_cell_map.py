@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
+import psutil
 import pytest
 from qtpy.QtCore import QPoint, QPointF, Qt
 from qtpy.QtGui import QWheelEvent
@@ -11,7 +14,12 @@ from qtpy.QtWidgets import QApplication, QPushButton
 from test_docks import clipped, pale
 from test_gallery import CTRL, LEFT, NONE, SHIFT, drag, ids_of, settled
 
+from napari_cellal.active.layout import layout_name
+from napari_cellal.active.matrix import load_matrix
+from napari_cellal.core.progress import Progress
 from napari_cellal.core.records import Status
+from napari_cellal.features.table import write_arrays
+from napari_cellal.ui.widgets import cell_map
 
 
 def open_map(person):
@@ -70,8 +78,11 @@ def test_lasso_gallery_class(sit_down, detected):
     person.wait(scatter.isVisible)
     color = int(person.session.project.classes[2].color[1:], 16)
     index = dock._states.index_of
-    painted = {k for k, n in index.items() if scatter._colors[n] & 0xFFFFFF == color}
-    assert painted == wanted - {left_out}
+
+    def painted():
+        return {k for k, n in index.items() if scatter._colors[n] & 0xFFFFFF == color}
+
+    person.wait(lambda: painted() == wanted - {left_out})
     assert {dock.cell_ids[k] for k in scatter.picked} == wanted - {left_out}
     person.press("3")  # the keys work here too
     assert {k for k, c in person.rows().items() if c.class_id == 3} == wanted - {left_out}
@@ -136,24 +147,61 @@ def test_colours(sit_down, detected):
     person.session.select([dock.cell_ids[0]])
     person.session.go_to(cells[0])
     person.session.mark_unsure()
-    colors = dock.scatter._colors
     assert person.cell(cells[0].cell_id).status is Status.UNSURE
-    assert (colors == colors[0]).sum() == 1
+    person.wait(lambda: (dock.scatter._colors == dock.scatter._colors[0]).sum() == 1)
+
+
+def choose_umap(dock):
+    dock.layout_.setCurrentIndex(dock.layout_.findData("umap"))
+    dock.layout_.activated.emit(dock.layout_.currentIndex())
 
 
 def test_umap_comes_when_it_is_there(sit_down, detected):
     person = sit_down(detected, "Project")
     dock = open_map(person)
+    project = person.session.project
     pca = dock.scatter._points.copy()
-    dock.layout_.setCurrentIndex(dock.layout_.findData("umap"))
-    dock.layout_.activated.emit(dock.layout_.currentIndex())
+    # As the job left it (tests/ml/test_map.py); making it takes a minute of compiling.
+    matrix = load_matrix(person.workspace.learn.features_path)
+    made = np.random.default_rng(0).normal(0, 1, pca.shape).astype(np.float32)
+    file = project.cache_folder / layout_name(matrix, "umap", project.settings.seed)
+    write_arrays(file, {"places": made})
+    choose_umap(dock)
     assert np.array_equal(dock.scatter._points, pca)  # until then
-    person.wait(lambda: dock._shown_as == "umap", 120_000)
-    assert not np.allclose(dock.scatter._points, pca)
-    assert dock.cell_ids
+    person.wait(lambda: dock._shown_as == "umap", 60_000)
+    assert np.array_equal(dock.scatter._points, made)
+    assert dock.cell_ids == matrix.cell_ids
     person.session.close_project()
     assert dock.cell_ids == ()
     dock.grab()
+
+
+def never_done(*_):
+    """A layout that hears no cancel."""
+    yield Progress(0, 0, "Laying out cells")
+    time.sleep(3600)
+    yield Progress(0, 0)
+
+
+def test_cancel_ends_the_process_of_umap(sit_down, detected, monkeypatch):
+    person = sit_down(detected, "Project")
+    dock = open_map(person)
+    pca = dock.scatter._points.copy()
+    monkeypatch.setattr(cell_map, "make_map", never_done)
+    choose_umap(dock)
+    begun = []
+    dock._pending.progressed.connect(begun.append)
+    person.wait(lambda: begun and dock.bar.isVisible(), 60_000)
+    child = psutil.Process(person.workspace.jobs.worker_pid("map"))
+    person.push(dock.bar.cancel)
+    person.wait(lambda: not child.is_running(), 60_000)
+    person.wait(lambda: dock.layout_.currentData() == "pca")
+    assert not dock.bar.isVisible()
+    assert np.array_equal(dock.scatter._points, pca)
+    monkeypatch.undo()  # the lane works again
+    choose_umap(dock)
+    assert dock._pending_of[0] == "umap"
+    person.wait(lambda: person.workspace.jobs.worker_pid("map") not in (None, child.pid), 60_000)
 
 
 @pytest.mark.parametrize("theme", ["dark", "light"])

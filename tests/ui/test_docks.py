@@ -124,6 +124,26 @@ def test_the_workspace_from_the_menu(sit_down, detected):
     person.agree()
 
 
+def test_a_dock_behind_another_waits_until_it_is_seen(sit_down, detected, monkeypatch):
+    person = sit_down(detected, "Project")
+    for name in DOCKS:
+        show(person, name)
+    show(person, "Review")
+    detect = person.workspace.dock("Detect")
+    counted = []
+    count = type(detect)._count_proposals
+    monkeypatch.setattr(type(detect), "_count_proposals", lambda d: (counted.append(1), count(d)))
+    before = detect._count.text()
+    person.session.select(person.boxes.ids()[:1])
+    person.session.mark_unsure()
+    person.session.accept()
+    assert not counted
+    assert detect._count.text() == before
+    show(person, "Detect")
+    person.wait(lambda: detect._count.text() != before)
+    assert len(counted) == 1
+
+
 # -- needs ---------------------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+from qtpy.compat import isalive
 from qtpy.QtCore import QPoint, QPointF, Qt
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtTest import QTest
@@ -269,7 +270,7 @@ def test_orders_that_need_measured_cells(sit_down, detected):
     like = batch.picked[0]
     choose(person, dock.filter.order, "alike")
     assert ids_of(person)[0] == like
-    for order in ("group", "disagreement"):
+    for order in ("group", "mislabels"):
         choose(person, dock.filter.order, order)
         assert sorted(ids_of(person)) == sorted(by_image)
     labels = Counter(person.cell(k).is_label for k in ids_of(person)[:8])
@@ -365,3 +366,16 @@ def test_from_the_menu_and_from_learn(sit_down, detected):
     person.wait(widget.grid.hasFocus)
     person.press("Ctrl+A")
     assert sorted(person.workspace.batch.picked) == sorted(person.rows())
+
+
+def test_closing_while_the_column_is_about_to_narrow(sit_down, detected):
+    person = sit_down(detected, "Project")
+    open_gallery(person)
+    wide = person.workspace._wide
+    person.wait(lambda: not wide._soon.isActive())
+    person.workspace.raise_dock("Learn")
+    assert wide._soon.isActive()
+    wide._soon.start(50)
+    person.close()
+    QTest.qWait(200)  # an error in what a timer calls would fail here, or end the process
+    assert not isalive(wide)

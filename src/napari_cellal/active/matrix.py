@@ -13,7 +13,7 @@ from sklearn.cluster import KMeans
 from napari_cellal.features.table import FeatureTable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -72,6 +72,10 @@ class Matrix:
     def points(self) -> NDArray[np.float32]:
         """float32[N, D], D <= 128: the features as the learners see them; see `Axes`."""
         return self._axes.points(self.values)
+
+    def rows_of(self, labels: Mapping[str, int]) -> dict[int, int]:
+        """Return labels by row instead of by cell, those of measured cells."""
+        return {self.row_of[c]: k for c, k in labels.items() if c in self.row_of}
 
     def place(self, features: NDArray[np.floating]) -> NDArray[np.float32]:
         """Return where other cells' features [n, F] lie among `points`, float32[n, D]."""

@@ -1,24 +1,23 @@
-"""Cells in an order that shows what needs a look: doubt, group, likeness, disagreement."""
+"""Cells in an order that shows what needs a look: doubt, group, likeness, slips."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import numpy as np
-from sklearn.model_selection import StratifiedKFold
 
 from . import learner as learners
-from .matrix import Matrix, load_matrix
+from .matrix import load_matrix
+from .mislabels import judge
 from .requests import OrderRequest, OrderResult
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from numpy.typing import NDArray
+
+    from .matrix import Matrix
 
 _GROUPS_AT_MOST = 24
 _CELLS_A_GROUP = 50
-_FOLDS = 5
 
 
 def order_cells(request: OrderRequest) -> OrderResult:
@@ -26,8 +25,9 @@ def order_cells(request: OrderRequest) -> OrderResult:
 
     ``doubt``: the least probable best guess first; without a learner, the cells farthest from
     the middle of their group. ``group``: large groups first, in a group the most typical first.
-    ``alike``: nearest to ``request.like`` first. ``disagreement``: labels that a learner, which
-    was not shown them, finds least probable first; then the cells without a label.
+    ``alike``: nearest to ``request.like`` first. ``mislabels``: the labels that a
+    learner which was not shown them confidently disagrees with (`mislabels.judge`), then those that
+    it finds least probable, then the cells without a label.
 
     Raises
     ------
@@ -35,7 +35,7 @@ def order_cells(request: OrderRequest) -> OrderResult:
         If the table of features cannot be read.
     """
     matrix = load_matrix(request.features_path)
-    labels = {matrix.row_of[c]: k for c, k in request.labelled.items() if c in matrix.row_of}
+    labels = matrix.rows_of(request.labelled)
     rows = np.array(sorted(labels), np.intp)
     ids = np.array([labels[int(row)] for row in rows], np.int64)
     model = learners.fit(matrix.points[rows], ids, seed=request.seed)
@@ -45,11 +45,14 @@ def order_cells(request: OrderRequest) -> OrderResult:
         found = learners.probabilities(model, matrix.points, classes).astype(np.float32)
     if request.order == "alike":
         value = _distance(matrix, request.like)
-    elif request.order == "disagreement":
-        value, judged = disagreement(matrix, labels, classes, request.seed)
+    elif request.order == "mislabels":
+        judged = judge(matrix, labels, request.seed)
+        value = np.full(len(matrix), 2.0)
+        value[judged.rows] = np.where(judged.gap > 0, -judged.gap, judged.of_label)
         if found is not None:  # what it says of cells that it was shown would always be right
-            seen = value <= 1
-            found[seen] = judged[seen]
+            found[judged.rows] = 0
+            columns = [classes.index(class_id) for class_id in judged.class_ids.tolist()]
+            found[judged.rows[:, None], columns] = judged.probabilities
     elif request.order == "doubt" and found is not None:
         value = found.max(axis=1)
     else:
@@ -60,36 +63,6 @@ def order_cells(request: OrderRequest) -> OrderResult:
             return _result(matrix, place, classes, found)
         value = -far
     return _result(matrix, np.argsort(value, kind="stable"), classes, found)
-
-
-def disagreement(
-    matrix: Matrix, labels: Mapping[int, int], classes: Sequence[int], seed: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return how probable each label is to a learner that did not see it, and what it says.
-
-    float64[N], 2 where there is nothing to judge; float64[N, K], the probability of each of
-    ``classes``.
-
-    Out-of-fold probabilities of the given label, as in confident learning (Northcutt, Jiang and
-    Chuang, JAIR 70, 2021). A class with one label cannot be judged and counts as without one.
-    """
-    value = np.full(len(matrix), 2.0)
-    judged = np.zeros((len(matrix), len(classes)))
-    rows = np.array(sorted(labels), np.intp)
-    ids = np.array([labels[int(row)] for row in rows], np.int64)
-    known, counts = np.unique(ids, return_counts=True)
-    enough = np.isin(ids, known[counts >= 2])
-    rows, ids = rows[enough], ids[enough]
-    known, counts = np.unique(ids, return_counts=True)
-    if len(known) < 2:
-        return value, judged
-    folds = StratifiedKFold(min(_FOLDS, int(counts.min())), shuffle=True, random_state=seed)
-    for learn, judge in folds.split(rows, ids):
-        model = learners.fit(matrix.points[rows[learn]], ids[learn], seed=seed)
-        judged[rows[judge]] = learners.probabilities(model, matrix.points[rows[judge]], classes)
-        given = [classes.index(class_id) for class_id in ids[judge].tolist()]
-        value[rows[judge]] = judged[rows[judge], given]
-    return value, judged
 
 
 def _distance(matrix: Matrix, cell_id: str) -> NDArray[np.float64]:

@@ -175,7 +175,7 @@ class OrderRequest:
     Attributes
     ----------
     order : str
-        ``doubt``, ``group``, ``alike`` or ``disagreement``.
+        ``doubt``, ``group``, ``alike`` or ``mislabels``.
     labelled : {cell_id: class_id}
         What people have said, of every image.
     like : str

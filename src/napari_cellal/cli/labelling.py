@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def suggest(a: argparse.Namespace) -> Result:
     """Return the next cells to label."""
     from napari_cellal.active.forecast import class_needs
-    from napari_cellal.workflows import learning
+    from napari_cellal.workflows import browsing, learning
 
     with Project.open(a.project) as project:
         requests = learning.measure_requests(project)
@@ -42,7 +42,11 @@ def suggest(a: argparse.Namespace) -> Result:
         )
         result = run(learning.suggest(request))
         control = run(learning.random_control(request)) if a.control else None
-        doubted = run(learning.check_labels(request)) if a.check_labels else None
+        doubted = None
+        if a.check_labels:
+            look = replace(browsing.ProjectLook.of(project), seed=request.seed)
+            asked = browsing.request_order(look, measured.path, "mislabels")
+            doubted = run(browsing.check_labels(asked, a.n))
         found = result.suggestions
         counts = Counter(request.labelled.values())
         if not requests:

@@ -91,8 +91,10 @@ def finish(steps: Steps[Result]) -> Result:
             return end.value  # type: ignore[no-any-return]
 
 
-def portions(label: str, edits: Iterable[Edit], by: str = "") -> Iterator[Edit]:
-    """Cut and join edits of different cells into edits of about `PORTION` rows, of one run.
+def portions(
+    label: str, edits: Iterable[Edit], by: str = "", rows: int = PORTION
+) -> Iterator[Edit]:
+    """Cut and join edits of different cells into edits of about ``rows`` rows, of one run.
 
     The edits are taken one by one, as the portions are asked for. Where all of them fit
     into one portion, it is a whole gesture of its own.
@@ -106,7 +108,7 @@ def portions(label: str, edits: Iterable[Edit], by: str = "") -> Iterator[Edit]:
         finished.update(edit.finished)
         by = by or edit.by
         for key, row in edit.before.items():
-            if len(after) >= PORTION:
+            if len(after) >= rows:
                 yield Edit(label, before, after, {}, by, run=run)
                 before, after, is_first = {}, {}, False
             before[key] = row
@@ -169,15 +171,17 @@ class History:
         self._store.commit_do(edit)
         self.changed.emit(edit)
 
-    def do_run(self, label: str, edits: Iterable[Edit], by: str = "") -> Steps[int]:
+    def do_run(
+        self, label: str, edits: Iterable[Edit], by: str = "", portion: int = PORTION
+    ) -> Steps[int]:
         """Write edits of different cells as one step of undo; return how many rows changed.
 
-        A generator that pauses after each portion of about `PORTION` rows, unless one is
+        A generator that pauses after each portion of about ``portion`` rows, unless one is
         all. One that is left before its end has written the portions so far. What a person
         changed in a pause, or an image removed in it, stays as the person left it.
         """
         rows = 0
-        for planned in portions(label, edits, by):
+        for planned in portions(label, edits, by, portion):
             edit = self._without_stale(planned)
             self.do(edit)
             rows += len(edit.after)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from qtpy.QtCore import QObject, Signal
@@ -16,8 +16,7 @@ from qtpy.QtCore import QObject, Signal
 from napari_cellal.core import gestures
 from napari_cellal.core.errors import CellalError
 from napari_cellal.core.filters import CellFilter
-from napari_cellal.core.history import PORTION
-from napari_cellal.io.store.search import cell_states, find_cells
+from napari_cellal.io.store.search import CellState, cell_states, find_cells
 from napari_cellal.workflows.browsing import (
     LEARNED_ORDERS,
     ProjectLook,
@@ -37,6 +36,10 @@ if TYPE_CHECKING:
     from .learn_loop import LearnLoop
     from .session import Session
 
+PORTION = 100
+"""Cells written at a time. They may lie anywhere in the database, which takes longer than the
+neighbours that a detection writes."""
+Made = TypeVar("Made")
 ROWS_KEPT = 20_000
 """Rows of listed cells in memory, some 30 MB."""
 
@@ -122,11 +125,14 @@ class Batch(QObject):
         self._picks_all = pick
         self.ask_again()
 
-    def states(self, then: Callable[[list[tuple[str, str, int | None, str]]], object]) -> None:
-        """Have ``then`` hear `cell_states` of the project, read in a thread."""
+    def states(
+        self, make: Callable[[list[CellState]], Made], then: Callable[[Made], object]
+    ) -> None:
+        """Have ``then`` hear what ``make`` makes of `cell_states`; it does so in a thread."""
         project = self.session.project
         if project is not None:
-            self._in_thread(partial(cell_states, project.folder), then, turn=None)
+            folder = project.folder
+            self._in_thread(lambda: make(cell_states(folder)), then, turn=None)
 
     def set_order(self, order: str, like: str = "") -> None:
         """List the cells in another order; ``like`` names the cell that ``alike`` starts from."""
@@ -325,7 +331,7 @@ class Batch(QObject):
         label = words.format(f"{len(keys)} cells")
         edits = (edit(keys[k : k + PORTION]) for k in range(0, len(keys), PORTION))
         session.works.add(
-            project.history.do_run(label, edits, session.person),
+            project.history.do_run(label, edits, session.person, PORTION),
             lambda n: session.tell(f"{label[0].upper()}{label[1:]}. Ctrl+Z takes it back."),
             alone=True,
         )

@@ -35,7 +35,7 @@ ORDERS = (
     ("group", "Look-alikes together", "Groups that look alike; needs measured cells"),
     ("alike", "Like the selected cell", "Most like the cell that is picked; needs measured cells"),
     (
-        "disagreement",
+        "mislabels",
         "Suspected mistakes",
         "Labels that a learner, which was not shown them, finds least probable; needs measured "
         "cells",

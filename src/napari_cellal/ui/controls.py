@@ -10,6 +10,7 @@ from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap
 from qtpy.QtWidgets import (
     QApplication,
     QComboBox,
+    QDockWidget,
     QDoubleSpinBox,
     QFrame,
     QHBoxLayout,
@@ -28,7 +29,7 @@ from qtpy.QtWidgets import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from qtpy.QtGui import QKeyEvent, QShowEvent, QWheelEvent
+    from qtpy.QtGui import QKeyEvent, QPaintEvent, QShowEvent, QWheelEvent
 
     from napari_cellal.core.progress import Progress
 
@@ -297,12 +298,24 @@ class JobBar(QFrame):
         self._text.setText(text)
 
 
+def dock_around(widget: QWidget) -> QDockWidget | None:
+    """Return the dock that a widget is in, None where it is in none."""
+    parent = widget.parentWidget()
+    while parent is not None and not isinstance(parent, QDockWidget):
+        parent = parent.parentWidget()
+    return parent
+
+
 class Dock(QScrollArea):
     """A dock's scrolling body; nothing in it needs more than 340 px of width."""
 
     def __init__(self) -> None:
         super().__init__()
         self._unseen: dict[str, Callable[[], object]] = {}
+        self._outer: QDockWidget | None = None
+        self._soon = QTimer(self)
+        self._soon.setSingleShot(True)
+        self._soon.timeout.connect(self._catch_up)
         self._listening: tuple[tuple[Any, Callable[..., object]], ...] = ()
         self.home: QWidget | None = None
         """What has the keys after a click in the dock; None for the image."""
@@ -328,6 +341,7 @@ class Dock(QScrollArea):
         for signal, slot in self._listening:
             signal.disconnect(slot)
         self._listening = ()
+        self._unseen = {}
 
     def add(self, *widgets: QWidget) -> None:
         """Append widgets to the column."""
@@ -336,14 +350,36 @@ class Dock(QScrollArea):
 
     def when_seen(self, show: Callable[[], object]) -> None:
         """Run ``show`` now if the dock is on screen, else once when it comes into view."""
-        if self.isVisible():
+        if self.is_on_screen:
             show()
         else:
             self._unseen[show.__name__] = show
 
+    @property
+    def is_on_screen(self) -> bool:
+        """Whether the dock can be seen. To Qt one behind another's tab is visible too."""
+        return self.isVisible() and not self.visibleRegion().isEmpty()
+
     def showEvent(self, event: QShowEvent) -> None:
         """Bring up to date what changed out of sight."""
         super().showEvent(event)
+        outer = dock_around(self)
+        if outer is not None and outer is not self._outer:  # napari makes another one at times
+            self._outer = outer
+            outer.visibilityChanged.connect(self._on_tab)
+        self._catch_up()
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        """Bring up to date what changed out of sight, if nothing else has told of it."""
+        super().paintEvent(event)
+        if self._unseen:
+            self._soon.start()
+
+    def _on_tab(self, is_on_top: bool) -> None:
+        if is_on_top:
+            self._catch_up()
+
+    def _catch_up(self) -> None:
         unseen, self._unseen = self._unseen, {}
         for show in unseen.values():
             show()

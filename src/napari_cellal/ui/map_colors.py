@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from napari_cellal.core.records import Cell
     from napari_cellal.io.store import Project
+    from napari_cellal.io.store.search import CellState
 
 STATUS_COLORS = {
     Status.PROPOSED: ("proposed", "#999999"),
@@ -28,7 +29,7 @@ STATUS_COLORS = {
     Status.UNSURE: ("unsure", "#F0E442"),
     Status.REJECTED: ("rejected", "#D55E00"),
 }
-_STATUSES = {s: k for k, s in enumerate(STATUS_COLORS)}
+_STATUSES: dict[str, int] = {s: k for k, s in enumerate(STATUS_COLORS)}
 _GONE = -2
 GOLDEN = 0.61803398875
 _HIDDEN = np.uint32(0xFF505050)
@@ -49,7 +50,7 @@ class PointStates:
     def __init__(
         self,
         cell_ids: Sequence[str],
-        states: Iterable[tuple[str, str, int | None, str]],
+        states: Iterable[CellState],
     ) -> None:
         self.index_of = {key: k for k, key in enumerate(cell_ids)}
         self._class = np.full(len(cell_ids), -1, np.int64)
@@ -57,19 +58,19 @@ class PointStates:
         self._image = np.full(len(cell_ids), -1, np.int64)
         self._images: dict[str, int] = {}
         for key, image_id, class_id, status in states:
-            self._put(key, image_id, class_id, Status(status))
+            self._put(key, image_id, class_id, _STATUSES[status])
 
-    def _put(self, key: str, image_id: str, class_id: int | None, status: Status) -> None:
+    def _put(self, key: str, image_id: str, class_id: int | None, status: int) -> None:
         k = self.index_of.get(key)
         if k is not None:
             self._class[k] = -1 if class_id is None else class_id
-            self._status[k] = _STATUSES[status]
+            self._status[k] = status
             self._image[k] = self._images.setdefault(image_id, len(self._images))
 
     def follow(self, key: str, cell: Cell | None) -> None:
         """Take in what became of a cell."""
         if cell is not None:
-            self._put(key, cell.image_id, cell.class_id, cell.status)
+            self._put(key, cell.image_id, cell.class_id, _STATUSES[cell.status])
         elif key in self.index_of:
             self._status[self.index_of[key]] = _GONE
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import napari
 from napari.utils.notifications import show_info, show_warning
 from qtpy.QtCore import QObject, QTimer, Signal
-from qtpy.QtWidgets import QDockWidget, QWidget
 
 from napari_cellal.core.errors import CellalError
 from napari_cellal.detect.shipped import SHIPPED
@@ -25,6 +24,7 @@ from .batch import Batch
 from .boxes import BoxLayer
 from .camera import Camera, camera_of
 from .channels import Channels
+from .controls import dock_around
 from .images import ImageView
 from .jobs import Jobs
 from .keys import KeyFilter
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from napari.layers import Layer
+    from qtpy.QtWidgets import QWidget
 
 log = logging.getLogger(__name__)
 
@@ -213,24 +214,24 @@ class Workspace(QObject):
         """Put every dock into the window, as tabs on the right."""
         for name in DOCKS:
             widget = self.dock(name)
-            if _dock_of(widget) is None:
+            if dock_around(widget) is None:
                 self.viewer.window.add_dock_widget(widget, name=name, area="right", tabify=True)
             else:
-                _dock_of(widget).setWindowTitle(name)
-        first = _dock_of(self.dock(DOCKS[0]))
+                dock_around(widget).setWindowTitle(name)
+        first = dock_around(self.dock(DOCKS[0]))
         window = self.viewer.window._qt_window
         for name in DOCKS[1:]:
-            window.tabifyDockWidget(first, _dock_of(self.dock(name)))
+            window.tabifyDockWidget(first, dock_around(self.dock(name)))
         self.raise_dock(shown)
 
     def raise_dock(self, name: str) -> None:
         """Bring a dock to the front."""
-        outer = _dock_of(self.dock(name))
+        outer = dock_around(self.dock(name))
         if outer is None:
             self.viewer.window.add_dock_widget(
                 self.dock(name), name=name, area="right", tabify=True
             )
-            outer = _dock_of(self.dock(name))
+            outer = dock_around(self.dock(name))
         outer.show()
         outer.raise_()
         if name in WIDE_DOCKS:
@@ -455,13 +456,6 @@ class Workspace(QObject):
 
 def _soon(do: Callable[[], None]) -> None:
     QTimer.singleShot(40, do)  # time to draw what is there, and to hear the next key
-
-
-def _dock_of(widget: QWidget) -> QDockWidget | None:
-    parent = widget.parentWidget()
-    while parent is not None and not isinstance(parent, QDockWidget):
-        parent = parent.parentWidget()
-    return parent
 
 
 # -- what the manifest names --------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from napari_cellal.active.requests import OrderRequest, OrderResult
+from napari_cellal.active.requests import Mislabel, OrderRequest, OrderResult
 from napari_cellal.core.filters import REVIEWED
 from napari_cellal.core.progress import Job, Progress
 from napari_cellal.core.records import Split
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from napari_cellal.io.store import Project
 
-LEARNED_ORDERS = ("doubt", "disagreement", "group", "alike")
+LEARNED_ORDERS = ("doubt", "mislabels", "group", "alike")
 """The orders of `active.order`, which need measured cells."""
 
 
@@ -48,7 +48,7 @@ def request_order(
 ) -> OrderRequest:
     """Return the question for an order. Reads the database: for a thread, not the window's.
 
-    The learner behind it learns from what Learn's learns from; only ``disagreement`` takes every
+    The learner behind it learns from what Learn's learns from; only ``mislabels`` takes every
     label, since a wrong one in a held-out image is worth finding too.
     """
     has_val = Split.VAL in look.splits.values()
@@ -59,7 +59,7 @@ def request_order(
             continue
         split = look.splits.get(image_id, Split.TEST)
         apart = split is Split.TEST or is_held_out(key, split, has_val)
-        if order == "disagreement" or not apart:
+        if order == "mislabels" or not apart:
             labelled[key] = class_id
     return OrderRequest(features_path, order, labelled, look.class_names, like, look.seed)
 
@@ -71,3 +71,12 @@ def order_cells(request: OrderRequest) -> Job[OrderResult]:
 
     with one_thread():
         return order.order_cells(request)
+
+
+def check_labels(request: OrderRequest, n: int) -> Job[tuple[Mislabel, ...]]:
+    """Return the job that finds the first ``n`` of the order ``mislabels`` that are suspected."""
+    yield Progress(0, 0, "Comparing the labels with each other")
+    from napari_cellal.active.mislabels import likely_mislabels
+
+    with one_thread():
+        return likely_mislabels(request, n)

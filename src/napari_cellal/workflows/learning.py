@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from napari_cellal.active.requests import (
     ControlPoint,
-    Mislabel,
     SuggestRequest,
     SuggestResult,
 )
@@ -291,15 +290,6 @@ def random_control(request: SuggestRequest) -> Job[tuple[ControlPoint, ...]]:
 
     with one_thread():
         return (yield from replay(request))
-
-
-def check_labels(request: SuggestRequest) -> Job[tuple[Mislabel, ...]]:
-    """Return the job that looks for labels that are probably slips, ``n`` at most."""
-    yield Progress(0, 0, "Comparing the labels with each other")
-    from napari_cellal.active.mislabels import likely_mislabels
-
-    with one_thread():
-        return likely_mislabels(request)
 
 
 def class_rest(request: SuggestRequest) -> Job[dict[str, tuple[tuple[int, float], ...]]]:

@@ -14,7 +14,7 @@ from .schema import readable_errors, transaction
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator
 
     from napari_cellal.core.geometry import Box
     from napari_cellal.core.history import Edit, Rows
@@ -42,6 +42,10 @@ def _check_boxes(after: Rows) -> None:
             y0, x0, y1, x1 = cell.box
             if not all(map(math.isfinite, cell.box)) or y1 <= y0 or x1 <= x0:
                 raise ValueError(f"cell {cell.cell_id} has an impossible box {cell.box}")
+
+
+def _place(cell: Cell | None) -> tuple[str, Box] | None:
+    return None if cell is None else (cell.image_id, cell.box)
 
 
 class CellTable:
@@ -263,7 +267,7 @@ class CellTable:
         """Write the block's statements and the edit's rows together, or none of them."""
         with readable_errors(self._name), transaction(self._db):
             yield
-            self._write(edit.after, edit.finished)
+            self._write(edit)
         for key, cell in edit.after.items():
             for image_id in {c.image_id for c in (edit.before[key], cell) if c is not None}:
                 rows = self._seen.get(image_id)
@@ -295,8 +299,9 @@ class CellTable:
         with readable_errors(self._name):
             return unpack_edit(*found[0])
 
-    def _write(self, after: Rows, finished: Mapping[str, tuple[bool, bool]]) -> None:
-        for image_id, (_, mark) in finished.items():
+    def _write(self, edit: Edit) -> None:
+        after = edit.after
+        for image_id, (_, mark) in edit.finished.items():
             self._db.execute(
                 "UPDATE images SET finished = ? WHERE image_id = ?", (int(mark), image_id)
             )
@@ -321,9 +326,11 @@ class CellTable:
             " status = excluded.status",
             [(*pack_cell(cell), cell.status.value) for cell in kept],
         )
-        # The R*Tree holds 32-bit numbers and rounds outwards, so no box in view is missed.
+        # The R*Tree holds 32-bit numbers and rounds outwards, so no box in view is missed. A class
+        # moves no box: putting it there again would cost as much as the row itself.
+        moved = [c for c in kept if _place(c) != _place(edit.before[c.cell_id])]
         self._db.executemany(
             "INSERT OR REPLACE INTO boxes SELECT cell_no, image_no, image_no, ?, ?, ?, ?"
             " FROM cells WHERE cell_id = ?",
-            [(c.box[0], c.box[2], c.box[1], c.box[3], c.cell_id) for c in kept],
+            [(c.box[0], c.box[2], c.box[1], c.box[3], c.cell_id) for c in moved],
         )

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from napari_cellal.core.filters import CellFilter
 
+CellState = tuple[str, str, int | None, str]
 _SCORE = "json_extract(proposed, '$[5]')"  # where `rows` puts it
 ORDERS: Mapping[str, str] = {
     "image": "image_no, cell_no",
@@ -74,7 +75,7 @@ def _conditions(wanted: CellFilter, names: Mapping[str, str]) -> tuple[str, list
     return " AND ".join(parts), values
 
 
-def cell_states(folder: Path) -> list[tuple[str, str, int | None, str]]:
+def cell_states(folder: Path) -> list[CellState]:
     """Return (cell_id, image_id, class_id, status) of every cell that is not rejected.
 
     Raises

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
 
 from napari_cellal.ui.cell_pictures import CellPictures
 from napari_cellal.ui.controls import ComboBox, Dock, JobBar, Needs, button, note, row
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 PICTURE_PX = 96
 KEPT = 500
 """Pictures in memory, 37 kB each."""
+REPAINT_MS = 50
 LEGEND_LINES = 10
 LAYOUTS = (
     ("pca", "PCA, at once", "The two directions in which the cells differ most"),
@@ -59,6 +61,10 @@ class MapDock(Dock):
         self._pending: JobHandle | None = None
         self._pending_of = ("", "")
         self._edits = 0
+        self._repaint = QTimer(self)  # once for the portions of a long edit
+        self._repaint.setSingleShot(True)
+        self._repaint.setInterval(REPAINT_MS)
+        self._repaint.timeout.connect(self._paint)
         self.pictures = CellPictures(session, workspace.images, PICTURE_PX, KEPT)
         self.needs = Needs()
         self.add(self.needs)
@@ -202,17 +208,17 @@ class MapDock(Dock):
     def _read_states(self) -> None:
         edits, ids = self._edits, self.cell_ids
 
-        def take(states: list[tuple[str, str, int | None, str]]) -> None:
+        def take(states: PointStates) -> None:
             if ids is not self.cell_ids:
                 return
             if edits != self._edits:  # the answer may be from before them
                 self._read_states()
                 return
-            self._states = PointStates(ids, states)
+            self._states = states
             self._paint()
             self._on_picked()
 
-        self.batch.states(take)
+        self.batch.states(partial(PointStates, ids), take)
 
     def _on_failed(self, failed: Failed) -> None:
         self._pending = None
@@ -266,7 +272,7 @@ class MapDock(Dock):
         if self._states is not None:
             for key, cell in edit.after.items():
                 self._states.follow(key, cell)
-            self.when_seen(self._paint)
+            self.when_seen(self._repaint.start)
 
     def _on_classes(self) -> None:
         self.when_seen(self._paint)

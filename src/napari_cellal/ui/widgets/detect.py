@@ -283,7 +283,7 @@ class DetectDock(Dock):
         def tell(run: detecting.DetectionRun) -> None:
             lines = run.lines()
             self._result.setText(prefix + "\n".join(lines[:4]))
-            if not self.isVisible() and handle.title != "Detecting":
+            if not self.is_on_screen and handle.title != "Detecting":
                 self.session.tell(prefix + lines[0])
 
         self.session.works.add(detecting.detection_steps(project, handle.items, view), tell)

@@ -177,7 +177,7 @@ class ProjectDock(Dock):
         self.list.show_current()
 
     def _on_edit(self, edit: Edit) -> None:
-        if self.isVisible():
+        if self.is_on_screen:
             self.list.table.follow(edit)
         else:
             self.when_seen(self._on_images)

@@ -116,7 +116,7 @@ class TrainDock(Dock):
     def _on_edit(self, _edit: Any) -> None:
         if not self.needs.isHidden():
             self.refresh()
-        elif self.isVisible():
+        elif self.is_on_screen:
             self._recount.start()
         else:
             self.when_seen(self._count)
