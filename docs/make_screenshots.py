@@ -164,6 +164,35 @@ def smears(scratch: str) -> None:
     settle(0.5)
 
 
+def many(scratch: str) -> None:
+    """Write the pictures of the gallery and the map."""
+    stage = Stage("dark", scratch)
+    stage.detect()
+    stage.answer(30)
+    w = stage.workspace
+    w.dock("Learn")._rest.click()
+    stage.wait(lambda: "learner" in w.session.project.history.undo_label)
+    w.raise_dock("Map")
+    dock = w.dock("Map")
+    stage.wait(lambda: dock._states is not None)
+    settle(1)
+    stage.picture("map")
+    w.raise_dock("Gallery")
+    dock = w.dock("Gallery")
+    w.batch.set_order("doubt")
+    stage.wait(lambda: w.batch.cell_ids and not w.batch.is_busy)
+    dock.filter.order.setCurrentIndex(dock.filter.order.findData("doubt"))
+    for item, key in ((0, "2"), (3, "3")):
+        dock.grid.go_to(item)
+        QTest.keyClick(dock.grid, key)
+    dock.grid.go_to(6)
+    dock.grid.go_to(9, extend=True)
+    settle(2)
+    stage.picture("gallery")
+    stage.viewer.close()
+    settle(0.5)
+
+
 def fields(scratch: str) -> None:
     """Write the pictures of fields in five channels, each in a file of its own."""
     stage = Stage("dark", scratch)
@@ -198,7 +227,7 @@ def main() -> None:
     """Write every picture, or those of the parts that are named."""
     IMAGES.mkdir(exist_ok=True)
     os.environ["LOGNAME"] = "ana"  # who reviewed, in the pictures
-    for part in (smears, fields):
+    for part in (smears, many, fields):
         if not sys.argv[1:] or part.__name__ in sys.argv[1:]:
             with tempfile.TemporaryDirectory() as scratch:
                 part(scratch)

@@ -20,10 +20,12 @@ from napari_cellal.core.progress import Progress
 from napari_cellal.core.records import Status
 from napari_cellal.features.table import write_arrays
 from napari_cellal.ui.widgets import cell_map
+from napari_cellal.workflows import describing
 
 
 def open_map(person):
     """Open the map from Learn, have the cells measured, and wait for the points."""
+    person.workspace.learn.better.choice = describing.QUICK  # else the map is made anew midway
     person.workspace.raise_dock("Learn")
     person.push(person.workspace.dock("Learn")._map)
     dock = person.workspace.dock("Map")

@@ -122,12 +122,14 @@ class PictureGrid(QAbstractScrollArea):
     # -- places ---------------------------------------------------------------------------
 
     def _pitch(self) -> QSize:
-        return QSize(self.side_px + GAP_PX, self.side_px + CAPTION_PX + GAP_PX)
+        # What is left of the width stands between the columns.
+        wide = (self.viewport().width() - GAP_PX) // self.columns
+        return QSize(max(self.side_px + GAP_PX, wide), self.side_px + CAPTION_PX + GAP_PX)
 
     @property
     def columns(self) -> int:
         """How many items stand in a row."""
-        return max(1, (self.viewport().width() - GAP_PX) // self._pitch().width())
+        return max(1, (self.viewport().width() - GAP_PX) // (self.side_px + GAP_PX))
 
     def _fit(self) -> None:
         rows = -(-self._count // self.columns)

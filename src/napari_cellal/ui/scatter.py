@@ -1,6 +1,6 @@
 """Many points in the plane: zoomed, moved and lassoed with the mouse.
 
-Drawn with numpy into a picture: 100,000 points take some 20 ms, with software alone.
+Drawn with numpy into a picture, with software alone; docs/benchmarks.md says how quick that is.
 """
 
 from __future__ import annotations

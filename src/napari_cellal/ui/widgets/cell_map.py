@@ -33,6 +33,7 @@ KEPT = 500
 """Pictures in memory, 37 kB each."""
 REPAINT_MS = 50
 LEGEND_LINES = 10
+LONGEST_NAME = 32
 LAYOUTS = (
     ("pca", "PCA, at once", "The two directions in which the cells differ most"),
     ("umap", "UMAP, groups apart", "Takes a while, in the background; shows more groups"),
@@ -167,6 +168,8 @@ class MapDock(Dock):
 
     def _ask(self, path: str) -> None:
         project = self.session.project
+        if self._pending is not None and self._pending.is_cancelling:
+            self._back_to_shown()  # the person gave it up; other features do not bring it back
         how = self.layout_.currentData()
         if (how, path) == (self._shown_as, self._made_of):
             return
@@ -240,7 +243,7 @@ class MapDock(Dock):
         colors, legend = self._states.colors(project, self.color.currentData())
         self.scatter.set_colors(colors)
         lines = [
-            f"<span style='color:{color}'>■</span> {escape(name)} {n:,}"
+            f"<span style='color:{color}'>■</span>&nbsp;{_unbroken(name)}&nbsp;{n:,}"
             for name, color, n in legend[:LEGEND_LINES]
         ]
         if len(legend) > LEGEND_LINES:
@@ -253,6 +256,8 @@ class MapDock(Dock):
         text = f"{len(self.cell_ids):,} cells"
         if picked:
             text = f"{picked:,} selected of {text}: press the number of their class"
+        elif self.cell_ids:
+            text += ", look-alikes close together. Shift+drag around some picks them."
         self._count.setText(text)
 
     # -- the session ----------------------------------------------------------------------
@@ -322,3 +327,11 @@ class MapDock(Dock):
         name = "no class yet" if known is None else known.name
         lines = (name, STATUS_WORDS[cell.status], project.images[cell.image_id].name)
         return picture, "\n".join(lines)
+
+
+def _unbroken(name: str) -> str:
+    """Return a name as HTML that stays on one line beside its colour, its middle left out."""
+    if len(name) > LONGEST_NAME:
+        half = LONGEST_NAME // 2
+        name = f"{name[:half]}…{name[-half:]}"
+    return escape(name).replace(" ", "&nbsp;").replace("-", "&#8209;")

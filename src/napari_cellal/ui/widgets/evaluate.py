@@ -303,7 +303,7 @@ class EvaluateDock(Dock):
         self.places.hide()
         self.result.show()
         self.counting.take(answers)
-        if not self.isVisible():
+        if not self.is_on_screen:
             self.session.tell(f"Measured: {what}. See Evaluate.")
 
     def _on_failed(self, failed: Failed) -> None:

@@ -350,6 +350,8 @@ class GalleryDock(Dock):
         if cell.class_id is None:
             return "–"
         pairs, _ = self.batch.probabilities(cell)
+        if self.batch.order == "mislabels" and pairs and pairs[0][0] != cell.class_id:
+            return f"{self._class_name(cell.class_id)}? {self._class_name(pairs[0][0])}"
         said = dict(pairs).get(cell.class_id)
         share = "" if said is None else f" {said:.2f}"
         return self._class_name(cell.class_id) + share
