@@ -193,7 +193,8 @@ def is_for_classifier(a: argparse.Namespace) -> bool:
     from napari_cellal.networks.model_files import load_record
     from napari_cellal.workflows import patches
 
-    if not patches.is_project(a.project) and Path(a.project).is_dir():
+    # a folder of pictures has no model of its own that could be the automatic one
+    if a.model != "auto" and not patches.is_project(a.project) and Path(a.project).is_dir():
         return True
     for folder in (Path(a.model), _own_model(a.project, a.model)):
         if (folder / "card.json").is_file():
