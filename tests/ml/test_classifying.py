@@ -7,6 +7,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -334,3 +335,16 @@ def test_labels_against_what_was_proposed(project):
     )
     assert list(count(project, answers).values()) == [(2, 2), (1, 2), (2, 2)]
     assert {pairs[0][1] for pairs in answers.classes.values()} == {0.6}
+
+
+def test_the_page_of_a_classifier_on_a_folder(folder, model, tmp_path, capsys):
+    run("report", folder, "--model", model, "--against", model, "-o", tmp_path / "r.html")
+    said = json.loads(capsys.readouterr().out)
+    assert (said["images"], said["cells"]) == (16, 16)
+    assert [m["accuracy"] >= 0.9 for m in said["models"]] == [True, True]
+    text = (tmp_path / "r.html").read_text(encoding="utf-8")
+    tree = ElementTree.fromstring(text.removeprefix("<!DOCTYPE html>"))
+    matrices = [t for t in tree.iter("table") if t.get("class") == "matrix"]
+    counts = [[td.text for td in m.iter("td") if td.text] for m in matrices]
+    assert [sum(map(int, c)) for c in counts] == [16, 16]
+    assert "slide1" in "".join(tree.itertext())

@@ -241,13 +241,16 @@ def make_parser() -> argparse.ArgumentParser:
         "--own-range", action="store_true", help="for a classifier: each picture by itself"
     )
 
-    p = command("report", reporting.report, "write a measurement as one HTML page")
+    p = command("report", reporting.report, "write a measurement as one HTML page", project=False)
+    p.add_argument("project", help="a .cellal folder; for a classifier also a folder of pictures")
     p.add_argument("--model", default="auto", help="auto, shipped, classical, or a model's id")
     p.add_argument("--against", default="", metavar="MODEL", help="a second one, side by side")
     p.add_argument("--split", default="test", choices=[*(s.value for s in Split), "all"])
     p.add_argument("--score", type=_score, default=0.5)
     p.add_argument("--no-pictures", action="store_true", help="no part of an image goes in")
     p.add_argument("-o", "--output", help="default: PROJECT-SPLIT.html")
+    p.add_argument("--labels", help="for a folder: a table of the pictures' classes (CSV)")
+    p.add_argument("--own-range", action="store_true", help="for a folder: each picture by itself")
 
     p = command("explain", classifiers.explain, "on what an answer rests", project=False)
     p.add_argument("project", help="a .cellal folder, or one picture")

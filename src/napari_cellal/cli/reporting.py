@@ -17,8 +17,22 @@ if TYPE_CHECKING:
 
 def report(a: argparse.Namespace) -> Result:
     """Measure a model, or two, and write what came of it as one HTML file."""
-    from napari_cellal.workflows import reporting, scoring
+    from napari_cellal.workflows import classifying, patches, reporting, scoring
 
+    if not patches.is_project(a.project) and Path(a.project).is_dir():
+        models = [classifying.find_classifier(None, m) for m in (a.model, a.against) if m]
+        request = reporting.request_folder_report(
+            a.project,
+            a.output or f"{Path(a.project).name}-{a.split}.html",
+            models,
+            split=a.split,
+            table=a.labels,
+            device=a.device,
+            own_range=a.own_range,
+            seed=a.seed or 0,
+            pictures=not a.no_pictures,
+        )
+        return run(reporting.write_report(request))
     with Project.open(a.project) as project:
         file = a.output or Path.cwd() / f"{project.name}-{a.split}.html"
         asked = [

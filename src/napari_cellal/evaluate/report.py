@@ -23,6 +23,7 @@ from .matches import NOTHING, Confusion, Match, Tally, confusion_of, tally
 from .tables import (
     Totals,
     class_lines,
+    gives_classes,
     joined,
     macro_f1,
     mix_ups,
@@ -187,17 +188,25 @@ def _key_figures(report: Report, side: Side, t: Totals, macro: float) -> list[tu
             if side.figures.get(key) is not None:
                 figures.append((f"{side.figures[key]:.3f}", what, "mean over classes"))
         return figures
+    found = [
+        (f"{t.precision:.3f}", "precision of finding", "boxes that are cells"),
+        (f"{t.recall:.3f}", "recall of finding", "cells that were found"),
+        (f"{t.f1:.3f}", "F1 of finding", f"at score {report.score:.2f}"),
+    ]
+    count = (f"{t.count_error:.1f}", "cells off an image", "mean error of the count")
+    if not gives_classes(joined(side.tallies().values())):
+        blind = side.figures.get("any_class", {}).get("ap50")
+        first = ("–" if blind is None else f"{blind:.3f}", "AP50", "it gives no classes")
+        return [first, *found, count]
     map50, map5095 = side.figures.get("map50"), side.figures.get("map5095")
     interval = side.figures.get("interval")
     remark = f"{interval[0]:.3f}–{interval[1]:.3f} over images" if interval else ""
     return [
         ("–" if map50 is None else f"{map50:.3f}", "mAP50", remark),
         ("–" if map5095 is None else f"{map5095:.3f}", "mAP50:95", "as COCO computes it"),
-        (f"{t.precision:.3f}", "precision of finding", "boxes that are cells"),
-        (f"{t.recall:.3f}", "recall of finding", "cells that were found"),
-        (f"{t.f1:.3f}", "F1 of finding", f"at score {report.score:.2f}"),
+        *found,
         right,
-        (f"{t.count_error:.1f}", "cells off an image", "mean error of the count"),
+        count,
     ]
 
 
@@ -243,6 +252,8 @@ def _matrix(report: Report, confusion: Confusion) -> Markup:
 def _classes(report: Report) -> Markup:
     parts = []
     for side in report.sides:
+        if report.boxes and not gives_classes(joined(side.tallies().values())):
+            continue
         rows: list[list[Text]] = []
         per_class = side.figures.get("per_class", {})
         for line in class_lines(_confusion(report, side)):
@@ -266,6 +277,8 @@ def _classes(report: Report) -> Markup:
         if len(report.sides) > 1:
             parts.append(element("h3", side.name))
         parts.append(table(heads, rows))
+    if not parts:
+        return Markup("")
     remark = "Intervals are Wilson's, 95 %. Precision, recall and F1 are counted from the matrix"
     remark += f", at score {report.score:.2f}." if report.boxes else "."
     return section("Class by class", *parts, element("p", remark, kind="quiet"))
@@ -276,12 +289,14 @@ def _mix_ups(report: Report) -> Markup:
     for side in report.sides:
         lines: list[Text] = []
         for mix in mix_ups(_confusion(report, side), 10):
+            if mix.said is None and mix.true != NOTHING:
+                continue  # found, and no class asked for
             true, said = report.name(mix.true, ""), report.name(mix.said, "")
             whole = round(mix.cells / mix.share)
             if mix.true == NOTHING:
                 lines.append(
-                    f"{mix.cells:,} of {whole:,} {said} boxes ({mix.share:.1%}) lie where no cell "
-                    "is labelled"
+                    f"{mix.cells:,} of {whole:,} boxes of {said} ({mix.share:.1%}) lie where no "
+                    "cell is labelled"
                 )
             elif mix.said == NOTHING:
                 lines.append(f"{mix.cells:,} of {whole:,} {true} ({mix.share:.1%}) were missed")
@@ -306,6 +321,8 @@ def _truth(report: Report) -> dict[str, tuple[list[Any], list[int | None]]]:
 def _curves(report: Report) -> Markup:
     lines = []
     for n, side in enumerate(report.sides):
+        if not gives_classes(joined(side.tallies().values())):
+            continue
         found = list((side.found or {}).values())
         curves: dict[int, PrecisionCurve] = precision_curves(
             found, _truth(report), list(report.classes), report.score
@@ -477,10 +494,11 @@ def _overview(report: Report) -> Markup:
         chart = histogram_svg(sides, color or COLORS[0], "px")
         text = f"{name}: {len(sides):,} cells, median {median(sides):.0f} px"
         charts.append(element("figure", chart, element("figcaption", text)))
-    parts += [
-        element("h3", "Size of the boxes: square root of their area"),
-        element("div", *charts, kind="side"),
-    ]
+    if any(_side_px(c) for c in cells):
+        parts += [
+            element("h3", "Size of the boxes: square root of their area"),
+            element("div", *charts, kind="side"),
+        ]
     return section("The data", *parts)
 
 

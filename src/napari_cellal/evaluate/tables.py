@@ -138,6 +138,11 @@ def class_lines(table: Confusion) -> tuple[ClassLine, ...]:
     return tuple(lines)
 
 
+def gives_classes(tallied: Tally) -> bool:
+    """Return whether any answer has a class: a detector without any is right about none."""
+    return any(said is not None and said != NOTHING for _, said in tallied)
+
+
 def macro_f1(lines: Iterable[ClassLine]) -> float:
     """Return F1 averaged over the classes that occur, 0..1."""
     present = [line.f1 for line in lines if line.support]

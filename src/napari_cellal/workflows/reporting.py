@@ -14,12 +14,13 @@ import numpy as np
 from napari_cellal import __version__
 from napari_cellal.core.errors import CellalError, ImageError
 from napari_cellal.core.progress import Job, Progress
-from napari_cellal.core.records import local_time, now
+from napari_cellal.core.records import CLASS_COLORS, Cell, Review, local_time, now
+from napari_cellal.detect.requests import ImageRequest
 from napari_cellal.detect.shipped import SHIPPED, shipped_record
 from napari_cellal.evaluate.matches import match_boxes_of, match_classes
 from napari_cellal.io.atomic import write_atomic
 
-from . import detecting, evaluating, scoring
+from . import classifying, detecting, evaluating, patches, scoring
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,8 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_cellal.core.geometry import Box
-    from napari_cellal.core.records import Cell, Detections, ModelRecord
-    from napari_cellal.detect.requests import ImageRequest
+    from napari_cellal.core.records import Detections, ModelRecord
     from napari_cellal.evaluate.matches import Match
     from napari_cellal.evaluate.report import Report, Side
     from napari_cellal.io.store import Project
@@ -108,6 +108,77 @@ def request_report(
         tuple(model_name(project, r.model_id) for r in requests),
         tuple(_about(project, r.model_id) for r in requests),
         _counts(project),
+        pictures,
+    )
+
+
+def request_folder_report(
+    folder: str,
+    file: str | Path,
+    models: Sequence[Path],
+    *,
+    split: str = "test",
+    table: str | None = None,
+    device: str = "auto",
+    own_range: bool = False,
+    seed: int = 0,
+    pictures: bool = True,
+) -> ReportRequest:
+    """Return the report of one classifier, or of two, on a folder of labelled pictures.
+
+    Raises
+    ------
+    CellalError
+        If there is nothing to measure on, or a picture may have several classes.
+    """
+    from napari_cellal.networks.model_files import load_record
+
+    records = [load_record(model) for model in models]
+    first = records[0]
+    names = dict(zip(first.class_ids, first.class_names, strict=True))
+    found = patches.of_folder(folder, table=table, class_names=names, seed=seed)
+    if found.multi_label:
+        raise CellalError("Pictures with several classes each have no such page: use 'evaluate'.")
+    chosen = found.patches if split == evaluating.ALL else found.of_split(split)
+    if not chosen:
+        raise CellalError(f"No labelled picture is in the split '{split}'.")
+    ids = {name: c for c, name in names.items()}
+    asked = []
+    for model, record in zip(models, records, strict=True):
+        own = patches.in_classes_of(record, replace(found, patches=chosen))
+        known = zip(record.class_ids, record.class_names, strict=True)
+        same = {c: ids.get(name) for c, name in known}
+        request = classifying.ClassRequest(str(model), own.patches, device, own_range)
+        asked.append(
+            scoring.ScoreRequest(
+                record.model_id, split, classes=request, class_map=same, notes=own.notes
+            )
+        )
+    nowhere = (0.0, 0.0, 0.0, 0.0)
+    return ReportRequest(
+        str(file),
+        Path(folder).name,
+        split,
+        0.0,
+        tuple(asked),
+        {
+            p.key: [Cell(p.key, p.key, nowhere, p.class_ids[0], review=Review.CONFIRMED)]
+            for p in chosen
+        },
+        {
+            p.key: (ImageRequest(p.key, p.path, True, p.plane), p.key, p.source, (0, 0))
+            for p in chosen
+        },
+        {
+            c: (name, CLASS_COLORS[k % len(CLASS_COLORS)])
+            for k, (c, name) in enumerate(names.items())
+        },
+        tuple(f"{r.architecture} {r.model_id[:6]}" for r in records),
+        tuple(_card(r) for r in records),
+        {
+            key: {ids[name]: n for name, n in counts.items() if name in ids}
+            for key, counts in found.counts().items()
+        },
         pictures,
     )
 
@@ -324,27 +395,28 @@ def _with_pictures(request: ReportRequest, report: Report) -> Job[Report]:
         for k, m in enumerate(cells):
             yield Progress(k, len(cells), "Drawing the worst cells")
             image, _, _, size = request.images[m.image_id]
-            jpeg = _crop(image, m.box, size)
+            whole = m.box[2] <= m.box[0]  # a picture of one cell
+            jpeg = _thumbnail(image, CROP_PX) if whole else _crop(image, m.box, size)
             if jpeg is not None and m.cell_id is not None:
                 crops[m.cell_id] = jpeg
     return replace(report, pictures=pictures, crops=crops)
 
 
-def _thumbnail(image: ImageRequest) -> bytes | None:
+def _thumbnail(image: ImageRequest, side_px: int = THUMBNAIL_PX) -> bytes | None:
     """Return an image, small, as JPEG; None where it cannot be read, or is too large."""
     from napari_cellal.features.crops import resample
     from napari_cellal.io.planes import open_levels
 
     try:
         levels = open_levels(image.path, image.plane)
-        level = next((a for a in reversed(levels) if max(a.shape[-2:]) >= THUMBNAIL_PX), levels[0])
+        level = next((a for a in reversed(levels) if max(a.shape[-2:]) >= side_px), levels[0])
         if level.size > 64_000_000:
             return None
         pixels = np.asarray(level)
     except ImageError:
         return None
     height, width = pixels.shape[-2:]
-    shrink = min(1.0, THUMBNAIL_PX / max(height, width))
+    shrink = min(1.0, side_px / max(height, width))
     small = resample(
         pixels.astype(np.float32), max(1, round(height * shrink)), max(1, round(width * shrink))
     )
@@ -374,7 +446,7 @@ def _jpeg(pixels: NDArray[np.float32], *, is_colour: bool) -> bytes:
     """Return [C, y, x] as JPEG: colour pictures as they are, channels put together in grey."""
     from PIL import Image
 
-    if is_colour:
+    if is_colour and len(pixels) >= 3:
         shown = pixels[:3].clip(0, 255)
     else:
         low, high = np.percentile(pixels, [1, 99.8], axis=(1, 2), keepdims=True)

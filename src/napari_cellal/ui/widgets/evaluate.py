@@ -11,7 +11,15 @@ from napari_cellal.core.errors import CellalError
 from napari_cellal.core.records import Split, local_time
 from napari_cellal.detect.shipped import SHIPPED
 from napari_cellal.evaluate.matches import NOTHING
-from napari_cellal.evaluate.tables import class_lines, macro_f1, mix_ups, source_lines, totals_of
+from napari_cellal.evaluate.tables import (
+    class_lines,
+    gives_classes,
+    joined,
+    macro_f1,
+    mix_ups,
+    source_lines,
+    totals_of,
+)
 from napari_cellal.ui.confusion import ConfusionMatrix
 from napari_cellal.ui.controls import ComboBox, Dock, JobBar, Needs, button, heading, note, row
 from napari_cellal.ui.counting import Counting
@@ -339,8 +347,13 @@ class EvaluateDock(Dock):
         names = {c.class_id: c.name for c in project.active_classes}
         self.table = table = self.counting.confusion()
         lines = class_lines(table)
+        classes = gives_classes(joined(self.counting.tallies.values()))
         totals = totals_of(self.counting.tallies.values())
-        self._line.setText(headline(self._what, totals, self.figures, macro_f1(lines), boxes=boxes))
+        self._line.setText(
+            headline(
+                self._what, totals, self.figures, macro_f1(lines), boxes=boxes, classes=classes
+            )
+        )
         self._notes.setText("\n".join(answers.notes[:4]))
         self._notes.setVisible(bool(answers.notes))
         rows = [name_of(c, names, NO_CELL) for c in table.rows]

@@ -30,9 +30,23 @@ def n_of(n: int, one: str) -> str:
 
 
 def headline(
-    what: str, totals: Totals, figures: Mapping[str, Any], macro: float, *, boxes: bool
+    what: str,
+    totals: Totals,
+    figures: Mapping[str, Any],
+    macro: float,
+    *,
+    boxes: bool,
+    classes: bool = True,
 ) -> str:
-    """Return the result in a few lines (rich text); ``what`` says which model, on which images."""
+    """Return the result in a few lines (rich text).
+
+    Parameters
+    ----------
+    what : str
+        Which model, on which images.
+    boxes, classes : bool
+        What the model gives.
+    """
     what = escape(what)
     where = f"on {n_of(totals.images, 'image')} with {n_of(totals.cells, 'cell')}"
     low, high = totals.interval
@@ -42,17 +56,19 @@ def headline(
             f"{what}<br><b>Right class: {right}</b> of {n_of(totals.found, 'cell')} in "
             f"{n_of(totals.images, 'image')}<br>Mean F1 of the classes: {macro:.2f}"
         )
-    map50 = figures.get("map50")
+    name, map50 = "mAP50", figures.get("map50")
+    if not classes:
+        name, map50 = "AP50, classes ignored,", figures.get("any_class", {}).get("ap50")
     text = "–" if map50 is None else f"{map50:.2f}"
-    if map50 is not None and figures.get("interval"):
+    if classes and map50 is not None and figures.get("interval"):
         low, high = figures["interval"]
         text += f" ({low:.2f}–{high:.2f})"
     return (
-        f"{what}<br><b>mAP50 {text}</b> {where}<br>"
+        f"{what}<br><b>{name} {text}</b> {where}<br>"
         f"Cells found: precision {totals.precision:.2f}, recall {totals.recall:.2f}, "
         f"F1 {totals.f1:.2f}<br>"
-        f"Right class, of those found: {right}<br>"
-        f"Count: off by {totals.count_error:.1f} cells an image"
+        + (f"Right class, of those found: {right}<br>" if classes else "It gives no classes<br>")
+        + f"Count: off by {totals.count_error:.1f} cells an image"
     )
 
 
