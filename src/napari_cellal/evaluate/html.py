@@ -37,7 +37,7 @@ table.matrix .range { color: #1b1f24; }
 .cards { display: flex; flex-wrap: wrap; gap: 12px; } .card { border: 1px solid #d5dae0;
   border-radius: 6px; padding: 8px 14px; } .card b { display: block; font-size: 22px; }
 figcaption { font-size: 13px; color: #57606a; max-width: 420px; }
-svg { max-width: 100%; height: auto; } .cells figure { width: 110px; }
+svg { max-width: 100%; height: auto; } .cells figure { width: 130px; overflow-wrap: anywhere; }
 @media print { h2 { break-after: avoid; } figure { break-inside: avoid; } }
 """
 

@@ -484,7 +484,7 @@ def _overview(report: Report) -> Markup:
             for split, counts in report.project_counts.items()
         ]
         parts += [
-            element("h3", "All labels of the project, by split"),
+            element("h3", "All labels, by split"),
             table(["split", *(report.classes[k][0] for k in whole)], lines),
         ]
     charts = []
