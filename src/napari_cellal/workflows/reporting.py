@@ -173,7 +173,7 @@ def request_folder_report(
             c: (name, CLASS_COLORS[k % len(CLASS_COLORS)])
             for k, (c, name) in enumerate(names.items())
         },
-        tuple(f"{r.architecture} {r.model_id[:6]}" for r in records),
+        tuple(_name(r) for r in records),
         tuple(_card(r) for r in records),
         {
             key: {ids[name]: n for name, n in counts.items() if name in ids}
@@ -234,7 +234,12 @@ def model_name(project: Project, model_id: str) -> str:
     if model_id in (SHIPPED, detecting.CLASSICAL):
         return model_id.capitalize()
     record = _record(project, model_id)
-    return model_id[:6] if record is None else f"{record.architecture} {model_id[:6]}"
+    return model_id[:6] if record is None else _name(record)
+
+
+def _name(record: ModelRecord) -> str:
+    given = len(record.model_id) > 16  # not one of ours, of which the beginning does
+    return record.model_id if given else f"{record.architecture} {record.model_id[:6]}"
 
 
 def _record(project: Project, model_id: str) -> ModelRecord | None:
@@ -263,6 +268,7 @@ def _card(record: ModelRecord) -> tuple[tuple[str, str], ...]:
         *(
             (f"trained: {what.replace('_', ' ')}", _plain(v))
             for what, v in record.trained_on.items()
+            if v != ""
         ),
         ("weights, SHA-256", record.weights_sha256 or "–"),
     )
