@@ -1274,7 +1274,7 @@ def test_few_images_get_fewer_steps_where_the_start_knows_cells(blank: Project) 
     steps = [for_images(full, n).steps for n in (1, 5, 20, 90, 180, 1000)]
     assert steps == sorted(steps)
     assert steps[-2:] == [full.steps, full.steps]
-    kept = [for_images(full, n).keep_start for n in (1, 5, 20, 90, 180, 1000)]
+    kept = [for_images(full, n).keep_start for n in (0, 1, 5, 20, 90, 180, 1000)]
     assert kept == sorted(kept, reverse=True)
     assert kept[0] > 0.25
     assert kept[-1] == 0

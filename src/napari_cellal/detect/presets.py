@@ -56,6 +56,7 @@ PRESETS = {
 
 _MANY = 180  # training images for which a preset's steps were chosen
 _MOST_KEPT = 0.3  # of the starting weights; 0.6 was too much where they knew one class badly
+_KEPT_IMAGES = 1.5  # the share is this by the number of images
 _FEWEST_STEPS = 60  # after 29 a detector was worse than before (BCCD, docs/benchmarks.md)
 
 
@@ -64,11 +65,12 @@ def for_images(settings: TrainSettings, n_images: int) -> TrainSettings:
 
     For weights that know cells already. The steps grow with the images: with the preset
     ``fast`` 75 for 5, 120 for 20, 600 from 180 on. The share of the starting weights that stays
-    falls from 0.3 to 0.
+    falls from 0.3 for 5 images and fewer as 1.5 divided by their number: 20 teach a class that
+    the start knew badly well enough for the start to be in the way.
     """
     share = min(1.0, n_images / _MANY)
     steps = min(settings.steps, max(_FEWEST_STEPS, round(settings.steps * (0.1 + 0.9 * share))))
-    kept = round(_MOST_KEPT * (1 - share), 2)
+    kept = min(_MOST_KEPT, round(_KEPT_IMAGES / max(1, n_images), 2)) if share < 1 else 0.0
     return settings.model_copy(update={"steps": steps, "keep_start": kept})
 
 
