@@ -114,26 +114,31 @@ class Stage:
         settle(1)
         dock.verticalScrollBar().setValue(dock.verticalScrollBar().maximum())
 
+    def right_key(self, cell_id: str) -> Qt.Key:
+        """Return the key that says what a cell truly is, Delete where it is none."""
+        files = str(Path(self.folder).with_suffix(""))
+        truth = {image.image_name: image.boxes for image in run_job(read_annotations([files]))[0]}
+        project = self.workspace.session.project
+        keys = {c.name: c.shortcut for c in project.active_classes}
+        cell = project.cells.get(cell_id)
+        known = truth[project.images[cell.image_id].name]
+        overlaps = iou_matrix([cell.box], [item.box for item in known])[0]
+        name = known[overlaps.argmax()].class_name
+        return getattr(Qt.Key, f"Key_{keys[name] if overlaps.max() > 0.4 else 'Delete'}")
+
     def answer(self, n: int) -> None:
         """Answer suggestions as somebody who knows the true cells, which lie beside the images.
 
         So many, and further until there is a curve and the model says what it takes a cell for.
         """
         w = self.workspace
-        files = str(Path(self.folder).with_suffix(""))
-        truth = {image.image_name: image.boxes for image in run_job(read_annotations([files]))[0]}
-        keys = {c.name: c.shortcut for c in w.session.project.active_classes}
         w.raise_dock("Learn")
         w.learn.start()
         self.wait(lambda: w.learn.question is not None)
         done = 0
         while done < n or not w.learn.curve or w.learn.question.is_check:
             asked = w.learn.question
-            cell = w.session.project.cells.get(asked.cell_id)
-            known = truth[w.session.project.images[cell.image_id].name]
-            overlaps = iou_matrix([cell.box], [item.box for item in known])[0]
-            name = known[overlaps.argmax()].class_name
-            self.press(getattr(Qt.Key, f"Key_{keys[name] if overlaps.max() > 0.4 else 'Delete'}"))
+            self.press(self.right_key(asked.cell_id))
             self.wait(lambda asked=asked: w.learn.question not in (asked, None))
             done += 1
 
@@ -182,9 +187,9 @@ def many(scratch: str) -> None:
     w.batch.set_order("doubt")
     stage.wait(lambda: w.batch.cell_ids and not w.batch.is_busy)
     dock.filter.order.setCurrentIndex(dock.filter.order.findData("doubt"))
-    for item, key in ((0, "2"), (3, "3")):
+    for item in (0, 3):
         dock.grid.go_to(item)
-        QTest.keyClick(dock.grid, key)
+        QTest.keyClick(dock.grid, stage.right_key(w.batch.cell_ids[item]))
     dock.grid.go_to(6)
     dock.grid.go_to(9, extend=True)
     settle(2)
