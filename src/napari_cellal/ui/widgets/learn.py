@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from napari_cellal.workflows.worker import Failed
 
 STRATEGIES = (
-    ("automatic", "Automatic (recommended)", "Typical cells first, then doubtful ones"),
+    ("automatic", "Automatic", "Typical cells first, then doubtful ones"),
     ("diverse", "Diverse", "One doubtful cell of each kind"),
     ("margin", "Margin", "Cells whose two best classes are close"),
     ("entropy", "Entropy", "Cells that may be of many classes"),
@@ -37,7 +37,7 @@ STRATEGIES = (
 )
 
 FEATURES = (
-    ("automatic", "Automatic (recommended)", "Measurements at once, the network's eye when ready"),
+    ("automatic", "Sees: automatic", "Measurements at once, the network's eye when ready"),
     ("quick", "Measurements", "Shape, brightness, texture and colour: 600 cells a second"),
     ("cellprofiler", "As CellProfiler", "Some 500 measurements; 20 cells a second"),
     ("deep", "Deep", "What a network sees in the cell; 100 cells a second"),
