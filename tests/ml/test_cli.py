@@ -545,6 +545,13 @@ def test_suggestions_follow_the_seed(run: Run, project: Path) -> None:
     assert seeded == suggested(run, project, *random, "--seed", 1)
 
 
+def test_images_to_finish_are_named(run: Run, project: Path) -> None:
+    found = run("suggest", project, "--images", "-n", 2)["images"]
+    assert len(found) == 2
+    assert found[0]["worth"] >= found[1]["worth"] > 0
+    assert found[0]["open"] > 0
+
+
 def test_no_suggestions_are_no_error(run: Run, project: Path, tmp_path: Path) -> None:
     assert suggested(run, project, "-n", 0) == []
     run("new", tmp_path / "empty")
@@ -574,6 +581,21 @@ def test_how_much_boxes_may_overlap_is_chosen(run: Run, fails: Run, confirmed: P
     assert run(*one, "--any-class-iou", 1)["cells"] >= usual
     for option in (("--flips",), ("--same-class-iou", 0.4)):
         fails("detect", confirmed, "--model", "classical", "--images", "smear_001.png", *option)
+
+
+def test_the_published_experiment_is_repeated(run: Run, confirmed: Path, tmp_path: Path) -> None:
+    plot = tmp_path / "curve.svg"
+    two = ("--classes", "RBC,WBC", "--seeds", 1, "--plot", plot)
+    found = run("simulate", confirmed, "--published", *two)
+    assert set(found["curves"]) == {"uncertainty", "random"} == set(found["published"]["curves"])
+    assert found["metric"] == "average_precision"
+    for name, line in found["curves"].items():
+        as_told = found["published"]["curves"][name]
+        assert [p["labels"] for p in line] == [p["labels"] for p in as_told]
+        assert line[0]["labels"] == 5
+        assert line[-1]["labels"] == found["pool"]  # fewer cells than the 303 asked for
+        assert line[-1]["mean"] > 0.9
+    assert plot.read_text().count("as published") == 2
 
 
 # -- train and demo ---------------------------------------------------------------------------

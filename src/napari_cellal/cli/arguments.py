@@ -161,6 +161,9 @@ def make_parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--control", action="store_true", help="also replay random picks from the labels"
     )
+    p.add_argument(
+        "--images", action="store_true", help="which images to finish next, instead of cells"
+    )
     p.add_argument("--like", default="", help="the class that --strategy rare looks for")
     p.add_argument("--estimator", default="self_training")
     exchange.add_features(p)

@@ -22,11 +22,25 @@ if TYPE_CHECKING:
 
 
 def suggest(a: argparse.Namespace) -> Result:
-    """Return the next cells to label."""
+    """Return the next cells to label, or the next images to finish."""
     from napari_cellal.active.forecast import class_needs
-    from napari_cellal.workflows import browsing, learning
+    from napari_cellal.workflows import browsing, finishing, learning
 
     with Project.open(a.project) as project:
+        if a.images:
+            ranked = run(finishing.images_to_finish(finishing.request_images(project)))[: a.n]
+            return {
+                "images": [
+                    {
+                        "image": project.images[w.image_id].name,
+                        "worth": round(w.worth, 4),
+                        "open": w.open,
+                        "classes": w.classes,
+                        "reason": w.reason,
+                    }
+                    for w in ranked
+                ]
+            }
         requests = learning.measure_requests(project)
         measured = run(learning.measure(requests, project.cache_folder, a.features))
         pool = learning.Pool(project)

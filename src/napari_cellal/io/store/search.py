@@ -90,6 +90,24 @@ def cell_states(folder: Path) -> list[CellState]:
     )
 
 
+def open_boxes(folder: Path) -> list[tuple[str, int | None, int, float]]:
+    """Return (image_id, class_id, cells, doubt) of the proposals that nobody has reviewed.
+
+    ``doubt`` is the sum of 1 - |2 score - 1|.
+
+    Raises
+    ------
+    ProjectError
+        If the database cannot be read.
+    """
+    doubt = f"COALESCE(SUM(1 - ABS(2 * {_SCORE} - 1)), 0.0)"
+    return _all(
+        folder,
+        f"SELECT image_id, class_id, COUNT(*), {doubt} FROM cells JOIN images USING (image_no)"
+        " WHERE status = 'proposed' GROUP BY image_no, class_id ORDER BY image_no, class_id",
+    )
+
+
 def _all(folder: Path, sql: str, values: list[Any] | None = None) -> list[tuple[Any, ...]]:
     uri = f"{(folder / DATABASE).resolve().as_uri()}?mode=ro"
     with (

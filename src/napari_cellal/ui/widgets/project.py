@@ -12,6 +12,7 @@ from superqt import QElidingLabel
 from napari_cellal.core.errors import CellalError
 from napari_cellal.io.store import Project
 from napari_cellal.ui.controls import Dock, JobBar, button, heading, note, row
+from napari_cellal.workflows import finishing
 
 from .class_list import ClassList
 from .exchange import Exchange
@@ -24,6 +25,7 @@ from .image_use import ImageUse
 if TYPE_CHECKING:
     from qtpy.QtGui import QDragEnterEvent, QDropEvent
 
+    from napari_cellal.active.images import ImageWorth
     from napari_cellal.core.history import Edit
     from napari_cellal.ui.workspace import Workspace
     from napari_cellal.workflows.worker import Failed
@@ -81,6 +83,12 @@ class ProjectDock(Dock):
         self.list = ImageList(self.session)
         self.removal = ImageRemoval(self.session, self.list)
         self.use = ImageUse(self.session, self.list)
+        self.worth = button(
+            "Image most worth finishing",
+            "Shows the image whose open boxes would teach a detector most: those it is unsure of, "
+            "of classes with few labels",
+            self._show_worthiest,
+        )
         self._count = note()
         self.adding = ImageAdding(self.workspace, self.bar.follow, self._say)
         self.exchange = Exchange(self.workspace, self.bar.follow, self._say)
@@ -108,6 +116,7 @@ class ProjectDock(Dock):
                 ),
             ),
             self.removal,
+            self.worth,
             self._count,
             heading("Classes"),
             self.classes,
@@ -172,6 +181,30 @@ class ProjectDock(Dock):
         )
         if self.session.image_id is None and project.images:
             self.session.show_image(next(iter(project.images)))
+
+    def _show_worthiest(self) -> None:
+        project = self.session.project
+        if project is None:
+            return
+
+        def show(ranked: tuple[ImageWorth, ...]) -> None:
+            if self.session.project is not project:
+                return
+            best = next((w for w in ranked if w.image_id in project.images), None)
+            if best is None:
+                self.session.tell(
+                    "No training image has boxes that the detector doubts. Detect in more images."
+                )
+                return
+            self.session.show_image(best.image_id)
+            self.session.tell(f"{project.images[best.image_id].name}: {best.reason}.")
+
+        request = finishing.request_images(project)
+        handle = self.workspace.jobs.run(
+            "Comparing the images", finishing.images_to_finish, request, lane="quick"
+        )
+        handle.finished.connect(show)
+        handle.failed.connect(self._on_failed)
 
     def _on_image(self, _image_id: str | None) -> None:
         self.list.show_current()
