@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from psygnal import Signal
 
+from napari_cellal.active.forecast import class_needs
 from napari_cellal.core.records import Status
 from napari_cellal.workflows import learning
 
@@ -101,6 +103,16 @@ class LearnLoop:
     def features_path(self) -> str | None:
         """The measured table, None before the first start."""
         return None if self._measured is None else self._measured.path
+
+    @property
+    def needs(self) -> dict[str, int]:
+        """{class: labels it should still get} of the active classes that lack some."""
+        project = self.session.project
+        if project is None or self._pool is None:
+            return {}
+        names = {c.class_id: c.name for c in project.active_classes}
+        found = class_needs(Counter(self._pool.labelled.values()), names)
+        return {name: of["needs"] for name, of in found.items() if of["needs"]}
 
     # -- starting -------------------------------------------------------------------------
 

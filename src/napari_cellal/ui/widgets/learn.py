@@ -8,11 +8,13 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_cellal.active.forecast import forecast
+from napari_cellal.core.filters import REVIEWED, CellFilter
 from napari_cellal.ui.controls import ComboBox, Dock, JobBar, Needs, SpinBox, button, note, row
 from napari_cellal.ui.plots import CurvePlot
 from napari_cellal.workflows import learning
 
 from .question import QuestionPanel
+from .replay import Replay
 
 if TYPE_CHECKING:
     from napari_cellal.io.store import Project
@@ -43,6 +45,8 @@ FEATURES = (
     ("deep", "Deep", "What a network sees in the cell; 100 cells a second"),
     ("quick+deep", "Measurements and deep", "Both side by side"),
 )
+
+MOST_NAMED = 4
 
 
 class LearnDock(Dock):
@@ -87,6 +91,7 @@ class LearnDock(Dock):
         self._state = note()
         self.question = QuestionPanel(self.workspace)
         self._summary = note()
+        self._lacking = note()
         self.curve = CurvePlot()
         self.strategy = ComboBox("How the next cell is chosen. Automatic need never be changed.")
         for place, (key, text, tip) in enumerate(STRATEGIES):
@@ -121,6 +126,18 @@ class LearnDock(Dock):
             "The cells as points, close where they look alike: lasso some, class them together",
             lambda: self.workspace.raise_dock("Map"),
         )
+        self.check = button(
+            "Check labels",
+            "Shows your labels in the gallery, first those that the others speak against",
+            self._check_labels,
+        )
+        self.again = button(
+            "Replay",
+            "Asks for your labels once more as if they were unknown, beside random picks, and "
+            "shows what asking saved",
+            lambda: self.replay.start(),
+        )
+        self.replay = Replay(self.workspace, self._follow)
         self.to_train = button(
             "Train a detector on these labels…",
             "Shows the Train dock. What you answer here teaches it, too",
@@ -135,10 +152,13 @@ class LearnDock(Dock):
             self._state,
             self.question,
             self._summary,
+            self._lacking,
             self.curve,
             row(self.strategy, self.features),
             row(self._rest, self._sure),
             row(self._gallery, self._map),
+            row(self.check, self.again),
+            self.replay,
             self.to_train,
         ):
             layout.addWidget(widget)
@@ -169,6 +189,7 @@ class LearnDock(Dock):
 
     def _on_project(self, _project: object) -> None:
         self.question.forget()
+        self.replay.forget()
         self.refresh()
 
     def _on_edit(self, _edit: Any) -> None:
@@ -201,6 +222,11 @@ class LearnDock(Dock):
         if self.loop.remaining:
             text += f" · {self.loop.remaining:,} cells without an answer"
         self._summary.setText(text + "." + self._outlook())
+        needs = sorted(self.loop.needs.items(), key=lambda of: -of[1])
+        named = ", ".join(f"{name} {n}" for name, n in needs[:MOST_NAMED])
+        more = f" and {len(needs) - MOST_NAMED} classes more" if len(needs) > MOST_NAMED else ""
+        self._lacking.setText(f"Labels still lacking: {named}{more}.")
+        self._lacking.setVisible(bool(needs))
 
     def _outlook(self) -> str:
         """Return what more labels would bring, as far as the curve can say."""
@@ -222,6 +248,13 @@ class LearnDock(Dock):
 
     def _follow(self, handle: Any) -> None:
         self.bar.follow(handle)
+
+    def _check_labels(self) -> None:
+        batch = self.workspace.batch
+        batch.wanted = CellFilter(statuses=REVIEWED)
+        batch.order, batch.like = "disagreement", ""
+        batch.refresh()
+        self.workspace.raise_dock("Gallery")
 
     # -- the rest -------------------------------------------------------------------------
 

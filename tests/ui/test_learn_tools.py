@@ -1,0 +1,77 @@
+"""What Learn and Project say of the labels: needs, suspected mistakes, a replay, the next image."""
+
+from __future__ import annotations
+
+import pytest
+
+from napari_cellal.core import gestures
+from napari_cellal.core.filters import REVIEWED
+from napari_cellal.io.store import Project
+
+
+@pytest.fixture
+def labelled(detected):
+    """A project in which every other cell has a class: large ones 2, the others 1."""
+    with Project.open(detected) as project:
+        cells = [c for key in project.images for c in project.cells.of_image(key)][::2]
+        area = sorted((c.box[2] - c.box[0]) * (c.box[3] - c.box[1]) for c in cells)
+        for class_id in (1, 2):
+            some = [
+                c
+                for c in cells
+                if ((c.box[2] - c.box[0]) * (c.box[3] - c.box[1]) > area[len(area) // 2])
+                == (class_id == 2)
+            ]
+            project.history.do(gestures.give_class(some, class_id, "a class", "me"))
+    return detected
+
+
+def test_labels_are_replayed_beside_random_picks(sit_down, labelled):
+    person = sit_down(labelled, "Learn")
+    dock = person.workspace.dock("Learn")
+    assert dock.replay.isHidden()
+    person.push(dock.again)
+    person.wait(dock.replay.isVisible, 60_000)
+    assert dock.replay.words.text()
+    person.agree()
+
+
+def test_a_replay_of_no_labels_says_what_it_needs(sit_down, detected):
+    person = sit_down(detected, "Learn")
+    dock = person.workspace.dock("Learn")
+    person.push(dock.again)
+    assert "two classes" in person.told[-1][0]
+    assert dock.replay.isHidden()
+
+
+def test_suspected_mistakes_are_shown_in_the_gallery(sit_down, labelled):
+    person = sit_down(labelled, "Learn")
+    loop, batch = person.workspace.learn, person.workspace.batch
+    dock, gallery = person.workspace.dock("Learn"), person.workspace.dock("Gallery")
+    person.push(dock.start)
+    person.wait(lambda: loop.question is not None, 60_000)
+    needs = loop.needs
+    assert set(needs) <= {c.name for c in person.session.project.active_classes}
+    assert needs["Platelets"] == 8
+    person.push(dock.check)
+    person.wait(gallery.isVisible)
+    person.wait(lambda: batch.cell_ids and not batch.is_busy, 60_000)
+    assert batch.order == "disagreement"
+    assert set(batch.wanted.statuses) == set(REVIEWED)
+    assert {c.status for c in batch.rows(batch.cell_ids)} <= set(REVIEWED)
+    person.agree()
+
+
+def test_the_image_most_worth_finishing_is_shown(sit_down, detected):
+    person = sit_down(detected, "Project")
+    project, dock = person.session.project, person.workspace.dock("Project")
+    train = [k for k, r in project.images.items() if r.split.value == "train"]
+    for key in train[1:]:  # only the first is left to finish
+        cells = project.cells.of_image(key)
+        person.session.do(gestures.finish_image(key, "", cells, "me"))
+    other = next(k for k in project.images if k != train[0])
+    person.session.show_image(other)
+    person.push(dock.worth)
+    person.wait(lambda: person.session.image_id == train[0] or len(person.told) > 1, 30_000)
+    assert person.session.image_id == train[0]
+    person.agree()
