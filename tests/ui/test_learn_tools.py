@@ -56,7 +56,7 @@ def test_suspected_mistakes_are_shown_in_the_gallery(sit_down, labelled):
     person.push(dock.check)
     person.wait(gallery.isVisible)
     person.wait(lambda: batch.cell_ids and not batch.is_busy, 60_000)
-    assert batch.order == "disagreement"
+    assert batch.order == "mislabels"
     assert set(batch.wanted.statuses) == set(REVIEWED)
     assert {c.status for c in batch.rows(batch.cell_ids)} <= set(REVIEWED)
     person.agree()

@@ -252,7 +252,7 @@ class LearnDock(Dock):
     def _check_labels(self) -> None:
         batch = self.workspace.batch
         batch.wanted = CellFilter(statuses=REVIEWED)
-        batch.order, batch.like = "disagreement", ""
+        batch.order, batch.like = "mislabels", ""
         batch.refresh()
         self.workspace.raise_dock("Gallery")
 
