@@ -38,7 +38,7 @@ class SelfTraining(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     them, a mean over classes of the logarithm, are they used; else this is plain logistic
     regression. With few labels that choice is little better than a toss, and a tie goes to
     guessing (cells in groups: 20 random labels, half of the PBC train split, right in .70 with
-    guesses, .52 without, .68 by this choice; evenly spread points, 40 labels: .77, .83, .82).
+    guesses, .52 without; evenly spread points, 40 labels: .77 and .83).
 
     Parameters
     ----------
