@@ -9,7 +9,7 @@ from test_gallery import LEFT, NONE, click, ids_of, settled
 from test_train import LONG_MS, _labelled, labelled  # noqa: F401  fixtures
 
 from napari_cellal.core.records import Detections, Status
-from napari_cellal.evaluate.matches import NOTHING
+from napari_cellal.evaluate.matches import NOTHING, Match
 from napari_cellal.workflows import detecting, evaluating, scoring
 
 
@@ -152,6 +152,24 @@ def test_a_box_without_a_cell_can_become_one(person):
     assert (drawn.class_id, drawn.box) == (1, gone.box)
     assert places.list.count() == 0
     person.agree()
+
+
+@pytest.mark.parametrize("at", [0, 1, 3])
+def test_after_one_box_is_added_the_next_of_the_list_is_shown(person, monkeypatch, at):
+    project = person.session.project
+    key = next(iter(project.images))
+    boxes = [(10.0 * k, 0.0, 10.0 * k + 8, 8.0) for k in range(4)]
+    places = show(person, "Evaluate").places
+    places.show_matches([Match(key, None, NOTHING, 1, 0.9, box) for box in boxes], "RBC")
+    looked = []
+    monkeypatch.setattr(person.session, "look_at", lambda _, box: looked.append(box))
+    places.list.setCurrentRow(at)
+    places.add_cell.click()
+    places.add_cell.click()
+    drawn = [c.box for c in person.rows().values() if c.status is Status.DRAWN]
+    # what is added is what was looked at, and only that
+    assert drawn == looked[:2]
+    assert drawn[0] == boxes[at]
 
 
 def test_missed_cells_and_the_score(person):

@@ -231,3 +231,18 @@ def test_enter_or_escape_in_a_field_gives_the_keys_back(sit_down, detected, fiel
     person.press("2")
     assert person.cell(cell.cell_id).class_id == 2
     person.agree()
+
+
+def test_a_key_that_is_held_answers_once(sit_down, detected):
+    person = sit_down(detected)
+    first = first_cell(person)
+    for repeat in (False, True, True):
+        press = QKeyEvent(
+            QEvent.Type.KeyPress, Qt.Key.Key_1, Qt.KeyboardModifier.NoModifier, "1", repeat
+        )
+        QApplication.sendEvent(person.canvas, press)
+        person.press("Tab")
+    person.agree()
+    assert person.cell(first.cell_id).class_id == 1
+    labelled = [c for c in person.rows().values() if c.reviewed_by]
+    assert [c.cell_id for c in labelled] == [first.cell_id]

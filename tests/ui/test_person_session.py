@@ -225,6 +225,18 @@ def test_ten_suggestions_and_the_next_morning(sit_down, folder):
     assert person.cell(asked[-1]).class_id == 2
     assert person.state() != states[-1]
 
+    # B before the next question is there: hers stays when that comes
+    question = learn.question
+    person.press("1")
+    person.press("B")
+    assert learn.question.cell_id == question.cell_id
+    person.wait(lambda: learn._pending is None)
+    assert learn.question.cell_id == question.cell_id
+    again = learn.question
+    person.press("2")
+    asked_next(again)
+    assert person.cell(question.cell_id).class_id == 2
+
     # The model's guess, unsure, no cell
     question = learn.question
     if question.is_check or not question.probabilities:
@@ -254,11 +266,11 @@ def test_ten_suggestions_and_the_next_morning(sit_down, folder):
     assert person.state() == last
 
     # Undo passes through Learn as through everything else
-    for _ in range(4):
+    for _ in range(6):
         person.press("Ctrl+Z")
         person.agree()
     assert person.state() == states[-1]
-    for _ in range(4):
+    for _ in range(6):
         person.press("Ctrl+Shift+Z")
         person.agree()
     assert person.state() == last

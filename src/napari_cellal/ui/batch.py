@@ -117,11 +117,13 @@ class Batch(QObject):
         wanted = replace(self.wanted, **changes)
         if wanted != self.wanted:
             self.wanted = wanted
+            self._picks_all = False
             self.ask_again()
 
     def show_only(self, cell_ids: Iterable[str], *, pick: bool = True) -> None:
         """List these cells and no others, whatever was left out before; ``pick`` them all."""
         self.wanted = CellFilter(cell_ids=tuple(cell_ids))
+        self.pick(())  # a key that comes before the list is about nothing
         self._picks_all = pick
         self.ask_again()
 
@@ -180,7 +182,7 @@ class Batch(QObject):
                 self._find(result)
 
         handle.finished.connect(take)
-        handle.failed.connect(self._on_failed)
+        handle.failed.connect(lambda failed: turn == self._turn and self._on_failed(failed))
 
     def _find(self, ranking: OrderResult | None) -> None:
         project = self.session.project
@@ -243,7 +245,7 @@ class Batch(QObject):
         self._give_up(failed.message)
 
     def _give_up(self, text: str) -> None:
-        self.is_busy = False
+        self.is_busy = self._picks_all = False
         self.session.tell(text, error=True)
         self.state_changed.emit()
 

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from qtpy.QtWidgets import QWidget
 
 
+ONCE = {*"0123456789", "Enter", "Delete", "Backspace", "F"}
+"""Keys that answer: held down they would answer for cells that nobody has looked at."""
+
+
 @dataclass(frozen=True, slots=True)
 class KeyCommand:
     """One line of the key list: what to press and what it does."""
@@ -133,7 +137,7 @@ class KeyFilter(QObject):
         repeat = event.isAutoRepeat()
         if kind == QEvent.Type.KeyRelease:
             return True
-        if not (repeat and name in self._released):
+        if not (repeat and (name in self._released or name in ONCE)):
             self._pressed[name]()
             if name in self._released:
                 self._held.add(name)

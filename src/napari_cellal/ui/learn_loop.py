@@ -123,6 +123,9 @@ class LearnLoop:
         self.active = True
         if self._pending is not None:  # what is under way goes on with a question
             return
+        if self.question is not None and not self._is_answered and not self._stale:
+            self._set_question(self.question)
+            return
         if not self._stale and self._measured is not None:
             self._ask()
         else:
@@ -230,8 +233,8 @@ class LearnLoop:
         self.remaining = result.remaining
         self.labels = result.labels
         self.curve.add(result, request)
-        if not self.active:
-            return
+        if not self.active or (self.question is not None and not self._is_answered):
+            return  # she went back meanwhile, and hers stays: a key must not hit another cell
         if check is not None:
             reason = "a check: it measures how good the model is and is not learned from"
             self._set_question(Question(check, reason, is_check=True))
@@ -260,6 +263,7 @@ class LearnLoop:
         if question is not None and self.session.project is not None:
             cell = self.session.project.cells.get(question.cell_id)
             if cell is None:  # deleted meanwhile
+                self.question = None
                 self._ask()
                 return
             self.session.go_to(cell)
@@ -394,6 +398,11 @@ class LearnLoop:
                 if not self.active:
                     self.state_changed.emit("")
                 break
+        asked = self.question
+        if not self._next_is_due and asked and edit.after.get(asked.cell_id, asked) is None:
+            self._set_question(None)  # undone, or deleted in another dock
+            if self.active:
+                self._ask()
         if self._next_is_due:
             # This is the first to hear of the edit: the child refits while the others draw.
             self._next_is_due = False

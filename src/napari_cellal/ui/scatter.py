@@ -75,6 +75,7 @@ class Scatter(QWidget):
     def set_points(self, points: NDArray[np.float32], colors: NDArray[np.uint32]) -> None:
         """Show other points, all of them in view."""
         self._points = points
+        self._start, self._outline = None, []  # what a lasso went around lies elsewhere now
         # In a mixed order, always the same: else the last class would lie over the others.
         self._order = np.random.default_rng(0).permutation(len(points))
         self._picked = np.zeros(len(points), bool)

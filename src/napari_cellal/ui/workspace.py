@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import weakref
 from functools import partial
@@ -86,6 +87,10 @@ class Workspace(QObject):
         self._closed = False
         self.device_name = ""
         self._looks_for_device = False
+        # Where Python ends before the window was closed, Qt deletes what has no parent first.
+        me = weakref.ref(self)
+        self._at_exit = lambda: (left := me()) is not None and left.close()
+        atexit.register(self._at_exit)
         self._canvas = viewer.window._qt_viewer.canvas.native
         self.keys = KeyFilter(self._canvas, self._keys_are_ours)
         self._bind_keys()
@@ -145,6 +150,7 @@ class Workspace(QObject):
         if self._closed:
             return
         self._closed = True
+        atexit.unregister(self._at_exit)
         # The window's parts may be gone already: nothing of it may hear what follows.
         self.session.told.disconnect(self._tell)
         self.session.project_changed.disconnect(self._on_project)
@@ -291,6 +297,7 @@ class Workspace(QObject):
         self._looks_for_device = True
         handle = self.jobs.run("Looking for a GPU", pacing.name_device)
         handle.finished.connect(self._on_device)
+        handle.failed.connect(lambda _: setattr(self, "_looks_for_device", False))
 
     def _on_device(self, name: str) -> None:
         self.device_name = name

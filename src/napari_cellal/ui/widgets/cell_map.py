@@ -86,7 +86,7 @@ class MapDock(Dock):
             (session.edited, self._on_edit),
             (batch.picked_changed, self._on_picked),
             (self.loop.measured, self.refresh),
-            (self.loop.job_started, self.bar.follow),
+            (self.loop.job_started, self._follow),
         )
         self.refresh()
 
@@ -252,7 +252,7 @@ class MapDock(Dock):
         self._show_count()
 
     def _show_count(self) -> None:
-        picked = len(self.scatter.picked)
+        picked = len(self.batch.picked)
         text = f"{len(self.cell_ids):,} cells"
         if picked:
             text = f"{picked:,} selected of {text}: press the number of their class"
@@ -294,6 +294,10 @@ class MapDock(Dock):
 
     # -- the person -----------------------------------------------------------------------
 
+    def _follow(self, handle: JobHandle) -> None:
+        if not self.bar.busy:  # a layout under way keeps its Cancel
+            self.bar.follow(handle)
+
     def _on_tool(self) -> None:
         self.scatter.lasso_is_on = self._lasso.isChecked()
 
@@ -315,6 +319,7 @@ class MapDock(Dock):
         if cell is None:
             self.session.tell("This cell was deleted.")
         else:
+            self.batch.pick((cell.cell_id,))  # keys are about what is picked
             self.session.go_to(cell)
 
     def _hint(self, item: int) -> tuple[QPixmap | None, str]:

@@ -69,9 +69,14 @@ class Places(QWidget):
         self.show()
 
     def _go(self, at: int) -> None:
-        if 0 <= at < len(self._matches):
-            m = self._matches[at]
+        project = self.session.project
+        if project is None or not 0 <= at < len(self._matches):
+            return
+        m = self._matches[at]
+        if m.image_id in project.images:
             self.session.look_at(m.image_id, m.box)
+        else:
+            self.session.tell("This image was removed.")
 
     def _add(self) -> None:
         at = self.list.currentRow()
@@ -79,7 +84,14 @@ class Places(QWidget):
             self.session.tell("Click one of the boxes in the list first.")
             return
         m = self._matches[at]
+        if self.session.project is None or m.image_id not in self.session.project.images:
+            self.session.tell("This image was removed.")
+            return
         edit = gestures.draw(m.image_id, [m.box], m.said, self.session.person)
         if self.session.do(edit):
             self._matches = self._matches[:at] + self._matches[at + 1 :]
+            # Qt tells of the next row by its number before the row goes: one too far
+            blocked = self.list.blockSignals(True)
             self.list.takeItem(at)
+            self.list.blockSignals(blocked)
+            self._go(self.list.currentRow())

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_cellal.core.progress import Progress
-    from napari_cellal.detect.requests import TrainedModel, TrainRequest
+    from napari_cellal.detect.requests import FoundRate, TrainedModel, TrainRequest
     from napari_cellal.io.composites import Composite
     from napari_cellal.io.store import Project
     from napari_cellal.ui.workspace import Workspace
@@ -97,7 +97,13 @@ class TrainingRun(QWidget):
         """Look for a learning rate; ``rate_found`` tells it."""
         handle = self._jobs.run("Looking for a learning rate", training.find_rate, request)
         self.bar.follow(handle)
-        handle.finished.connect(self.rate_found.emit)
+        project = self.session.project
+
+        def on_found(found: FoundRate) -> None:
+            if self.session.project is project:
+                self.rate_found.emit(found)
+
+        handle.finished.connect(on_found)
         handle.failed.connect(self._on_failed)
 
     # -- training -------------------------------------------------------------------------
@@ -201,6 +207,8 @@ class TrainingRun(QWidget):
             if now is not None and now.folder == folder:
                 self.say(ended)
                 self.compared.emit(trained, verdict, problem)
+            else:
+                self.say("")
 
         handle.finished.connect(on_compared)
         handle.failed.connect(lambda failed: on_compared(None, failed.message))
