@@ -61,6 +61,8 @@ def layout_name(matrix: Matrix, how: str, seed: int) -> str:
 
 
 def _standard(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    if not len(values):
+        return values
     deviation = values.std(axis=0)
     return np.asarray(
         (values - values.mean(axis=0)) / np.where(deviation > 1e-12, deviation, 1), np.float32

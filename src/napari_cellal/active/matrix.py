@@ -174,6 +174,8 @@ class Axes:
     def points(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return float32[n, D]; columns have a mean square of about 1."""
         found = (values - self.mean) @ (self.axes / np.sqrt(self.deviation)).astype(np.float32)
+        if not found.size:
+            return np.asarray(found, np.float32)
         if not self.on_sphere:
             return np.asarray(found / np.float32(np.sqrt(self.deviation.mean())))
         length = np.linalg.norm(found, axis=1, keepdims=True) / np.sqrt(found.shape[1])
