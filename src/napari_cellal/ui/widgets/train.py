@@ -134,8 +134,7 @@ class TrainDock(Dock):
         project = self.session.project
         if project is None:
             return
-        if self.running.busy:
-            self.session.tell("A training is under way. Cancel it first, or wait.")
+        if self._is_busy():
             return
         choices = self.choices
         self.verdict.forget()
@@ -146,6 +145,12 @@ class TrainDock(Dock):
             return
         self.running.start(project, choices.request, choices.kind_seen, pace)
         self._show_part(self.running)
+
+    def _is_busy(self) -> bool:
+        """Return whether something must end first, and say so."""
+        if self.running.busy:
+            self.session.tell("What is shown below is under way. Cancel it first, or wait.")
+        return self.running.busy
 
     def _show_part(self, part: QWidget) -> None:
         """Scroll to a part, once it has been laid out."""
@@ -163,8 +168,7 @@ class TrainDock(Dock):
         project = self.session.project
         if project is None:
             return
-        if self.running.busy:
-            self.session.tell("A training is under way. Cancel it first, or wait.")
+        if self._is_busy():
             return
         try:
             run(self.choices.request(project))

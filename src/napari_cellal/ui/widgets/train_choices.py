@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -177,7 +178,7 @@ class TrainChoices(QWidget):
             return
         found = training.training_set(project)
         lines = "".join(
-            f"<tr><td>{name}&nbsp;&nbsp;</td><td align='right'>{n:,}&nbsp;&nbsp;</td>"
+            f"<tr><td>{escape(name)}&nbsp;&nbsp;</td><td align='right'>{n:,}&nbsp;&nbsp;</td>"
             f"<td align='right'>{found.val_by_class.get(name, 0):,}</td></tr>"
             for name, n in found.boxes.items()
         )

@@ -45,6 +45,8 @@ class TrainingRun(QWidget):
         super().__init__()
         self.session = workspace.session
         self._jobs = workspace.jobs
+        self._gives_way = False
+        """Whether what the bar shows may be pushed aside."""
         self.bar = JobBar(
             "Stop, and keep nothing of this training",
             (
@@ -65,8 +67,8 @@ class TrainingRun(QWidget):
 
     @property
     def busy(self) -> bool:
-        """True while a training, or what belongs to it, is under way."""
-        return self.bar.busy
+        """True while a training, or what belongs to it, is under way that does not give way."""
+        return self.bar.busy and not self._gives_way
 
     def say(self, text: str) -> None:
         """Show a sentence; an empty one hides the line."""
@@ -85,6 +87,7 @@ class TrainingRun(QWidget):
         """Find out how long a step takes here, unless somebody wants the worker meanwhile."""
         title = "Measuring the speed of this computer"
         handle = self._jobs.run(title, pacing.measure, request, gives_way=True)
+        self._gives_way = True
         self.bar.follow(handle)
         handle.finished.connect(lambda seconds: self._on_measured(kind, seconds))
         handle.failed.connect(self._on_failed)
@@ -95,6 +98,7 @@ class TrainingRun(QWidget):
 
     def find_rate(self, request: TrainRequest) -> None:
         """Look for a learning rate; ``rate_found`` tells it."""
+        self._gives_way = False
         handle = self._jobs.run("Looking for a learning rate", training.find_rate, request)
         self.bar.follow(handle)
         project = self.session.project
@@ -116,6 +120,7 @@ class TrainingRun(QWidget):
         pace_kind: str,
     ) -> None:
         """Train; ``request_with`` makes the request once the colours are known, if any."""
+        self._gives_way = False
         try:
             request = request_with(project, None)  # before colours are worked out for nothing
             if kind_seen == compositing.NONE:

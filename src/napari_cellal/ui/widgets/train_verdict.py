@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt
@@ -133,7 +134,7 @@ def _table(verdict: Verdict, old_name: str) -> str:
     if new is None:
         return ""
     plain = verdict.old_id == CLASSICAL  # gives no classes
-    heads = ["", old_name, "new"] if old is not None else ["", "new"]
+    heads = ["", escape(old_name), "new"] if old is not None else ["", "new"]
     sides = [old, new] if old is not None else [new]
     lines = []
     if plain:
@@ -150,7 +151,7 @@ def _table(verdict: Verdict, old_name: str) -> str:
                 "–" if plain and f is old else _number(f["per_class"].get(name, {}).get("ap50"))
                 for f in sides
             ]
-            lines.append([name, *cells])
+            lines.append([escape(name), *cells])
     rows = [heads, *lines]
     body = "".join(
         "<tr>" + "".join(f"<td>{text}&nbsp;&nbsp;</td>" for text in line) + "</tr>" for line in rows
