@@ -91,7 +91,7 @@ class Teller:
         self._last = 0.0
 
     def __call__(self, step: Progress) -> None:
-        looked = getattr(step.item, "val_f1", None) is not None
+        looked = getattr(step.item, "score", None) is not None
         if looked or time.monotonic() - self._last > 60:
             self._last = time.monotonic()
             print(f"  {step.done}/{step.total} {step.message}", flush=True)

@@ -34,7 +34,6 @@ from napari_cellal.detect.requests import (
     ImageRequest,
     TrainedModel,
     TrainImage,
-    TrainPoint,
     TrainRequest,
 )
 from napari_cellal.detect.settings import TrainSettings
@@ -42,6 +41,7 @@ from napari_cellal.detect.train import train_detector
 from napari_cellal.evaluate.metrics import evaluate_boxes
 from napari_cellal.io.exchange.voc import read_image_sets, read_voc
 from napari_cellal.io.reading import read_plane
+from napari_cellal.networks.points import TrainPoint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

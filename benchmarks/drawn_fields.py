@@ -23,10 +23,11 @@ from napari_cellal.core.masks import mask_of
 from napari_cellal.core.progress import run_job
 from napari_cellal.detect.presets import find_preset
 from napari_cellal.detect.registry import load_detector
-from napari_cellal.detect.requests import TrainImage, TrainPoint, TrainRequest
+from napari_cellal.detect.requests import TrainImage, TrainRequest
 from napari_cellal.detect.train import train_detector
 from napari_cellal.evaluate.metrics import evaluate_boxes
 from napari_cellal.io.samples.fluorescence import CELL_PX, FIELD_CHANNELS, FIELD_CLASSES, make_field
+from napari_cellal.networks.points import TrainPoint
 
 IDS = dict(zip(FIELD_CLASSES, range(1, 9), strict=False))
 

@@ -12,9 +12,10 @@ from napari_cellal.core.geometry import iou_matrix
 from napari_cellal.core.progress import run_job
 from napari_cellal.detect.average_precision import ap50
 from napari_cellal.detect.registry import load_detector
-from napari_cellal.detect.requests import TrainImage, TrainPoint, TrainRequest
+from napari_cellal.detect.requests import TrainImage, TrainRequest
 from napari_cellal.detect.settings import TrainSettings
 from napari_cellal.detect.train import train_detector
+from napari_cellal.networks.points import TrainPoint
 
 pytestmark = [
     pytest.mark.gpu,

@@ -20,7 +20,6 @@ from napari_cellal.classify.pictures import Cutter, foreground, seen
 from napari_cellal.classify.predict import load, predict
 from napari_cellal.classify.requests import (
     ClassifierRequest,
-    ClassPoint,
     Patch,
     PatchFailure,
 )
@@ -29,11 +28,18 @@ from napari_cellal.core.errors import ModelError
 from napari_cellal.core.progress import EndEarly, run_job
 from napari_cellal.networks.checkpoints import Checkpoint
 from napari_cellal.networks.normalization import Normalization
+from napari_cellal.networks.points import RatePoint, TrainPoint
 
 SIDE = 32
 IDS = (3, 7)
 QUICK = ClassifySettings(
-    steps=20, batch_size=8, learning_rate=1e-3, validate_every=10, average=0.8, frozen=0.1, shift=0
+    steps=20,
+    batch_size=8,
+    learning_rate=1e-3,
+    validate_every=10,
+    average=0.8,
+    frozen_share=0.1,
+    shift=0,
 )
 
 
@@ -134,9 +140,9 @@ def test_a_network_learns_which_channel_holds_the_sign(tmp_path, channels, dtype
     patches = pool.add(32, "train") + pool.add(8, "val")
     points = []
     job = training.train_classifier(request_of(patches, tmp_path), reader=pool.read)
-    done = run_job(job, lambda s: points.append(s.item) if isinstance(s.item, ClassPoint) else None)
+    done = run_job(job, lambda s: points.append(s.item) if isinstance(s.item, TrainPoint) else None)
     assert [p.step for p in points] == list(range(1, 21))
-    assert [p.step for p in points if p.val_f1 is not None] == [10, 20]
+    assert [p.step for p in points if p.score is not None] == [10, 20]
     assert accuracy(pool, done.folder, pool.add(40, "test")) >= 0.95
     assert done.record.metrics["accuracy"] >= 0.9
     assert done.record.kind == "classifier"
@@ -228,13 +234,13 @@ def test_a_killed_training_goes_on_to_the_same_weights(tmp_path, monkeypatch):
         killed.setattr(Checkpoint, "remove", lambda self: None)  # as SIGKILL would
         job = training.train_classifier(request, reader=pool.read)
         for step in job:
-            if isinstance(step.item, ClassPoint) and step.item.step == 4:
+            if isinstance(step.item, TrainPoint) and step.item.step == 4:
                 break
         job.close()
     steps = []
     job = training.train_classifier(request, reader=pool.read)
     done = run_job(
-        job, lambda s: steps.append(s.item.step) if isinstance(s.item, ClassPoint) else None
+        job, lambda s: steps.append(s.item.step) if isinstance(s.item, TrainPoint) else None
     )
     assert steps == [4, 5, 6]  # 4 was taken, but not kept any more
     assert done.record.weights_sha256 == whole.record.weights_sha256
@@ -245,10 +251,25 @@ def test_a_training_that_is_asked_to_end_keeps_a_model(tmp_path):
     pool = Pool()
     job = training.train_classifier(request_of(pool.add(12, "train"), tmp_path), reader=pool.read)
     for step in job:
-        if isinstance(step.item, ClassPoint) and step.item.step == 2:
+        if isinstance(step.item, TrainPoint) and step.item.step == 2:
             break
     job.throw(EndEarly())
     assert run_job(job).record.trained_on["steps"] == 2
+
+
+def test_a_learning_rate_is_found_and_nothing_stays(tmp_path):
+    pool = Pool()
+    request = request_of(pool.add(12, "train"), tmp_path)
+    items = []
+    job = training.find_classifier_rate(request, reader=pool.read, steps=6)
+    found = run_job(job, lambda p: items.append(p.item))
+    assert [p for p in items if isinstance(p, RatePoint)] == list(found.points)
+    assert [p.rate for p in found.points] == sorted(p.rate for p in found.points)
+    assert found.suggested > 0
+    assert list(tmp_path.iterdir()) == []
+    forest = replace(request, settings=QUICK.model_copy(update={"head": "random_forest"}))
+    with pytest.raises(ModelError, match="without a learning rate"):
+        run_job(training.find_classifier_rate(forest, reader=pool.read))
 
 
 def test_bad_pictures_are_told_and_the_rest_is_learned(tmp_path):

@@ -10,11 +10,12 @@ from test_detector_train import Pool, request_of, states
 
 from napari_cellal.core.errors import ModelError
 from napari_cellal.core.progress import run_job
-from napari_cellal.detect import rates
-from napari_cellal.detect.rates import find_rate, suggested_rate
-from napari_cellal.detect.requests import RatePoint
-from napari_cellal.detect.stepping import Stepper
-from napari_cellal.detect.train import train_detector
+from napari_cellal.detect import lessons
+from napari_cellal.detect.train import find_detector_rate, train_detector
+from napari_cellal.networks import rates
+from napari_cellal.networks.points import RatePoint
+from napari_cellal.networks.rates import suggested_rate
+from napari_cellal.networks.stepping import Stepper
 
 
 def curve(losses):
@@ -34,16 +35,19 @@ def test_a_tenth_of_the_rate_with_the_lowest_loss_is_suggested():
 def test_rates_rise_until_the_loss_explodes(tmp_path, monkeypatch):
     pool = Pool()
     request = request_of([pool.add("a", 3, 0)], tmp_path)
-    real = Stepper._loss
+    real = Stepper.step
     taken = []
 
-    def rising(self, batch):
+    def rising(self, batch, rate, number):
+        assert math.isfinite(real(self, batch, rate, number))
         taken.append(self.optimizer.param_groups[0]["lr"])
-        return real(self, batch) * 0 + (1.0 if taken[-1] < 1e-3 else 100.0)
+        return 1.0 if taken[-1] < 1e-3 else 100.0
 
-    monkeypatch.setattr(Stepper, "_loss", rising)
+    monkeypatch.setattr(Stepper, "step", rising)
     items = []
-    found = run_job(find_rate(request, reader=pool.read, steps=20), lambda p: items.append(p.item))
+    found = run_job(
+        find_detector_rate(request, reader=pool.read, steps=20), lambda p: items.append(p.item)
+    )
     assert [p for p in items if isinstance(p, RatePoint)] == list(found.points)
     assert [p.rate for p in found.points] == pytest.approx(taken)
     assert taken == sorted(taken)
@@ -57,11 +61,11 @@ def test_it_leaves_nothing_and_changes_no_weights(tmp_path):
     base = run_job(train_detector(request_of(images, tmp_path), reader=pool.read))
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
     request = request_of(images, tmp_path, start=base.folder, model_id="next")
-    found = run_job(find_rate(request, reader=pool.read, steps=8))
+    found = run_job(find_detector_rate(request, reader=pool.read, steps=8))
     assert len(found.points) <= 8
     assert all(math.isfinite(p.loss) for p in found.points)
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
-    job = find_rate(request, reader=pool.read)
+    job = find_detector_rate(request, reader=pool.read)
     while not isinstance(next(job).item, RatePoint):
         pass
     job.close()
@@ -77,12 +81,14 @@ def test_it_leaves_nothing_and_changes_no_weights(tmp_path):
 def test_the_same_seed_gives_the_same_curve(tmp_path):
     pool = Pool()
     request = request_of([pool.add("a", 3, 0)], tmp_path)
-    first, second = (run_job(find_rate(request, reader=pool.read, steps=6)) for _ in range(2))
+    first, second = (
+        run_job(find_detector_rate(request, reader=pool.read, steps=6)) for _ in range(2)
+    )
     assert first == second
 
 
 def test_no_loss_at_all_is_an_error(tmp_path, monkeypatch):
     pool = Pool()
-    monkeypatch.setattr(Stepper, "_loss", lambda self, batch: torch.tensor(math.nan))
+    monkeypatch.setattr(lessons, "loss_of", lambda *_: torch.tensor(math.nan))
     with pytest.raises(ModelError, match="learning rate"):
-        run_job(find_rate(request_of([pool.add("a", 3, 0)], tmp_path), reader=pool.read))
+        run_job(find_detector_rate(request_of([pool.add("a", 3, 0)], tmp_path), reader=pool.read))

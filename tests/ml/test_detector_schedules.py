@@ -8,9 +8,9 @@ from test_detector_train import QUICK, Pool, request_of, states
 
 from napari_cellal.core.errors import ModelError
 from napari_cellal.core.progress import run_job
+from napari_cellal.detect.lessons import body_stages, stepper_of
 from napari_cellal.detect.network import build_detector
 from napari_cellal.detect.settings import NetworkSettings
-from napari_cellal.detect.stepping import Stepper, body_stages
 from napari_cellal.detect.train import train_detector
 from napari_cellal.networks.schedules import Plateau, learning_rate
 
@@ -56,16 +56,16 @@ def test_stages_of_the_body_are_whole_and_in_order(network):
 
 
 def test_the_body_learns_more_slowly_stage_by_stage(network):
-    settings = QUICK.model_copy(update={"stage_factor": 0.5})
-    stepper = Stepper(network, torch.device("cpu"), settings)
-    factor = {id(p): g["factor"] for g in stepper.optimizer.param_groups for p in g["params"]}
-    assert len(factor) == len(list(network.parameters()))
+    settings = QUICK.model_copy(update={"layer_decay": 0.5})
+    stepper = stepper_of(network, torch.device("cpu"), settings)
+    share = {id(p): g["share"] for g in stepper.optimizer.param_groups for p in g["params"]}
+    assert len(share) == len(list(network.parameters()))
     for k, stage in enumerate(body_stages(network)):
-        assert {factor[id(p)] for p in stage} == {0.5 ** (3 - k)}
+        assert {share[id(p)] for p in stage} == {0.5 ** (3 - k)}
     heads = {id(p) for p in network.parameters()} - {
         id(p) for p in network.backbone.body.parameters()
     }
-    assert {factor[p] for p in heads} == {1.0}
+    assert {share[p] for p in heads} == {1.0}
     for group in stepper.optimizer.param_groups:
         assert (group["weight_decay"] == 0) == all(p.ndim <= 1 for p in group["params"])
 

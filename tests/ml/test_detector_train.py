@@ -14,7 +14,7 @@ from napari_cellal.core.errors import ImageError, ModelError
 from napari_cellal.core.geometry import iou_matrix
 from napari_cellal.core.progress import EndEarly, run_job
 from napari_cellal.core.records import Detections
-from napari_cellal.detect import course
+from napari_cellal.detect import lessons
 from napari_cellal.detect import start as start_module
 from napari_cellal.detect.architectures import ARCHITECTURES
 from napari_cellal.detect.average_precision import ap50
@@ -27,16 +27,15 @@ from napari_cellal.detect.requests import (
     ImageFailure,
     ImageRequest,
     TrainImage,
-    TrainPoint,
     TrainRequest,
 )
 from napari_cellal.detect.settings import PredictSettings, TrainSettings
-from napari_cellal.detect.stepping import Stepper
 from napari_cellal.detect.train import prepare, train_detector
 from napari_cellal.detect.weights import load_model, network_settings
-from napari_cellal.networks import checkpoints, download
+from napari_cellal.networks import checkpoints, course, download
 from napari_cellal.networks.average import WeightAverage
 from napari_cellal.networks.devices import choose_device
+from napari_cellal.networks.points import TrainPoint
 from napari_cellal.networks.schedules import learning_rate
 
 SIDE = 96
@@ -374,7 +373,7 @@ def test_a_training_that_is_stopped_is_not_measured_again(tmp_path):
         request, reader=pool.read, metric=lambda *_: {CLASS: looked.append(1) or 0.25}
     )
     trained, points = end_early(job, lambda points, _step: len(points) == 3)
-    assert [p.val_map50 for p in points] == [None, 0.25, None]
+    assert [p.score for p in points] == [None, 0.25, None]
     assert len(looked) == 1
     assert trained.record.metrics["map50"] == 0.25
     assert trained.record.metrics["images"] == 1
@@ -389,7 +388,7 @@ def test_the_last_measuring_can_be_cut_short(tmp_path):
         job, lambda points, step: len(points) == QUICK.steps and step.item is None
     )
     assert trained.record.trained_on["steps"] == QUICK.steps
-    assert trained.record.metrics["map50"] == points[-1].val_map50 == 0.25
+    assert trained.record.metrics["map50"] == points[-1].score == 0.25
 
 
 @pytest.mark.parametrize("start", ["scratch", "coco"])
@@ -439,13 +438,13 @@ def test_a_loss_that_is_no_number_keeps_the_last_good_weights(tmp_path, monkeypa
     pool = Pool()
     monkeypatch.setattr(course, "_KEEP_EVERY", 1)
     request = request_of([pool.add("a", 3, 0)], tmp_path, QUICK.model_copy(update={"steps": 10}))
-    real, calls = Stepper._loss, []
+    real, calls = lessons.loss_of, []
 
-    def broken(self, batch):
+    def broken(network, batch, device):
         calls.append(1)
-        return real(self, batch) * (math.nan if len(calls) > 2 else 1)
+        return real(network, batch, device) * (math.nan if len(calls) > 2 else 1)
 
-    monkeypatch.setattr(Stepper, "_loss", broken)
+    monkeypatch.setattr(lessons, "loss_of", broken)
     trained = run_job(train_detector(request, reader=pool.read))
     assert trained.record.trained_on["steps"] == 2
     assert "not a number" in trained.record.trained_on["stopped"]
@@ -454,7 +453,7 @@ def test_a_loss_that_is_no_number_keeps_the_last_good_weights(tmp_path, monkeypa
 
 def test_a_loss_that_never_was_a_number_is_an_error(tmp_path, monkeypatch):
     pool = Pool()
-    monkeypatch.setattr(Stepper, "_loss", lambda self, batch: torch.tensor(math.nan))
+    monkeypatch.setattr(lessons, "loss_of", lambda *_: torch.tensor(math.nan))
     with pytest.raises(ModelError, match="learning rate"):
         run_job(train_detector(request_of([pool.add("a", 3, 0)], tmp_path), reader=pool.read))
     assert list(tmp_path.iterdir()) == []
@@ -464,25 +463,25 @@ def test_short_memory_halves_the_batch_of_training(tmp_path, monkeypatch):
     pool = Pool()
     settings = QUICK.model_copy(update={"batch_size": 4, "steps": 2})
     request = request_of([pool.add("a", 3, 0)], tmp_path, settings)
-    real, sizes = Stepper._loss, []
+    real, sizes = lessons.loss_of, []
 
-    def short(self, batch):
+    def short(network, batch, device):
         sizes.append(len(batch))
         if len(batch) > 1:
             raise torch.OutOfMemoryError("full")
-        return real(self, batch)
+        return real(network, batch, device)
 
-    monkeypatch.setattr(Stepper, "_loss", short)
+    monkeypatch.setattr(lessons, "loss_of", short)
     words = []
     trained = run_job(train_detector(request, reader=pool.read), lambda p: words.append(p.message))
     assert sizes == [4, 2, 1, 1, 1, 1, 1, 1, 1, 1]
     assert trained.record.trained_on["steps"] == 2
     assert any("memory is short" in w for w in words)
 
-    def none(self, batch):
+    def none(network, batch, device):
         raise torch.OutOfMemoryError("full")
 
-    monkeypatch.setattr(Stepper, "_loss", none)
+    monkeypatch.setattr(lessons, "loss_of", none)
     with pytest.raises(ModelError, match="memory"):
         run_job(train_detector(replace(request, model_id="other"), reader=pool.read))
     assert not (tmp_path / "other").exists()
@@ -507,7 +506,7 @@ def test_validation_steers_and_is_written_on_the_card(tmp_path):
         train_detector(request, reader=pool.read, metric=metric), lambda p: points.append(p.item)
     )
     points = [p for p in points if isinstance(p, TrainPoint)]
-    assert [(p.step, p.val_map50) for p in points if p.val_map50] == [(2, 0.5), (4, 0.3), (6, 0.2)]
+    assert [(p.step, p.score) for p in points if p.score] == [(2, 0.5), (4, 0.3), (6, 0.2)]
     assert trained.record.metrics == {
         "map50": 0.5,
         "ap50": {"square": 0.5},
@@ -635,7 +634,7 @@ class Killed(BaseException):
 EVERYTHING = {
     "schedule": "plateau",
     "plateau_patience": 1,
-    "stage_factor": 0.5,
+    "layer_decay": 0.5,
     "mosaic": 0.5,
     "copy_paste": 0.5,
     "repeat_rare": 0.5,

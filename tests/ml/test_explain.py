@@ -109,7 +109,7 @@ def learned(signs, folder, architecture, monkeypatch, **more):
         **{
             "steps": 400, "batch_size": 16, "learning_rate": 3e-3, "validate_every": 100,
             "turns": False, "flips": False, "shear": 0, "zoom_jitter": 1, "average": 0.9,
-            "frozen": 0, "dropout": 0, **more,
+            "frozen_share": 0, "dropout": 0, **more,
         }
     )  # fmt: skip
     request = ClassifierRequest(

@@ -147,7 +147,7 @@ def test_the_time_is_measured_here_and_remembered(person):
 
 
 def test_a_learning_rate_is_found_and_put_into_the_form(person, monkeypatch):
-    from napari_cellal.detect.requests import FoundRate, RatePoint
+    from napari_cellal.networks.points import FoundRate, RatePoint
 
     def find(request):
         yield Progress(1, 1, "", RatePoint(1e-4, 1.0))

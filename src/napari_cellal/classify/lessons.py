@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, log_softmax
 
 from napari_cellal.core.progress import Job, Progress
+from napari_cellal.networks.course import Look
 
 from .augment import augmented, mixed
 from .pictures import seen
-from .requests import ClassPoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -151,16 +151,12 @@ class Examiner:
             yield Progress(progress.done, progress.total, words)
         return np.concatenate(found)
 
-    def look(self, progress: Progress) -> Job[float]:
+    def look(self, progress: Progress) -> Job[Look]:
         """Yield often and return F1, averaged over classes."""
         found = yield from self.answers(progress)
         multi_label = self._classifier.shape.multi_label
-        return macro_f1(found, self.targets, multi_label=multi_label)
+        return Look(macro_f1(found, self.targets, multi_label=multi_label))
 
     def words(self, score: float) -> str:
         """Return what a person reads of the score."""
         return f"F1 {score:.2f} on the validation pictures"
-
-    def point(self, step: int, loss: float, score: float | None) -> ClassPoint:
-        """Return the item of a step's progress."""
-        return ClassPoint(step, loss, score)

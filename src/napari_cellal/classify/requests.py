@@ -81,15 +81,6 @@ class ClassifierRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class ClassPoint:
-    """One step of training. ``val_f1`` is None between two looks at the validation pictures."""
-
-    step: int
-    loss: float
-    val_f1: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class TrainedClassifier:
     """A model on disk."""
 

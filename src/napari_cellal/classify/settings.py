@@ -49,23 +49,34 @@ class ClassifySettings(CourseSettings):
     """How a classifier is trained."""
 
     steps: int = Field(1200, ge=1)
+    """Most steps of ``batch_size`` pictures."""
     batch_size: int = Field(32, ge=1)
+    """Pictures a step. More learn more steadily and take more memory and time."""
     learning_rate: float = Field(1e-3, gt=0)
+    """How far a step changes the network at most. Lower it if the loss jumps or is no number."""
     layer_decay: float = Field(0.8, gt=0, le=1)
-    frozen: float = Field(0.05, ge=0, le=1)
+    """Of two neighbouring parts of the network the one nearer to the pixels learns at this
+    share of the other's rate: what it knows is more general."""
+    frozen_share: float = Field(0.05, ge=0, le=1)
+    """Share of the training in which only the new layers learn."""
     weight_decay: float = Field(0.02, ge=0)
-    validate_every: int = Field(100, ge=1)
+    """How strongly weights are pulled to zero."""
     head: Head = "linear"
+    """What learns: the network, or one of the others on its features, left as they are."""
     norm: Norm = "auto"
     """``auto`` takes ``frozen`` where there are starting weights, else ``group``."""
     multi_label: bool = False
+    """Whether a cell may have several classes at once, or none."""
     dropout: float = Field(0.2, ge=0, lt=1)
+    """Share of the features left out at random in each step."""
     label_smoothing: float = Field(0.05, ge=0, lt=0.5)
+    """Share of a label that is spread over all classes: labels may err."""
     class_weights: bool = True
     """Whether rare classes count more, so that each counts the same in all."""
     mixup: float = Field(0.0, ge=0, le=2)
     """Pictures are blended in pairs (arXiv:1710.09412), shares drawn from Beta(x, x); 0 is off."""
     flips: bool = True
+    """Show pictures mirrored, too."""
     turns: bool = True
     """By any angle."""
     zoom_jitter: float = Field(1.2, ge=1, le=2)
@@ -73,6 +84,7 @@ class ClassifySettings(CourseSettings):
     shift: float = Field(0.08, ge=0, lt=0.5)
     """The part shown is moved by up to this share of its side: a random crop."""
     shear: float = Field(0.1, ge=0, lt=1)
+    """Pictures are slanted by up to this share of their side."""
     brightness_jitter: float = Field(0.15, ge=0, lt=1)
     """Brightness, contrast and, half as much, colour are changed by up to this share."""
     stain_jitter: float = Field(0.2, ge=0, lt=1)

@@ -20,6 +20,7 @@ from napari_cellal.networks.course import Course, Outcome
 from napari_cellal.networks.devices import autocast, choose_device, describe_device
 from napari_cellal.networks.model_files import save_model
 from napari_cellal.networks.normalization import Normalization, NormalizationFit
+from napari_cellal.networks.rates import STEPS, find_rate
 from napari_cellal.networks.stepping import Stepper
 
 from .architectures import architecture
@@ -37,21 +38,44 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_cellal.io.reading import Reader
+    from napari_cellal.networks.points import FoundRate
 
     from .heads import Arrays
     from .settings import ViewSettings
 
 
-def train_classifier(
-    request: ClassifierRequest, *, reader: Reader = read_plane
-) -> Job[TrainedClassifier]:
-    """Yield a `ClassPoint` a step and return the trained model, written to disk.
+@dataclass(frozen=True)
+class _Data:
+    """What is learned from, and what says when to stop."""
 
-    An `EndEarly` ends it at once, with the best weights by then. Closing the generator at any
-    point leaves nothing behind; a killed process leaves a
-    `checkpoints.Checkpoint`, from which the same request goes on. The weights kept are those
-    that did best on the validation pictures, or the last ones where there are none. Pictures
-    that cannot be read are told (`PatchFailure`) and left out.
+    train: Pictures
+    val: Pictures
+    normalization: Normalization
+    failures: tuple[PatchFailure, ...]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A network with its starting weights, and what it shall learn from.
+
+    Attributes
+    ----------
+    request : ClassifierRequest
+        With the view that the pictures are shown in.
+    record : ModelRecord
+        The card as far as it is known before training.
+    """
+
+    request: ClassifierRequest
+    network: Classifier
+    shape: NetworkSettings
+    device: torch.device
+    data: _Data
+    record: ModelRecord
+
+
+def prepare(request: ClassifierRequest, reader: Reader) -> Job[Prepared]:
+    """Read the pictures, find the starting weights and return what a training begins with.
 
     Raises
     ------
@@ -60,10 +84,7 @@ def train_classifier(
     """
     yield Progress(0, 0, "Preparing")
     device = choose_device(request.device)
-    arch = architecture(request.architecture)
-    if Path(request.models_folder, request.model_id).exists():
-        raise ModelError(f"There is already a model '{request.model_id}'.")
-    start = yield from find_start(request.start, arch)
+    start = yield from find_start(request.start, architecture(request.architecture))
     request = _fitted(request, start)
     data = yield from _read(request, start, reader)
     shape = _shape(request, start)
@@ -82,13 +103,36 @@ def train_classifier(
         start.take_classes(network, request.class_ids)
     record = _card(request, data, start, shape)
     network.to(device)
+    return Prepared(request, network, shape, device, data, record)
+
+
+def train_classifier(
+    request: ClassifierRequest, *, reader: Reader = read_plane
+) -> Job[TrainedClassifier]:
+    """Yield a `TrainPoint` a step and return the trained model, written to disk.
+
+    An `EndEarly` ends it at once, with the best weights by then. Closing the generator at any
+    point leaves nothing behind; a killed process leaves a
+    `checkpoints.Checkpoint`, from which the same request goes on. The weights kept are those
+    that did best on the validation pictures, or the last ones where there are none. Pictures
+    that cannot be read are told (`PatchFailure`) and left out.
+
+    Raises
+    ------
+    ModelError
+        If there is nothing to learn from, or the request does not fit together.
+    """
+    if Path(request.models_folder, request.model_id).exists():
+        raise ModelError(f"There is already a model '{request.model_id}'.")
+    ready = yield from prepare(request, reader)
+    network, device, data, shape = ready.network, ready.device, ready.data, ready.shape
+    record = ready.record
     head: Arrays | None = None
-    if request.settings.head == "linear":
-        outcome = yield from _taught(request, data, network, record, device)
+    if ready.request.settings.head == "linear":
+        outcome = yield from _taught(ready, Checkpoint(request))
         network.load_state_dict(outcome.state)
     else:
-        begun = Progress(0, 0, "Computing features")
-        head = yield from _fit_features(request, data, network, device, begun)
+        head = yield from _fit_features(ready, Progress(0, 0, "Computing features"))
         outcome = Outcome({k: v.cpu() for k, v in network.state_dict().items()}, 0, 0.0, None)
     examiner = Examiner(TorchClassifier(record, network, head, device), data.val)
     if examiner.has_any:
@@ -108,16 +152,6 @@ def train_classifier(
     record = save_model(record, state_with(outcome.state, head), folder)
     yield Progress(outcome.steps, outcome.steps, outcome.stopped or "The model is trained")
     return TrainedClassifier(record, str(folder), data.failures)
-
-
-@dataclass(frozen=True)
-class _Data:
-    """What is learned from, and what says when to stop."""
-
-    train: Pictures
-    val: Pictures
-    normalization: Normalization
-    failures: tuple[PatchFailure, ...]
 
 
 def _fitted(request: ClassifierRequest, start: Start) -> ClassifierRequest:
@@ -209,16 +243,35 @@ def _read(request: ClassifierRequest, start: Start, reader: Reader) -> Job[_Data
     return _Data(train, parts["val"], fit.result(), tuple(failures))
 
 
-def _taught(
-    request: ClassifierRequest,
-    data: _Data,
-    network: Classifier,
-    record: ModelRecord,
-    device: torch.device,
-) -> Job[Outcome]:
+def find_classifier_rate(
+    request: ClassifierRequest, *, reader: Reader = read_plane, steps: int = STEPS
+) -> Job[FoundRate]:
+    """Yield a `RatePoint` a step and return them with a suggestion, also after an `EndEarly`.
+
+    No weights, model or file changes.
+
+    Raises
+    ------
+    ModelError
+        If the request cannot be trained, has a head without a learning rate, or no rate gave a
+        loss.
+    """
+    if request.settings.head != "linear":
+        raise ModelError(
+            "A head on features that stay as they are is fitted without a learning rate. Choose "
+            "the head 'linear' to train the network."
+        )
+    ready = yield from prepare(request, reader)
+    lessons, stepper = _lessons(ready)
+    return (yield from find_rate(stepper, lessons.batches, ready.request.settings, steps))
+
+
+def _lessons(ready: Prepared) -> tuple[Lessons, Stepper]:
+    """Return what is taught, and what teaches it: the new layers alone at first."""
+    request, network, device = ready.request, ready.network, ready.device
     settings = request.settings
+    data = ready.data
     lessons = Lessons(data.train, request.class_ids, data.normalization, request.view, settings)
-    examiner = Examiner(TorchClassifier(record, network, None, device), data.val)
 
     def loss(part: list[Any]) -> torch.Tensor:
         pictures = torch.stack([picture for picture, _ in part]).to(device)
@@ -227,30 +280,29 @@ def _taught(
             scores = network(pictures)
         return lessons.loss(scores.float(), targets)
 
-    stepper = Stepper(network, network.parts(), loss, device, settings)
-    checkpoint = Checkpoint(request)
+    parts = network.parts()
+    return lessons, Stepper(network, parts, len(parts) - 1, loss, device, settings)
+
+
+def _taught(ready: Prepared, checkpoint: Checkpoint) -> Job[Outcome]:
+    network, settings = ready.network, ready.request.settings
+    lessons, stepper = _lessons(ready)
+    classifier = TorchClassifier(ready.record, network, None, ready.device)
+    examiner = Examiner(classifier, ready.data.val)
+    course = Course(network, stepper, lessons.batches, examiner, settings, checkpoint)
     try:
-        return (
-            yield from Course(
-                network, stepper, lessons.batches, examiner, settings, checkpoint
-            ).run()
-        )
+        return (yield from course.run())
     finally:  # only a killed process leaves it
         checkpoint.remove()
 
 
-def _fit_features(
-    request: ClassifierRequest,
-    data: _Data,
-    network: Classifier,
-    device: torch.device,
-    progress: Progress,
-) -> Job[Arrays]:
+def _fit_features(ready: Prepared, progress: Progress) -> Job[Arrays]:
     """Return a head fitted to the features of the training pictures."""
+    request, data = ready.request, ready.data
     features = {}
     for name, pictures in (("train", data.train), ("val", data.val)):
         features[name] = yield from embed(
-            network, pictures, data.normalization, request.view, device, progress
+            ready.network, pictures, data.normalization, request.view, ready.device, progress
         )
     multi = request.settings.multi_label
     targets = {

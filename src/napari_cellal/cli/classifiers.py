@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 from napari_cellal.core.errors import CellalError
 from napari_cellal.io.store import Project
 
-from .running import run, run_to_best, say, seed
+from .running import rates, run, run_to_best, say, seed
 
 if TYPE_CHECKING:
     import argparse
 
+    from napari_cellal.classify.requests import ClassifierRequest
     from napari_cellal.workflows.patches import PatchSet
 
     from .running import Result
@@ -29,24 +30,33 @@ def train(a: argparse.Namespace) -> Result:
     begun = time.perf_counter()
     if not patches.is_project(a.project):
         found = patches.of_folder(a.project, table=a.labels, seed=a.seed or 0)
-        trained = _train(a, found, a.output or MODELS, a.seed or 0)
+        request = _request(a, found, a.output or MODELS, a.seed or 0)
+        if a.find_rate:
+            return rates(run_to_best(classifying.find_rate(request)))
+        trained = run_to_best(classifying.train(request))
         known = classifying.find_classifier(None, trained.folder)
         return _result(a, trained, found, known, begun)
     with Project.open(a.project) as project:
         found = patches.of_project(project, seed=seed(a, project))
-        trained = _train(a, found, a.output or project.folder / "models", seed(a, project))
+        folder = a.output or project.folder / "models"
+        request = _request(a, found, folder, seed(a, project))
+        if a.find_rate:
+            return rates(run_to_best(classifying.find_rate(request)))
+        trained = run_to_best(classifying.train(request))
         project.add_model(trained.record)
         return _result(a, trained, found, Path(trained.folder), begun)
 
 
-def _train(a: argparse.Namespace, found: PatchSet, models: str | Path, seed_: int) -> Any:
+def _request(
+    a: argparse.Namespace, found: PatchSet, models: str | Path, seed_: int
+) -> ClassifierRequest:
     from napari_cellal.workflows import classifying
 
     for note in found.notes:
         say(note)
     counts = found.counts()["train"]
     say(f"Trains on {', '.join(f'{n:,} {name}' for name, n in counts.items())}.")
-    request = classifying.request_classifier(
+    return classifying.request_classifier(
         found,
         models,
         preset=a.preset or "simple",
@@ -69,7 +79,6 @@ def _train(a: argparse.Namespace, found: PatchSet, models: str | Path, seed_: in
         shrink=a.shrink,
         seed=seed_,
     )
-    return run_to_best(classifying.train(request))
 
 
 def _result(

@@ -10,7 +10,7 @@ from napari_cellal.core.progress import Progress, run_job
 from napari_cellal.io.store import Project
 
 from . import classifiers
-from .running import Teller, run, run_to_best, say, seed
+from .running import Teller, rates, run, run_to_best, say, seed
 
 if TYPE_CHECKING:
     import argparse
@@ -111,12 +111,7 @@ def train(a: argparse.Namespace) -> Result:
         for warning in what.warnings():
             say(warning)
         if a.find_rate:
-            found = run_to_best(training.find_rate(request))
-            return {
-                "rates": [float(f"{p.rate:.3e}") for p in found.points],
-                "losses": [round(p.loss, 4) for p in found.points],
-                "suggested": found.suggested,
-            }
+            return rates(run_to_best(training.find_rate(request)))
         trained = run_to_best(training.train(request))
         stopped = str(trained.record.trained_on.get("stopped", ""))
         if stopped:

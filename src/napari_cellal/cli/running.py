@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from napari_cellal.io.store import Project
+    from napari_cellal.networks.points import FoundRate
 
 T = TypeVar("T")
 Result = dict[str, Any]
@@ -70,6 +71,15 @@ def run_to_best(job: Job[T]) -> T:
             raise KeyboardInterrupt from None
         finally:
             job.close()
+
+
+def rates(found: FoundRate) -> Result:
+    """Return what a search for a learning rate came to."""
+    return {
+        "rates": [float(f"{p.rate:.3e}") for p in found.points],
+        "losses": [round(p.loss, 4) for p in found.points],
+        "suggested": found.suggested,
+    }
 
 
 @contextmanager

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from napari_cellal.core.errors import ModelError
 from napari_cellal.core.progress import Job, Progress
 from napari_cellal.core.records import new_id
 from napari_cellal.io.reading import Reader, read_plane
+from napari_cellal.networks.points import TrainPoint
 
 from .architectures import architecture
-from .requests import TrainImage, TrainPoint, TrainRequest
 from .train import train_detector
+
+if TYPE_CHECKING:
+    from .requests import TrainImage, TrainRequest
 
 _STEPS = 3  # the first one warms up
 _IMAGES = 8

@@ -98,39 +98,6 @@ class TrainRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class TrainPoint:
-    """One step of training. ``val_map50`` is None between two validations."""
-
-    step: int
-    loss: float
-    val_map50: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RatePoint:
-    """One step of the search for a learning rate: the loss is a running mean."""
-
-    rate: float
-    loss: float
-
-
-@dataclass(frozen=True, slots=True)
-class FoundRate:
-    """What a search for a learning rate came to.
-
-    Attributes
-    ----------
-    points : tuple of RatePoint
-        Rates rising; they end where the loss exploded.
-    suggested : float
-        The rate for `TrainSettings.learning_rate`.
-    """
-
-    points: tuple[RatePoint, ...]
-    suggested: float
-
-
-@dataclass(frozen=True, slots=True)
 class TrainedModel:
     """A model on disk."""
 

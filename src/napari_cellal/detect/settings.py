@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from napari_cellal.networks.settings import CourseSettings
+
 
 class NetworkSettings(BaseModel):
     """The shape of a network, fitted to the training boxes and kept on its card."""
@@ -52,45 +54,14 @@ class PredictSettings(BaseModel):
     """Look at the image mirrored three ways too and take the mean: four times as long."""
 
 
-class TrainSettings(BaseModel):
-    """How a detector is trained. The window makes a form of it, with what stands below a field."""
+class TrainSettings(CourseSettings):
+    """How a detector is trained."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    steps: int = Field(600, ge=1)
-    """Most steps of ``batch_size`` pictures."""
-    minutes: float | None = Field(None, gt=0)
-    """If set, training ends after this time, and the learning rate falls accordingly; the
-    result then depends on the speed of the computer."""
-    batch_size: int = Field(2, ge=1)
-    """Pictures a step. More learn more steadily and take more memory and time."""
-    learning_rate: float = Field(6e-4, gt=0)
-    """How far a step changes the network at most. Lower it if the loss jumps or is no number."""
-    weight_decay: float = Field(1e-4, ge=0)
-    """How strongly weights are pulled to zero."""
-    warmup: float = Field(0.1, ge=0, lt=1)
-    """Share of the training in which the learning rate rises."""
-    schedule: Literal["one_cycle", "plateau"] = "one_cycle"
-    """After the rise the rate falls to the end (one cycle), or stays, and is cut to 0.3 of it
-    each time that ``plateau_patience`` looks in a row brought nothing better. A look is one at
-    the validation images, or at the mean loss of a tenth of the steps where there are none."""
-    plateau_patience: int = Field(2, ge=1)
     frozen_stages: int = Field(0, ge=0, le=5)
-    """So many of the body's stages, finest first, are held as they are at first."""
-    frozen_share: float = Field(0.0, ge=0, le=1)
-    """Share of the training after which they learn too."""
-    stage_factor: float = Field(1.0, gt=0, le=1)
-    """Learning rate of a stage of the body, as a share of that of the stage after it; the last
-    stage's is a share of that of the heads."""
-    average: float = Field(0.99, ge=0, lt=1)
-    """The model is a running average of the weights, of which a step keeps this share."""
+    """So many of the body's stages, finest first, are held for ``frozen_share``."""
     keep_start: float = Field(0.0, ge=0, lt=1)
     """Share of the starting weights in the model, where they are of the same network and know all
     its classes. A few images teach their own accidents, too; what was known before tempers them."""
-    clip_norm: float = Field(5.0, gt=0)
-    """Steps with larger gradients are cut to this."""
-    seed: int = 0
-    """The same seed, labels and settings give the same model on the same computer."""
     flips: bool = True
     """Show pictures mirrored, too."""
     turns: bool = True
@@ -117,17 +88,11 @@ class TrainSettings(BaseModel):
     """Crops around a cell are as often around one of a rare class as of a frequent one."""
     crop_px: int = Field(512, ge=64)
     """Larger pictures are shown in random crops of this side, network px."""
-    validate_every: int = Field(100, ge=1)
-    """Steps between two looks at the validation images."""
     validate_on: int = Field(24, ge=1)
     """Images looked at each time; the finished model is measured on all of them."""
-    patience: int = Field(8, ge=1)
-    """Training ends when this many looks in a row brought nothing better."""
     boxes_as_masks: bool = False
     """Whether a cell without a mask teaches its box as mask. Else a network of masks learns
     of it where it is and what, but not its outline."""
-    cache_mb: int = Field(2000, ge=0)
-    """Memory for decoded training images; the rest are read anew each time."""
     scale: float | None = Field(None, gt=0)
     """Network pixels per image pixel; fitted to the boxes unless set."""
     shrink: float = Field(1.0, ge=0.5, le=16)

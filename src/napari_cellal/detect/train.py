@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,23 +16,27 @@ from napari_cellal.core.progress import EndEarly, Job, Progress
 from napari_cellal.core.records import ModelRecord
 from napari_cellal.io.reading import Reader, read_plane
 from napari_cellal.networks.checkpoints import Checkpoint
+from napari_cellal.networks.course import Course, Outcome
 from napari_cellal.networks.devices import choose_device, describe_device
 from napari_cellal.networks.model_files import save_model
 from napari_cellal.networks.normalization import Normalization
+from napari_cellal.networks.rates import STEPS, find_rate
 
 from .architectures import architecture
 from .average_precision import ap50
-from .course import Course, Metric, Outcome, Validation, mean
-from .dataset import Pictures, Survey, survey, validation_images
+from .dataset import Pictures, Survey, batches, survey, validation_images
 from .fitting import fit_network
+from .lessons import stepper_of
 from .network import build_detector
 from .requests import TrainedModel, TrainRequest
 from .shipped import shipped_record
 from .start import Start, find_start, put_in
+from .validation import Metric, Validation, mean
 from .weights import composite_of, network_settings
 
 if TYPE_CHECKING:
     from napari_cellal.io.composites import Composite
+    from napari_cellal.networks.points import FoundRate
 
     from .family import CellNetwork
     from .settings import NetworkSettings
@@ -131,21 +136,24 @@ def train_detector(
     ready = yield from prepare(request, reader)
     network, device, record = ready.network, ready.device, ready.record
     held_out = yield from validation_images(request, reader)
-    validation = Validation(held_out, record, network, device, reader, metric)
+    settings = request.settings
+    validation = Validation(held_out, record, network, device, reader, metric, settings.validate_on)
+    stepper = stepper_of(network, device, settings)
     checkpoint = Checkpoint(request)
+    course = Course(
+        network,
+        stepper,
+        partial(batches, ready.pictures, settings),
+        validation,
+        settings,
+        checkpoint,
+        ready.keep_start,
+    )
     try:
-        outcome = yield from Course(
-            network,
-            device,
-            ready.pictures,
-            validation,
-            request.settings,
-            checkpoint,
-            ready.keep_start,
-        ).run()
+        outcome = yield from course.run()
     finally:  # only a killed process leaves it
         checkpoint.remove()
-    by_class, n_images = yield from _measure(validation, outcome, request)
+    by_class, n_images = yield from _measure(validation, outcome)
     record = replace(
         record,
         metrics=_metrics(by_class, request, n_images),
@@ -163,9 +171,26 @@ def train_detector(
     return TrainedModel(record, str(folder))
 
 
-def _measure(
-    validation: Validation, outcome: Outcome, request: TrainRequest
-) -> Job[tuple[dict[int, float], int]]:
+def find_detector_rate(
+    request: TrainRequest, *, reader: Reader = read_plane, steps: int = STEPS
+) -> Job[FoundRate]:
+    """Yield a `RatePoint` a step and return them with a suggestion, also after an `EndEarly`.
+
+    The network, the pictures and their random views are those that a training of the same
+    request would begin with. It is thrown away afterwards: no weights, model or file changes.
+
+    Raises
+    ------
+    ModelError
+        If the request cannot be trained, or no rate gave a loss.
+    """
+    ready = yield from prepare(request, reader)
+    stepper = stepper_of(ready.network, ready.device, request.settings)
+    shown = partial(batches, ready.pictures, request.settings)
+    return (yield from find_rate(stepper, shown, request.settings, steps))
+
+
+def _measure(validation: Validation, outcome: Outcome) -> Job[tuple[dict[int, float], int]]:
     """Return AP50 by class, and on how many held-out images.
 
     A person who asked for the end waits for it: then what was measured on the way must do.
@@ -174,12 +199,11 @@ def _measure(
         done = Progress(outcome.steps, outcome.steps, "Measuring the new model")
         try:
             yield done
-            by_class = yield from validation.score(done)
-            return by_class, len(validation.images)
+            look = yield from validation.look_at_all(done)
+            return look.by_class, len(validation.images)
         except EndEarly:  # the model is there already
             pass
-    looked_at = len(validation.images[: request.settings.validate_on])
-    return outcome.by_class, looked_at if outcome.by_class else 0
+    return outcome.by_class, len(validation.looked_at) if outcome.by_class else 0
 
 
 def _as_shown(reader: Reader, composite: Composite | None) -> Reader:

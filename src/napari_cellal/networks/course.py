@@ -14,6 +14,7 @@ from napari_cellal.core.errors import ModelError
 from napari_cellal.core.progress import EndEarly, Job, Progress
 
 from .average import WeightAverage
+from .points import TrainPoint
 from .schedules import Plateau, learning_rate
 
 if TYPE_CHECKING:
@@ -34,6 +35,22 @@ def on_cpu(state: State) -> State:
     return {key: value.detach().cpu().clone() for key, value in state.items()}
 
 
+@dataclass(frozen=True)
+class Look:
+    """What an examiner saw.
+
+    Attributes
+    ----------
+    score : float
+        The larger the better.
+    by_class : {class id: float}
+        Scores that ``score`` is the mean of; empty where there are none.
+    """
+
+    score: float
+    by_class: dict[int, float] = field(default_factory=dict)
+
+
 class Examiner(Protocol):
     """Whatever scores a network on what it does not learn from."""
 
@@ -41,14 +58,11 @@ class Examiner(Protocol):
     def has_any(self) -> bool:
         """Whether there is anything to look at."""
 
-    def look(self, progress: Progress) -> Job[float]:
-        """Yield often and return the score, larger being better."""
+    def look(self, progress: Progress) -> Job[Look]:
+        """Yield often and return how good the network is; ``progress`` is the training's."""
 
     def words(self, score: float) -> str:
         """Return what a person reads of the score."""
-
-    def point(self, step: int, loss: float, score: float | None) -> object:
-        """Return the item of a step's progress."""
 
 
 @dataclass
@@ -60,6 +74,8 @@ class Outcome:
     seconds: float
     best: float | None
     stopped: str = ""
+    by_class: dict[int, float] = field(default_factory=dict)
+    """Of the look at which the weights were best; see `Look`."""
     asked: bool = False
     """Whether a person asked for the end."""
 
@@ -72,13 +88,20 @@ class Reached:
     seconds: float = 0.0
     best: State = field(default_factory=dict)
     best_score: float = 0.0
+    best_by_class: dict[int, float] = field(default_factory=dict)
     last_good: State = field(default_factory=dict)
     """To go back to after a loss that is not a number."""
     looks_without_gain: int = 0
 
 
 class Course:
-    """One training run."""
+    """One training run.
+
+    Parameters
+    ----------
+    keep_start : float, 0..1
+        Share of the starting weights in what comes out; see `average.WeightAverage`.
+    """
 
     def __init__(
         self,
@@ -88,6 +111,7 @@ class Course:
         examiner: Examiner,
         settings: CourseSettings,
         checkpoint: Checkpoint,
+        keep_start: float = 0.0,
     ) -> None:
         self._network = network
         self._stepper = stepper
@@ -95,12 +119,12 @@ class Course:
         self._examiner = examiner
         self._settings = settings
         self._checkpoint = checkpoint
-        self._average = WeightAverage(network, settings.average)
+        self._average = WeightAverage(network, settings.average, keep_start)
         self._reached = Reached()
         self._plateau = Plateau()
 
     def run(self) -> Job[Outcome]:
-        """Yield the examiner's point a step and return the best weights, also after an `EndEarly`.
+        """Yield a `TrainPoint` a step and return the best weights, also after an `EndEarly`.
 
         The weights measured and kept are the running average; see `average.WeightAverage`.
 
@@ -126,7 +150,7 @@ class Course:
         self._network.load_state_dict(state)
         seconds = time.monotonic() - begin
         score = now.best_score if now.best else None
-        return Outcome(state, now.step, seconds, score, stopped, asked)
+        return Outcome(state, now.step, seconds, score, stopped, now.best_by_class, asked)
 
     def _learn(self, begin: float) -> Job[str]:
         """Take the steps that are left and return why they ended early, empty if they did not."""
@@ -136,7 +160,7 @@ class Course:
             progress = self._progress(now.step, now.seconds)
             if progress >= 1:
                 break
-            self._stepper.freeze(progress < settings.frozen)
+            self._stepper.freeze(progress < settings.frozen_share)
             rate = learning_rate(progress, settings, self._plateau.share)
             loss = self._stepper.step(batch, rate, now.step)
             if not math.isfinite(loss):
@@ -147,7 +171,8 @@ class Course:
             now.step += 1
             self._average.update(now.step)
             if not self._examiner.has_any:
-                self._plateau.tell_loss(loss, settings.validate_every, settings.plateau_patience)
+                every = min(settings.validate_every, max(1, settings.steps // 10))
+                self._plateau.tell_loss(loss, every, settings.plateau_patience)
             words = f"Training, loss {loss:.3f}{self._stepper.note}"
             done = Progress(now.step, self._total(now.step, begin), words)
             last = self._progress(now.step, time.monotonic() - begin) >= 1
@@ -156,9 +181,8 @@ class Course:
                 score = yield from self._look(done)
                 words = f"{words}, {self._examiner.words(score)}"
             elif now.step % _KEEP_EVERY == 0:
-                now.last_good = on_cpu(self._average.state)
-            point = self._examiner.point(now.step, loss, score)
-            yield Progress(done.done, done.total, words, point)
+                now.last_good = on_cpu(self._average.result)
+            yield Progress(done.done, done.total, words, TrainPoint(now.step, loss, score))
             if now.looks_without_gain >= settings.patience:
                 return f"Training ended early at step {now.step}: nothing got better."
             if self._checkpoint.due:
@@ -170,11 +194,13 @@ class Course:
         """Measure the average on what is held out, and keep it if it is the best."""
         now = self._reached
         with self._average.put_in():
-            score = yield from self._examiner.look(done)
+            look = yield from self._examiner.look(done)
+        score = look.score
         self._plateau.tell(score, self._settings.plateau_patience)
-        now.last_good = on_cpu(self._average.state)
+        now.last_good = on_cpu(self._average.result)
         if not now.best or score > now.best_score:
             now.best, now.best_score, now.looks_without_gain = now.last_good, score, 0
+            now.best_by_class = look.by_class
         else:
             now.looks_without_gain += 1
         return score
@@ -201,7 +227,7 @@ class Course:
         if now.best:
             return now.best
         if not failed:
-            return on_cpu(self._average.state)
+            return on_cpu(self._average.result)
         if not now.last_good:
             raise ModelError(
                 "Training failed: the loss was not a number from the beginning. Lower the "

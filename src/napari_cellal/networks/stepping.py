@@ -32,7 +32,9 @@ class Stepper:
     ----------
     parts : sequence of sequence of parameters
         The network from the pixels to the answer: each part learns at ``layer_decay`` times the
-        rate of the next. The last one holds the new layers, which alone learn at first.
+        rate of the next (Howard and Ruder, arXiv:1801.06146).
+    held : int
+        So many of the first parts can be held as they are; see `freeze`.
     loss : callable
         Gives the loss of a list of pictures.
     """
@@ -41,6 +43,7 @@ class Stepper:
         self,
         network: nn.Module,
         parts: Sequence[Sequence[nn.Parameter]],
+        held: int,
         loss: Loss,
         device: torch.device,
         settings: CourseSettings,
@@ -50,20 +53,23 @@ class Stepper:
         self._device = device
         self._settings = settings
         self._at_once = settings.batch_size
-        groups: list[dict[str, Any]] = []
-        self._body: list[nn.Parameter] = []
+        groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+        self._held: list[nn.Parameter] = []
         for k, part in enumerate(parts):
             learned = [p for p in part if p.requires_grad]
-            if k < len(parts) - 1:
-                self._body += learned
+            if k < held:
+                self._held += learned
             share = settings.layer_decay ** (len(parts) - 1 - k)
-            # decay pulls norms and biases to 0 for nothing
-            for flat, decay in ((False, settings.weight_decay), (True, 0.0)):
-                chosen = [p for p in learned if (p.ndim <= 1) is flat]
-                if chosen:
-                    groups.append({"params": chosen, "weight_decay": decay, "share": share})
-        self._learned = [p for group in groups for p in group["params"]]
-        self.optimizer = _OPTIMIZERS[settings.optimizer](groups, lr=settings.learning_rate)
+            for parameter in learned:
+                # decay pulls norms and biases to 0 for nothing
+                decay = settings.weight_decay if parameter.ndim > 1 else 0.0
+                groups.setdefault((share, decay), []).append(parameter)
+        self._learned = [p for group in groups.values() for p in group]
+        rows: list[dict[str, Any]] = [
+            {"params": group, "weight_decay": decay, "share": share}
+            for (share, decay), group in groups.items()
+        ]
+        self.optimizer = _OPTIMIZERS[settings.optimizer](rows, lr=settings.learning_rate)
 
     @property
     def note(self) -> str:
@@ -73,8 +79,8 @@ class Stepper:
         return f"; memory is short: {self._at_once} of {self._settings.batch_size} at once"
 
     def freeze(self, frozen: bool) -> None:
-        """Have all parts but the last learn, or not."""
-        for parameter in self._body:
+        """Hold the first parts as they are, or let them learn."""
+        for parameter in self._held:
             parameter.requires_grad_(not frozen)
 
     def step(self, batch: list[Any], rate: float, number: int) -> float:

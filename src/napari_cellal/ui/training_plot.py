@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from qtpy.QtGui import QPaintEvent
 
-    from napari_cellal.detect.requests import RatePoint, TrainPoint
+    from napari_cellal.networks.points import RatePoint, TrainPoint
 
 _LOSS = QColor("#999999")
 _SCORE = QColor("#56B4E9")
@@ -53,8 +53,8 @@ class TrainingPlot(QWidget):
         """Take in one step of ``total``."""
         before = self.losses[-1][1] if self.losses else point.loss
         self.losses.append((point.step, _MEMORY * before + (1 - _MEMORY) * point.loss))
-        if point.val_map50 is not None:
-            self.scores.append((point.step, point.val_map50))
+        if point.score is not None:
+            self.scores.append((point.step, point.score))
         self._total = max(total, point.step, 1)
         self.update()
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from napari_cellal.classify.requests import TrainedClassifier
     from napari_cellal.core.records import ModelRecord
     from napari_cellal.io.store import Project
+    from napari_cellal.networks.points import FoundRate
 
 _WAITING = (Status.PROPOSED, Status.IMPORTED)
 Classes = dict[str, tuple[tuple[int, float], ...]]
@@ -104,10 +105,20 @@ def request_classifier(
 
 
 def train(request: ClassifierRequest) -> Job[TrainedClassifier]:
-    """Return the job of the training; its items are `ClassPoint` and `PatchFailure`."""
+    """Return the job of the training; its items are `TrainPoint` and `PatchFailure`."""
     from napari_cellal.classify.train import train_classifier
 
     return train_classifier(request)
+
+
+def find_rate(request: ClassifierRequest) -> Job[FoundRate]:
+    """Return the job that looks for a learning rate; its items are `networks.points.RatePoint`.
+
+    It changes nothing: the rate that it suggests is for the request's settings.
+    """
+    from napari_cellal.classify.train import find_classifier_rate
+
+    return find_classifier_rate(request)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,9 @@ from napari_cellal.io.composites import Composite
 if TYPE_CHECKING:
     from napari_cellal.core.progress import Job
     from napari_cellal.core.records import ModelRecord
-    from napari_cellal.detect.requests import FoundRate
     from napari_cellal.detect.settings import TrainSettings
     from napari_cellal.io.store import Project
+    from napari_cellal.networks.points import FoundRate
 
 
 FEW_BOXES = 5
@@ -291,7 +291,7 @@ def settings_for(
 
 
 def train(request: TrainRequest) -> Job[TrainedModel]:
-    """Return the job of the training; its items are `detect.requests.TrainPoint`."""
+    """Return the job of the training; its items are `networks.points.TrainPoint`."""
     from napari_cellal.detect.train import train_detector
 
     return train_detector(request)
@@ -308,13 +308,13 @@ def forget_unfinished(request: TrainRequest) -> None:
 
 
 def find_rate(request: TrainRequest) -> Job[FoundRate]:
-    """Return the job that looks for a learning rate; its items are `detect.requests.RatePoint`.
+    """Return the job that looks for a learning rate; its items are `networks.points.RatePoint`.
 
     It changes nothing: the rate that it suggests is for the request's settings.
     """
-    from napari_cellal.detect.rates import find_rate
+    from napari_cellal.detect.train import find_detector_rate
 
-    return find_rate(request)
+    return find_detector_rate(request)
 
 
 def register_model(project: Project, trained: TrainedModel, *, use: bool) -> None:

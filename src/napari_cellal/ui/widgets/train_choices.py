@@ -23,8 +23,8 @@ from napari_cellal.ui.training_plot import RatePlot
 from napari_cellal.workflows import compositing, pacing, training
 
 if TYPE_CHECKING:
-    from napari_cellal.detect.requests import FoundRate
     from napari_cellal.io.store import Project
+    from napari_cellal.networks.points import FoundRate
     from napari_cellal.ui.workspace import Workspace
 
 SEES = (
@@ -43,9 +43,10 @@ GROUPS = (
             "schedule",
             "plateau_patience",
             "warmup",
+            "optimizer",
             "frozen_stages",
             "frozen_share",
-            "stage_factor",
+            "layer_decay",
             "weight_decay",
             "average",
             "keep_start",

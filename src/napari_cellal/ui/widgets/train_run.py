@@ -8,7 +8,7 @@ from psygnal import Signal
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_cellal.core.errors import CellalError
-from napari_cellal.detect.requests import TrainPoint
+from napari_cellal.networks.points import TrainPoint
 from napari_cellal.ui.controls import JobBar, note
 from napari_cellal.ui.training_plot import TrainingPlot
 from napari_cellal.workflows import compositing, pacing, promoting, training
@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_cellal.core.progress import Progress
-    from napari_cellal.detect.requests import FoundRate, TrainedModel, TrainRequest
+    from napari_cellal.detect.requests import TrainedModel, TrainRequest
     from napari_cellal.io.composites import Composite
     from napari_cellal.io.store import Project
+    from napari_cellal.networks.points import FoundRate
     from napari_cellal.ui.workspace import Workspace
     from napari_cellal.workflows.worker import Failed
 
@@ -177,8 +178,8 @@ class TrainingRun(QWidget):
             return
         self.plot.show()
         self.plot.add(point, step.total)
-        if point.val_map50 is not None:
-            self.say(f"Step {point.step}: mAP50 {point.val_map50:.2f} on held-out images.")
+        if point.score is not None:
+            self.say(f"Step {point.step}: mAP50 {point.score:.2f} on held-out images.")
 
     def _on_failed(self, failed: Failed) -> None:
         self.session.tell(failed.message, error=True)

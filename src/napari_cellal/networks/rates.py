@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 
 from napari_cellal.core.errors import ModelError
 from napari_cellal.core.progress import EndEarly, Job, Progress
-from napari_cellal.io.reading import Reader, read_plane
 
-from .dataset import batches
-from .requests import FoundRate, RatePoint, TrainRequest
-from .stepping import Stepper
-from .train import prepare
+from .points import FoundRate, RatePoint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from .course import Batches
+    from .settings import CourseSettings
+    from .stepping import Stepper
 
 STEPS = 60
 LOWEST, HIGHEST = 1e-6, 0.1
@@ -28,25 +28,26 @@ _SURE = 5  # steps before a running mean is taken for the lowest
 
 
 def find_rate(
-    request: TrainRequest, *, reader: Reader = read_plane, steps: int | None = None
+    stepper: Stepper, batches: Batches, settings: CourseSettings, steps: int = STEPS
 ) -> Job[FoundRate]:
     """Yield a `RatePoint` a step and return them with a suggestion, also after an `EndEarly`.
 
-    The network, the pictures and their random views are those that a training of the same
-    request would begin with. It is thrown away afterwards: no weights, model or file changes.
+    The network is to be thrown away afterwards.
+
+    Parameters
+    ----------
+    stepper, batches, settings
+        Those that a training would begin with.
 
     Raises
     ------
     ModelError
-        If the request cannot be trained, or no rate gave a loss.
+        If no rate gave a loss.
     """
-    steps = steps or STEPS
-    ready = yield from prepare(request, reader)
-    stepper = Stepper(ready.network, ready.device, request.settings)
-    stepper.freeze(request.settings.frozen_share > 0)
+    stepper.freeze(settings.frozen_share > 0)
     points: list[RatePoint] = []
     running = 0.0
-    for number, batch in enumerate(batches(ready.pictures, request.settings)):
+    for number, batch in enumerate(batches(0)):
         if number == steps:
             break
         rate = LOWEST * (HIGHEST / LOWEST) ** (number / max(1, steps - 1))
@@ -74,7 +75,7 @@ def suggested_rate(points: Sequence[RatePoint]) -> float:
     """Return a tenth of the rate at which the loss was lowest, at two digits.
 
     The other usual choice, where the loss falls most steeply, says nothing where training
-    goes on from a detector that knows cells already: its loss hardly falls before it rises,
+    goes on from a network that knows cells already: its loss hardly falls before it rises,
     so the steepest place is noise.
     """
     lowest = min(points[min(_SURE, len(points) - 1) :], key=lambda p: p.loss)
