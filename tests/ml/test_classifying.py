@@ -14,15 +14,16 @@ import pytest
 import torch
 from PIL import Image
 
+from napari_cellal.classify.requests import TrainedClassifier
 from napari_cellal.cli import main
 from napari_cellal.core import gestures
 from napari_cellal.core.errors import CellalError, ModelError
 from napari_cellal.core.history import edit_of
 from napari_cellal.core.progress import run_job
-from napari_cellal.core.records import Detections, Proposal, Split
+from napari_cellal.core.records import Detections, ModelRecord, Proposal, Split
 from napari_cellal.io.store import Project
 from napari_cellal.networks.model_files import load_record
-from napari_cellal.workflows import adding, classifying, detecting, patches, scoring
+from napari_cellal.workflows import adding, classifying, detecting, judging, patches, scoring
 
 CELLS = {"bright": 230, "dark": 20}
 QUICK = ["--preset", "resnet18", "--start", "scratch", "--size", "32", "--device", "cpu"]
@@ -348,3 +349,46 @@ def test_the_page_of_a_classifier_on_a_folder(folder, model, tmp_path, capsys):
     counts = [[td.text for td in m.iter("td") if td.text] for m in matrices]
     assert [sum(map(int, c)) for c in counts] == [16, 16]
     assert "slide1" in "".join(tree.itertext())
+
+
+def test_what_there_is_to_learn_is_told_first(folder, tmp_path):
+    found = patches.of_folder(folder)
+    lessons = patches.lessons_in(found)
+    assert lessons.of("train") == {"bright": 20, "dark": 20}
+    assert any("99.png" in text for text in lessons.warnings())
+    few = patches.Lessons({"train": {"a": 3}, "val": {"b": 1}, "test": {}})
+    said = " ".join(few.warnings())
+    assert "one class (a)" in said
+    assert "b: only held out" in said
+    assert "no a" in said
+    assert patches.Lessons({"val": {"a": 3}}).warnings()[-1].startswith("Nothing to learn")
+
+
+def test_the_classifier_in_use_is_the_chosen_one_else_the_newest(tmp_path):
+    record = ModelRecord("first", "classifier", "resnet18", (1,), ("a",), (), "2026-01-01")
+    with Project.create(tmp_path / "p.cellal", ["a"]) as project:
+        assert classifying.choose_classifier(project) is None
+        project.add_model(record)
+        project.add_model(replace(record, model_id="second", created_at="2026-01-02"))
+        assert classifying.choose_classifier(project) == "second"
+        classifying.use_classifier(project, "first")
+        assert classifying.find_classifier(project, "auto").name == "first"
+        classifying.use_classifier(project, "gone")
+        assert classifying.choose_classifier(project) == "second"
+
+
+def test_a_new_model_is_judged_beside_the_one_in_use(folder, model, tmp_path):
+    found = patches.of_folder(folder)
+    with Project.create(tmp_path / "p.cellal", ["bright", "dark"]) as project:
+        old = replace(load_record(Path(model)), model_id="old")
+        shutil.copytree(model, project.model_folder("old"))
+        project.add_model(old)
+        trained = TrainedClassifier(load_record(Path(model)), str(model))
+        judged = run_job(judging.judge(judging.request_judgement(trained, found, project=project)))
+        assert judged.split == "test"
+        assert judged.new["cells"] == judged.old["cells"] == 16
+        assert judged.new["accuracy"] == judged.old["accuracy"]
+        project.add_model(replace(old, class_names=("bright", "other")))
+        assert judging.request_judgement(trained, found, project=project).old is None
+        alone = replace(found, patches=found.of_split("train"))
+        assert judging.request_judgement(trained, alone) is None

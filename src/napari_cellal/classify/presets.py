@@ -25,7 +25,7 @@ PRESETS = {
         "mobilenet_v2",
         "For any computer: about half an hour on two CPU cores, a minute on a GPU.",
         128,
-        ClassifySettings(steps=520),
+        ClassifySettings(steps=520, validate_every=65),
     ),
     "heavy": Preset(
         "convnext_tiny",

@@ -64,6 +64,8 @@ class ClassifierRequest:
     start : str
         ``auto`` (ImageNet if it can be had, else nothing), ``imagenet``, ``scratch``, a
         .safetensors file, or the folder of a classifier to go on from.
+    name : str
+        What the person calls the model; may be empty.
     """
 
     patches: tuple[Patch, ...]
@@ -77,6 +79,7 @@ class ClassifierRequest:
     settings: ClassifySettings = field(default_factory=ClassifySettings)
     view: ViewSettings = field(default_factory=ViewSettings)
     pixel_size_um: float | None = None
+    name: str = ""
     model_id: str = field(default_factory=new_id)
 
 

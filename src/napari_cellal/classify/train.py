@@ -395,4 +395,5 @@ def _card(
             "torch": str(torch.__version__),
             "torchvision": str(torchvision.__version__),
         },
+        name=request.name,
     )

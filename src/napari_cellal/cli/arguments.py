@@ -197,6 +197,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--shrink", type=_shrink, help="smaller pictures, quicker")
     classifying = p.add_argument_group("for a classifier")
+    classifying.add_argument("--name", default="", help="what you call the model")
     classifying.add_argument("--labels", help="a table of the pictures' classes (CSV)")
     classifying.add_argument(
         "--head",

@@ -78,6 +78,7 @@ def _request(
         mixup=a.mixup,
         shrink=a.shrink,
         seed=seed_,
+        name=a.name,
     )
 
 

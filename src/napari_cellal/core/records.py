@@ -240,6 +240,8 @@ class ModelRecord:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     weights_sha256: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
+    name: str = ""
+    """What the person calls it; may be empty."""
 
 
 @dataclass(frozen=True, slots=True)

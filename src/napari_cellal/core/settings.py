@@ -16,4 +16,6 @@ class ProjectSettings(BaseModel):
     """Share of the images, chosen once by hash, that models are measured on."""
     detector: str = "auto"
     """The model used by Detect unless another is chosen; ``auto`` until one was chosen."""
+    classifier: str = "auto"
+    """The model that gives classes unless another is chosen; ``auto`` is the newest."""
     seed: int = 0

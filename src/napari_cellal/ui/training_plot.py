@@ -25,10 +25,19 @@ _MOST = 600
 
 
 class TrainingPlot(QWidget):
-    """Loss (grey, left) and mAP50 on held-out images (blue, right) over the steps."""
+    """Loss (grey, left) and a score on what is held out (blue, right, 0..1) over the steps.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    score : str
+        What the score is called, and on what it is measured.
+    meaning : str
+        The score in words.
+    """
+
+    def __init__(self, score: str, meaning: str) -> None:
         super().__init__()
+        self._score = score
         self.losses: list[tuple[int, float]] = []
         self.scores: list[tuple[int, float]] = []
         self._total = 1
@@ -36,7 +45,7 @@ class TrainingPlot(QWidget):
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setToolTip(
             "Grey: the loss, how wrong the network still is on what it learns from (running "
-            "mean). Blue: mAP50, how well it finds cells in held-out images, 0 to 1."
+            f"mean). Blue: {meaning}, 0 to 1."
         )
 
     def sizeHint(self) -> QSize:
@@ -83,8 +92,8 @@ class TrainingPlot(QWidget):
             painter.drawText(right, int(Qt.AlignmentFlag.AlignLeft | middle), f"{k / 2:.1f}")
         head = QRectF(2, 0, self.width() - 4, 16)
         painter.drawText(head, int(Qt.AlignmentFlag.AlignLeft | middle), "loss (grey)")
-        where = "mAP50, held-out images (blue)"
-        painter.drawText(head, int(Qt.AlignmentFlag.AlignRight | middle), where)
+        words = f"{self._score} (blue)"
+        painter.drawText(head, int(Qt.AlignmentFlag.AlignRight | middle), words)
         foot = QRectF(area.left(), area.bottom() + 2, area.width(), 18)
         painter.drawText(foot, int(Qt.AlignmentFlag.AlignLeft), "0")
         painter.drawText(foot, int(Qt.AlignmentFlag.AlignRight), f"{self._total} steps")

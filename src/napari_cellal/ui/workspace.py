@@ -313,10 +313,10 @@ class Workspace(QObject):
             record = next(
                 (m for m in (project.models if project else []) if m.model_id == box), None
             )
-            name = box[:6] if record is None else f"{record.architecture} {box[:6]}"
+            name = box[:6] if record is None else record.name or f"{record.architecture} {box[:6]}"
         if not classes:
             return name
-        giver = "Learn" if classes == LEARNER else f"model {classes[:6]}"
+        giver = "Learn" if classes == LEARNER else self.model_name(classes)
         return f"{name}, classed by {giver}"
 
     def _tell(self, text: str, error: bool) -> None:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_cellal.classify.requests import TrainedClassifier
+    from napari_cellal.core.history import Steps
     from napari_cellal.core.records import ModelRecord
     from napari_cellal.io.store import Project
     from napari_cellal.networks.points import FoundRate
@@ -48,6 +49,7 @@ def request_classifier(
     start: str = "auto",
     device: str = "auto",
     view: Mapping[str, Any] | None = None,
+    name: str = "",
     **changes: Any,
 ) -> ClassifierRequest:
     """Return the training of a classifier; a change to None is none.
@@ -60,6 +62,8 @@ def request_classifier(
         ``auto``, ``imagenet``, ``scratch``, a .safetensors file, or a model's folder.
     view : mapping or None
         Changes to `ViewSettings`.
+    name : str
+        What the person calls the model.
     changes
         To the preset's `ClassifySettings`.
 
@@ -101,6 +105,7 @@ def request_classifier(
         settings,
         view_settings,
         patches.pixel_size_um,
+        name.strip(),
     )
 
 
@@ -266,7 +271,7 @@ def write_classes(said: Classed, file: str | Path) -> int:
 def find_classifier(project: Project | None, name: str) -> Path:
     """Return the folder of a classifier: a given one, or a project's by its id.
 
-    ``auto`` is the project's newest.
+    ``auto`` is the one that a person took into use, else the project's newest.
 
     Raises
     ------
@@ -275,7 +280,7 @@ def find_classifier(project: Project | None, name: str) -> Path:
     """
     own = [] if project is None else [m for m in project.models if m.kind == "classifier"]
     if project is not None and own and name == "auto":
-        return project.model_folder(max(own, key=lambda m: m.created_at).model_id)
+        return project.model_folder(choose_classifier(project) or "")
     if project is not None and name in {m.model_id for m in own}:
         return project.model_folder(name)
     folder = Path(name)
@@ -285,6 +290,18 @@ def find_classifier(project: Project | None, name: str) -> Path:
         return folder.parent
     known = f" It has: {', '.join(m.model_id for m in own)}." if own else ""
     raise ModelError(f"There is no classifier '{name}'.{known} Train one, or give its folder.")
+
+
+def choose_classifier(project: Project) -> str | None:
+    """Return the id of the classifier in use: the one chosen, else the newest; None without."""
+    own = {m.model_id: m.created_at for m in project.models if m.kind == "classifier"}
+    chosen = project.settings.classifier
+    return chosen if chosen in own else max(own, key=own.__getitem__, default=None)
+
+
+def use_classifier(project: Project, model_id: str) -> None:
+    """Make a model the one that gives classes unless another is chosen; ``auto`` the newest."""
+    project.settings = project.settings.model_copy(update={"classifier": model_id})
 
 
 def request_classing(
@@ -301,19 +318,40 @@ def request_classing(
     ModelError
         If the model does not know the project's classes, or images have other channels.
     """
-    from napari_cellal.networks.model_files import load_record
+    return finish(classing_steps(project, model_folder, image_ids, device=device))
 
-    record = load_record(model_folder)
+
+def classing_steps(
+    project: Project,
+    model_folder: Path,
+    image_ids: Iterable[str] | None = None,
+    *,
+    device: str = "auto",
+) -> Steps[ClassRequest]:
+    """Do what `request_classing` does, pausing after each image."""
+    record = _card(project, model_folder)
     if not set(record.class_names) & {c.name for c in project.active_classes}:
         raise ModelError(
             f"The model knows none of the project's classes; it knows "
             f"{', '.join(record.class_names)}. Add one of them to the project first."
         )
-    chosen = set(project.images if image_ids is None else image_ids)
-    cells = [c for c in project.cells.with_status(*_WAITING) if c.image_id in chosen]
-    if record.channels:
-        check_channels(record, (project.images[key] for key in {c.image_id for c in cells}))
-    return ClassRequest(str(model_folder), tuple(of_cells(project, cells)), device)
+    found: list[Patch] = []
+    for key in list(project.images) if image_ids is None else list(image_ids):
+        cells = [c for c in project.cells.of_image(key) if c.status in _WAITING]
+        if cells and record.channels:
+            check_channels(record, [project.images[key]])
+        found += of_cells(project, cells)
+        yield
+    return ClassRequest(str(model_folder), tuple(found), device)
+
+
+def _card(project: Project, folder: Path) -> ModelRecord:
+    own = (m for m in project.models if project.model_folder(m.model_id) == folder)
+    if (record := next(own, None)) is not None:  # without torch, which the window never imports
+        return record
+    from napari_cellal.networks.model_files import load_record
+
+    return load_record(folder)
 
 
 def apply_classed(project: Project, said: Classed, min_probability: float = 0.0) -> int:
@@ -321,6 +359,11 @@ def apply_classed(project: Project, said: Classed, min_probability: float = 0.0)
 
     The model's classes are the project's by their names, probabilities of others are dropped.
     """
+    return finish(classed_steps(project, said, min_probability))
+
+
+def classed_steps(project: Project, said: Classed, min_probability: float = 0.0) -> Steps[int]:
+    """Do what `apply_classed` does, pausing after each portion."""
     by_name = {c.name: c.class_id for c in project.active_classes}
     same = {
         c: by_name[name]
@@ -332,4 +375,4 @@ def apply_classed(project: Project, said: Classed, min_probability: float = 0.0)
         for key, pairs in said.classes().items()
         if pairs[0][0] in same
     }
-    return finish(learning.class_steps(project, found, min_probability, said.record.model_id))
+    return learning.class_steps(project, found, min_probability, said.record.model_id)

@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING
 from napari_cellal.classify.requests import Patch
 from napari_cellal.classify.splits import with_splits
 from napari_cellal.core.errors import CellalError
-from napari_cellal.core.records import Plane
+from napari_cellal.core.history import finish
+from napari_cellal.core.progress import Job, Progress
+from napari_cellal.core.records import Plane, Split
 from napari_cellal.io.patch_folder import LabelledFile, read_patch_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from napari_cellal.core.history import Steps
     from napari_cellal.core.records import Cell, ModelRecord
     from napari_cellal.io.store import Project
 
@@ -54,6 +57,75 @@ class PatchSet:
         return result
 
 
+FEW = 10
+"""A class with fewer pictures to learn from is warned about."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lessons:
+    """What there is to learn from, for the person to see first.
+
+    Attributes
+    ----------
+    counts : {split: {class name: pictures}}
+        Classes without any are left out.
+    notes : tuple of str
+        What was left out, and why.
+    drawn : bool
+        No picture has a split yet that says when to stop: a tenth of them will be drawn.
+    """
+
+    counts: Mapping[str, Mapping[str, int]]
+    notes: tuple[str, ...] = ()
+    drawn: bool = False
+
+    def of(self, split: str) -> Mapping[str, int]:
+        """Return {class name: pictures} of a split."""
+        return self.counts.get(split, {})
+
+    def warnings(self) -> list[str]:
+        """Return a sentence for each thing that a person should mend or know first."""
+        train = {name: n for name, n in self.of("train").items() if n}
+        said = list(self.notes)
+        if not train:
+            return [*said, "Nothing to learn from: all labels are in held-out images."]
+        if len(train) == 1:
+            only = next(iter(train))
+            said.append(
+                f"All are of one class ({only}), so there is nothing to tell apart. Label some "
+                "of another class."
+            )
+        for name, n in train.items():
+            if n < FEW:
+                said.append(f"{name} has only {n}: the model may not learn it. Label more.")
+        held = {name for part in ("val", "test") for name, n in self.of(part).items() if n}
+        unlearned = held - set(train)
+        if unlearned:
+            said.append(f"{', '.join(sorted(unlearned))}: only held out, so it is not learned.")
+        if self.drawn:
+            said.append("No image is held out, so a tenth of them will be.")
+        elif unseen := [name for name in train if not self.of("val").get(name)]:
+            said.append(
+                f"The held-out pictures show no {', '.join(unseen)}, so that is not measured."
+            )
+        return said
+
+
+def lessons_of(project: Project) -> Lessons:
+    """Return what a project's labels offer to a classifier."""
+    names = {c.class_id: c.name for c in project.active_classes}
+    counts: dict[str, Counter[str]] = {s.value: Counter() for s in Split}
+    for key, own in project.cells.label_counts().items():
+        split = project.images[key].split.value
+        counts[split].update({names[c]: n for c, n in own.items() if c in names})
+    return Lessons(counts, drawn=not counts["val"])
+
+
+def lessons_in(found: PatchSet) -> Lessons:
+    """Return what a folder of pictures offers."""
+    return Lessons(found.counts(), found.notes)
+
+
 def of_project(project: Project, *, seed: int = 0) -> PatchSet:
     """Return a project's confirmed cells, each with its image's split.
 
@@ -64,8 +136,17 @@ def of_project(project: Project, *, seed: int = 0) -> PatchSet:
     CellalError
         If no cell is confirmed.
     """
+    return finish(project_steps(project, seed=seed))
+
+
+def project_steps(project: Project, *, seed: int = 0) -> Steps[PatchSet]:
+    """Do what `of_project` does, pausing after each image."""
     active = {c.class_id: c.name for c in project.active_classes}
-    cells = [c for c in project.cells.labels() if c.class_id in active]
+    cells = []
+    for key in project.cells.label_counts():
+        own = project.cells.of_image(key)
+        cells += [c for c in own if c.is_label and c.class_id in active]
+        yield
     if not cells:
         raise CellalError(
             "There are no labels yet. Confirm some cells with a class, in the window or with "
@@ -145,6 +226,14 @@ def of_folder(
     if class_names is None:
         names = {c: name for c, name in names.items() if c in used}
     return PatchSet(tuple(done), names, (), (*notes, *more), found.multi_label)
+
+
+def read_folder(
+    folder: str | Path, *, table: str | Path | None = None, seed: int = 0
+) -> Job[PatchSet]:
+    """Return the job that reads a folder of labelled pictures; see `of_folder`."""
+    yield Progress(0, 0, f"Reading {Path(folder).name}")
+    return of_folder(folder, table=table, seed=seed)
 
 
 def _patch(row: LabelledFile, class_ids: tuple[int, ...]) -> Patch:

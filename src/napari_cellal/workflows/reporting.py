@@ -238,6 +238,8 @@ def model_name(project: Project, model_id: str) -> str:
 
 
 def _name(record: ModelRecord) -> str:
+    if record.name:
+        return record.name
     given = len(record.model_id) > 16  # not one of ours, of which the beginning does
     return record.model_id if given else f"{record.architecture} {record.model_id[:6]}"
 

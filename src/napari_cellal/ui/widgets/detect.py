@@ -26,6 +26,8 @@ from napari_cellal.ui.slider import Slider
 from napari_cellal.workflows import detecting
 from napari_cellal.workflows.training import use_detector
 
+from .class_with import ClassWith
+
 if TYPE_CHECKING:
     from napari_cellal.io.store import Project
     from napari_cellal.ui.jobs import JobHandle
@@ -52,7 +54,9 @@ class DetectDock(Dock):
             (session.project_changed, self.refresh),
             (session.images_changed, self.refresh),
             (session.models_changed, self._fill_models),
+            (session.models_changed, self.class_with.refresh),
             (session.project_changed, self._fill_models),
+            (session.project_changed, self.class_with.forget),
             (session.edited, self._show_count),
             (session.image_changed, self._show_count),
             (session.shown_changed, self._show_count),
@@ -117,6 +121,7 @@ class DetectDock(Dock):
         self.fold = Fold("How a trained model looks. It need never be changed.", self._advanced)
         self.bar = JobBar()
         self._result = note()
+        self.class_with = ClassWith(self.workspace)
         layout = QVBoxLayout(self.page)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(6)
@@ -135,6 +140,7 @@ class DetectDock(Dock):
             heading("Show proposals that score at least"),
             self.score,
             self._count,
+            self.class_with,
         ):
             layout.addWidget(widget)
 

@@ -243,6 +243,11 @@ class EvaluateDock(Dock):
         at = self.model.findData(kept or detecting.choose_model(project))
         self.model.setCurrentIndex(max(0, at))
 
+    def choose_model(self, model_id: str) -> None:
+        """Choose what is measured next; nothing is measured yet."""
+        self.model.setCurrentIndex(max(0, self.model.findData(model_id)))
+        self.when_seen(self._show_about)
+
     def _choose_split(self, project: Project) -> None:
         """Choose held-out images where some are finished, else test images, else all."""
         done = {r.split for r in project.images.values() if r.finished}

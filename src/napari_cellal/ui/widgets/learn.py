@@ -13,6 +13,7 @@ from napari_cellal.ui.controls import ComboBox, Dock, JobBar, Needs, SpinBox, bu
 from napari_cellal.ui.plots import CurvePlot
 from napari_cellal.workflows import learning
 
+from .class_with import ClassWith
 from .question import QuestionPanel
 from .replay import Replay
 
@@ -65,6 +66,8 @@ class LearnDock(Dock):
         self.column.addStretch(1)
         self.listen(
             (session.project_changed, self._on_project),
+            (session.project_changed, self.class_with.forget),
+            (session.models_changed, self.class_with.refresh),
             (session.classes_changed, self.refresh),
             (session.edited, self._on_edit),
             (self.loop.question_changed, self._show_question),
@@ -116,6 +119,7 @@ class LearnDock(Dock):
             "They stay proposals: nobody has looked at them.",
             self._class_rest,
         )
+        self.class_with = ClassWith(self.workspace)
         self._gallery = button(
             "Gallery",
             "Pictures of many cells: pick them together and class them with one key (G)",
@@ -156,6 +160,7 @@ class LearnDock(Dock):
             self.curve,
             row(self.strategy, self.features),
             row(self._rest, self._sure),
+            self.class_with,
             row(self._gallery, self._map),
             row(self.check, self.again),
             self.replay,

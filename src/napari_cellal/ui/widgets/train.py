@@ -1,15 +1,16 @@
-"""The Train dock: a detector of one's own from the labels, beside the one in use."""
+"""The Train dock: a detector or a classifier of one's own, beside the one in use."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QVBoxLayout, QWidget
+from qtpy.QtWidgets import QButtonGroup, QRadioButton, QVBoxLayout, QWidget
 
 from napari_cellal.core.errors import CellalError
-from napari_cellal.ui.controls import Dock, Needs, button, heading
+from napari_cellal.ui.controls import Dock, Needs, button, heading, row
 
+from .classifier_training import ClassifierTraining
 from .model_table import ModelTable
 from .train_choices import TrainChoices
 from .train_run import TrainingRun
@@ -43,6 +44,21 @@ class TrainDock(Dock):
         self._scroll.setSingleShot(True)
         self._scroll.setInterval(LAID_OUT_MS)
         self._scroll.timeout.connect(lambda: self.ensureWidgetVisible(self._part))
+        self.kinds = QButtonGroup(self)
+        radios = []
+        for place, (text, tip) in enumerate(
+            (
+                ("Detector", "Finds cells and draws boxes around them"),
+                ("Classifier", "Tells of boxes that are there, or of pictures, what they show"),
+            )
+        ):
+            radio = QRadioButton(text)
+            radio.setToolTip(tip)
+            self.kinds.addButton(radio, place)
+            radios.append(radio)
+        radios[0].setChecked(True)
+        self.kinds.idToggled.connect(self._on_kind)
+        self._kinds_line = row(*radios, 1)
         self.needs = Needs()
         self.choices = TrainChoices(workspace)
         self.start = button(
@@ -66,7 +82,15 @@ class TrainDock(Dock):
             layout.setSpacing(6)
             for widget in widgets:
                 layout.addWidget(widget)
-        self.add(self.needs, self.page, self.running, self._below)
+        self.detector = QWidget()
+        layout = QVBoxLayout(self.detector)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(6)
+        for widget in (self.needs, self.page, self.running, self._below):
+            layout.addWidget(widget)
+        self.classifier = ClassifierTraining(workspace, self._show_part, lambda: self.is_on_screen)
+        self.classifier.hide()
+        self.add(self._kinds_line, self.detector, self.classifier)
         self.column.addStretch(1)
         self.choices.measure_asked.connect(self._measure)
         self.choices.rate_asked.connect(self._find_rate)
@@ -79,14 +103,29 @@ class TrainDock(Dock):
             (session.images_changed, self.refresh),
             (session.classes_changed, self.refresh),
             (session.models_changed, self.refresh),
+            (session.models_changed, self.classifier.class_with.refresh),
             (session.edited, self._on_edit),
         )
         self.refresh()
 
     # -- showing --------------------------------------------------------------------------
 
+    @property
+    def is_for_classifier(self) -> bool:
+        """Whether the part for classifiers is shown."""
+        return self.kinds.checkedId() == 1
+
+    def _on_kind(self, _place: int, is_checked: bool) -> None:
+        if is_checked:
+            self.detector.setVisible(not self.is_for_classifier)
+            self.classifier.setVisible(self.is_for_classifier)
+            self.refresh()
+
     def refresh(self, *_: object) -> None:
         """Show what can be done now."""
+        if self.is_for_classifier:
+            self.when_seen(self.classifier.refresh)
+            return
         project = self.session.project
         if project is None or not project.images:
             self._need("Nothing to train on yet: open a project with images.", "Project")
@@ -111,10 +150,11 @@ class TrainDock(Dock):
     def _on_project(self, _project: object) -> None:
         self.verdict.forget()
         self.running.forget()
+        self.classifier.forget()
         self.refresh()
 
     def _on_edit(self, _edit: Any) -> None:
-        if not self.needs.isHidden():
+        if not self.is_for_classifier and not self.needs.isHidden():
             self.refresh()
         elif self.is_on_screen:
             self._recount.start()
@@ -123,7 +163,9 @@ class TrainDock(Dock):
 
     def _count(self) -> None:
         project = self.session.project
-        if project is not None and not project.cells.label_counts():  # the last was taken back
+        if self.is_for_classifier:
+            self.classifier.choices.count()
+        elif project is not None and not project.cells.label_counts():  # the last was taken back
             self.refresh()
         else:
             self.choices.count()

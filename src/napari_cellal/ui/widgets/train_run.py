@@ -56,7 +56,9 @@ class TrainingRun(QWidget):
                 "and is compared with the one in use.",
             ),
         )
-        self.plot = TrainingPlot()
+        self.plot = TrainingPlot(
+            "mAP50, held-out images", "mAP50, how well it finds cells in held-out images"
+        )
         self.plot.hide()
         self.text = note()
         self.text.hide()

@@ -1,0 +1,310 @@
+"""Training a classifier in the window, without code: from labels or a folder to classed boxes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QFileDialog
+from test_docks import show
+from test_evaluate import choose, measure
+from test_train import LONG_MS, _labelled, labelled  # noqa: F401  fixtures
+
+from napari_cellal.core.history import edit_of
+from napari_cellal.core.records import Cell, ModelRecord, Origin, Proposal, Review, Split
+from napari_cellal.ui import jobs
+from napari_cellal.workflows import classifying
+
+BRIGHT, DARK = 230, 20
+OLDER = ModelRecord("older", "classifier", "resnet18", (1, 2), ("odd", "even"), ())
+
+
+@pytest.fixture
+def person(sit_down, labelled):  # noqa: F811
+    return sit_down(labelled, "Train")
+
+
+def picture(value, rng):
+    pixels = rng.normal(120, 8, (32, 32, 3))
+    yy, xx = np.mgrid[:32, :32] - 16
+    pixels[yy**2 + xx**2 < 100] = value
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """A folder with a table: two classes, one broken picture, one that is not there."""
+    place, rng = tmp_path / "pictures", np.random.default_rng(0)
+    place.mkdir()
+    rows = ["filename,label"]
+    for kind, value in (("bright", BRIGHT), ("dark", DARK)):
+        for k in range(20):
+            picture(value, rng).save(place / f"{kind}{k}.png")
+            rows.append(f"{kind}{k}.png,{kind}")
+    (place / "labels.csv").write_text("\n".join([*rows, "lost.png,dark"]) + "\n")
+    (place / "dark3.png").write_bytes(b"no picture")
+    return place
+
+
+def turn_to_classifiers(person):
+    dock = show(person, "Train")
+    person.push(dock.kinds.button(1))
+    person.wait(dock.classifier.isVisible)
+    assert not dock.detector.isVisible()
+    return dock
+
+
+def be_quick(part, steps):
+    """Choose a training that takes seconds."""
+    choose(part.choices.start, "scratch")
+    fields = part.choices.form.fields
+    for name, value in {"steps": steps, "batch_size": 4, "validate_every": 2}.items():
+        fields[name].setValue(value)
+    part.choices.view.fields["size_px"].setValue(32)
+
+
+def take_folder(person, part, place, monkeypatch):
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(place))
+    choose(part.choices.source, "folder")
+    person.wait(lambda: part.choices.found is not None)
+
+
+def classifiers(person):
+    return [m for m in person.session.project.models if m.kind == "classifier"]
+
+
+def with_open_boxes(person):
+    """Have a detector without classes propose two boxes; return their ids."""
+    project = person.session.project
+    key = person.session.image_id
+    made = []
+    for k in range(2):
+        box = (10.0, 10.0 + 50 * k, 40.0, 40.0 + 50 * k)
+        proposed = Proposal(box, None, 0.9, "classical", ())
+        made.append(Cell(f"open{k}", key, box, None, Origin.MODEL, Review.OPEN, proposed=proposed))
+    project.history.do(edit_of("boxes", [(None, cell) for cell in made]))
+    return [c.cell_id for c in made]
+
+
+# -- the whole of it -----------------------------------------------------------------------
+
+
+def test_from_confirmed_cells_to_classed_boxes(person):
+    project = person.session.project
+    opened = with_open_boxes(person)
+    dock = turn_to_classifiers(person)
+    part = dock.classifier
+    lessons = part.choices.lessons(project)
+    assert sum(lessons.of("train").values()) + sum(lessons.of("val").values()) == len(
+        project.cells.labels()
+    )
+    (unseen,) = set(lessons.of("train")) - set(lessons.of("val"))
+    assert any(unseen in text for text in lessons.warnings())  # no held-out image shows one
+
+    person.push(part.choices.name)
+    QTest.keyClicks(part.choices.name, "my cells")
+    be_quick(part, 4)
+    dock.ensureWidgetVisible(part.start)
+    person.push(part.start)
+    person.wait(lambda: part.plot.losses, LONG_MS)
+
+    show(person, "Review")  # she goes on labelling
+    person.canvas.setFocus()
+    person.press("Tab", "2")
+    person.agree()
+    person.press("Ctrl+Z")
+
+    said = len(person.told)
+    person.wait(lambda: part.summary.model is not None, LONG_MS)
+    assert len(person.told) > said  # another dock is in front
+    assert [s for s, _ in part.plot.losses] == [1, 2, 3, 4]
+    assert [s for s, _ in part.plot.scores] == [2, 4]
+    (model,) = classifiers(person)
+    assert model.name == "my cells"
+    assert model.trained_on["steps"] == 4
+    assert person.workspace.model_name(model.model_id) == "my cells"
+
+    # it gives classes in Detect, Learn and here
+    detect = show(person, "Detect")
+    with_it = detect.class_with
+    person.wait(with_it.isVisible)
+    assert with_it.model.currentData() == model.model_id
+    labels = {c.cell_id: c.class_id for c in project.cells.labels()}
+    detect.ensureWidgetVisible(with_it.run)
+    said = len(person.told)
+    person.push(with_it.run)
+    person.wait(lambda: all(person.cell(key).class_id for key in opened), LONG_MS)
+    person.wait(lambda: len(person.told) > said)
+    for key in opened:
+        cell = person.cell(key)
+        assert cell.proposed.model_id == f"classical+{model.model_id}"
+        assert cell.review is Review.OPEN
+        assert cell.proposed.score == 0.9
+    assert {c.cell_id: c.class_id for c in project.cells.labels()} == labels
+    person.agree()
+    person.canvas.setFocus()
+    person.press("Ctrl+Z")
+    assert all(person.cell(key).class_id is None for key in opened)
+    person.press("Ctrl+Shift+Z")
+    assert all(person.cell(key).class_id for key in opened)
+    learn = show(person, "Learn")
+    assert learn.class_with.model.currentData() == model.model_id
+
+    # and is measured
+    evaluate = measure(person, model.model_id)
+    assert evaluate.table.counts.sum() == len(labels)
+
+
+def test_from_a_folder_with_flaws_to_a_model_in_use(person, pictures, monkeypatch):
+    dock = turn_to_classifiers(person)
+    part = dock.classifier
+    take_folder(person, part, pictures, monkeypatch)
+    lessons = part.choices.lessons(person.session.project)
+    assert {s: sum(lessons.of(s).values()) for s in ("train", "val", "test")} == {
+        "train": 32,
+        "val": 4,
+        "test": 4,
+    }
+    assert any("lost.png" in text for text in lessons.warnings())
+    person.session.project.add_model(OLDER)
+    be_quick(part, 4)
+    dock.ensureWidgetVisible(part.start)
+    person.push(part.start)
+    person.wait(lambda: part.summary.model is not None, LONG_MS)
+    person.wait(part.summary.isVisible)
+    assert [f.key for f in part.summary.model.failures] == ["dark3.png"]
+    (_, model) = classifiers(person)
+    project = person.session.project
+    assert model.name == "pictures"  # of the folder, where none was typed
+    assert classifying.choose_classifier(project) == "older"  # nobody said otherwise
+    dock.ensureWidgetVisible(part.summary.use)
+    person.push(part.summary.use)
+    assert classifying.choose_classifier(project) == model.model_id
+    assert part.class_with.model.currentData() == model.model_id
+    before = {c.name for c in project.active_classes}
+    dock.ensureWidgetVisible(part.summary.add_classes)
+    person.push(part.summary.add_classes)
+    assert {c.name for c in project.active_classes} == before | {"bright", "dark"}
+    dock.ensureWidgetVisible(part.summary.measure)
+    person.push(part.summary.measure)
+    evaluate = person.workspace.dock("Evaluate")
+    person.wait(evaluate.isVisible)
+    assert evaluate.model.currentData() == model.model_id
+
+
+def test_stop_and_keep_makes_a_model_and_cancel_leaves_nothing(person, pictures, monkeypatch):
+    monkeypatch.setattr(jobs, "CANCEL_PATIENCE_S", 0.0)
+    dock = turn_to_classifiers(person)
+    part = dock.classifier
+    take_folder(person, part, pictures, monkeypatch)
+    be_quick(part, 5000)
+    person.push(part.start)
+    person.wait(lambda: len(part.plot.losses) >= 3, LONG_MS)
+    dock.ensureWidgetVisible(part.bar)
+    person.push(part.bar.cancel)
+    person.wait(lambda: not person.workspace.jobs.running)
+    assert classifiers(person) == []
+    assert list((person.session.project.folder / "models").iterdir()) == []
+    assert part.summary.model is None
+
+    dock.ensureWidgetVisible(part.start)
+    person.push(part.start)
+    person.wait(lambda: len(part.plot.losses) >= 3 and part.bar.keep.isVisible(), LONG_MS)
+    dock.ensureWidgetVisible(part.bar.keep)
+    person.push(part.bar.keep)
+    person.wait(lambda: part.summary.model is not None, LONG_MS)
+    (model,) = classifiers(person)
+    assert 3 <= model.trained_on["steps"] < 5000
+
+
+def test_a_learning_rate_is_found_and_put_into_the_form(person, pictures, monkeypatch):
+    dock = turn_to_classifiers(person)
+    part = dock.classifier
+    take_folder(person, part, pictures, monkeypatch)
+    be_quick(part, 4)
+    person.push(part.choices.fold)
+    dock.ensureWidgetVisible(part.choices.find_rate)
+    person.push(part.choices.find_rate)
+    person.wait(part.choices.rates.isVisible, LONG_MS)
+    found = part.choices.form.changes()["learning_rate"]
+    assert 0 < found < 1
+    assert classifiers(person) == []
+
+
+# -- what does not go well -----------------------------------------------------------------
+
+
+def test_one_class_is_told_before_anything_is_trained(person, tmp_path, monkeypatch):
+    place, rng = tmp_path / "one", np.random.default_rng(0)
+    (place / "dark").mkdir(parents=True)
+    for k in range(4):
+        picture(DARK, rng).save(place / "dark" / f"{k}.png")
+    dock = turn_to_classifiers(person)
+    part = dock.classifier
+    take_folder(person, part, place, monkeypatch)
+    assert any("dark" in text for text in part.choices.lessons(person.session.project).warnings())
+    person.push(part.start)
+    person.wait(lambda: any(error and "dark" in text for text, error in person.told))
+    assert not part.bar.busy
+
+
+def test_a_class_of_two_cells_is_learned_and_told(person, pictures, monkeypatch):
+    rng = np.random.default_rng(1)
+    table = pictures / "labels.csv"
+    for k in range(2):
+        picture(125, rng).save(pictures / f"rare{k}.png")
+        table.write_text(f"{table.read_text()}rare{k}.png,rare\n")
+    dock = turn_to_classifiers(person)
+    part = dock.classifier
+    take_folder(person, part, pictures, monkeypatch)
+    lessons = part.choices.lessons(person.session.project)
+    assert lessons.of("train")["rare"] == 2
+    assert sum("rare" in text for text in lessons.warnings()) >= 1
+
+
+def test_a_folder_without_pictures_is_told_and_the_rest_goes_on(person, tmp_path, monkeypatch):
+    dock = turn_to_classifiers(person)
+    part = dock.classifier
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(empty))
+    choose(part.choices.source, "folder")
+    person.wait(lambda: any(error for _, error in person.told))
+    said = len(person.told)
+    person.push(part.start)  # says what is lacking
+    assert len(person.told) == said + 1
+    choose(part.choices.source, "cells")
+    assert part.choices.problem(person.session.project) == ""
+
+
+def test_held_out_labels_alone_are_not_enough(person):
+    project = person.session.project
+    project.set_split(list(project.images), Split.VAL)
+    dock = turn_to_classifiers(person)
+    part = dock.classifier
+    said = len(person.told)
+    person.push(part.start)
+    assert len(person.told) == said + 1
+    assert not part.bar.busy
+
+
+def test_a_model_that_knows_none_of_the_classes_is_told(person):
+    with_open_boxes(person)
+    person.session.project.add_model(OLDER)
+    detect = show(person, "Detect")
+    person.wait(detect.class_with.isVisible)
+    detect.ensureWidgetVisible(detect.class_with.run)
+    person.push(detect.class_with.run)
+    person.wait(lambda: any(error for _, error in person.told))
+    assert not detect.class_with.bar.busy
+    person.session.project.add_model(
+        replace(OLDER, model_id="two", class_names=("RBC", "WBC"), channels=("a", "b"))
+    )
+    choose(detect.class_with.model, "two")
+    said = len(person.told)
+    person.push(detect.class_with.run)  # it was made for two channels
+    person.wait(lambda: len(person.told) > said)
+    assert not detect.class_with.bar.busy
