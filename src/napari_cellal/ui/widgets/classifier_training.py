@@ -56,7 +56,12 @@ class ClassifierTraining(QWidget):
         self._preparing = False
         """Whether cells are being collected for a training."""
         self.needs = Needs()
-        self.needs.hide()
+        self.needs.say(
+            "Nothing to train on yet: open a project.",
+            "Go to Project",
+            lambda: self.workspace.raise_dock("Project"),
+            "Shows the Project dock",
+        )
         self.page = QWidget()
         self.choices = ClassifierChoices(workspace)
         self.start = button(
@@ -109,16 +114,9 @@ class ClassifierTraining(QWidget):
         """Show what can be done now."""
         project = self.session.project
         self.page.setVisible(project is not None)
-        if project is None:
-            self.needs.say(
-                "Nothing to train on yet: open a project.",
-                "Go to Project",
-                lambda: self.workspace.raise_dock("Project"),
-                "Shows the Project dock",
-            )
-            return
-        self.needs.hide()
-        self.choices.show_all()
+        self.needs.setVisible(project is None)
+        if project is not None:
+            self.choices.show_all()
 
     def forget(self) -> None:
         """Show nothing of another project; a training under way goes on."""
