@@ -19,6 +19,7 @@ from napari_cellal.core.history import edit_of
 from napari_cellal.core.progress import run_job
 from napari_cellal.core.records import Cell, Origin, Proposal, new_id
 from napari_cellal.features.table import FeatureTable
+from napari_cellal.io import tables
 from napari_cellal.io.store import Project
 from napari_cellal.workflows import adding, cropping, measuring
 
@@ -247,10 +248,10 @@ def test_tables_that_cannot_be_written(
 ) -> None:
     values = measured(project)
     with pytest.raises(CellalError, match=r"t\.xls"):
-        measuring.check_output("t.xls")
+        tables.check_output("t.xls")
     (tmp_path / "file").write_text("x")
     with pytest.raises(CellalError, match="file"):
         measuring.write_measurements(project, values, tmp_path / "file" / "t.csv")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(CellalError, match="pyarrow"):
-        measuring.check_output("t.parquet")
+        tables.check_output("t.parquet")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from napari_cellal import __version__
 from napari_cellal.core.records import Split
 
-from . import classifiers, exchange, images, labelling, models, projects, reporting
+from . import classifiers, exchange, images, labelling, models, projects, reporting, tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -151,6 +151,10 @@ def make_parser() -> argparse.ArgumentParser:
     )
 
     exchange.add_measure(command("measure", exchange.measure, "write the table of measurements"))
+
+    p = command("table", tables.table, "sum up: a line a cell, an image or a well")
+    tables.add_table(p)
+    p.add_argument("--score", type=_score, default=0.0, help="only proposals that score this")
 
     p = command("suggest", labelling.suggest, "the next cells to label")
     p.add_argument("-n", type=_count, default=10)

@@ -135,12 +135,13 @@ def add_measure(p: argparse.ArgumentParser) -> None:
 
 def measure(a: argparse.Namespace) -> Result:
     """Write the table of measurements."""
+    from napari_cellal.io import tables
     from napari_cellal.workflows import learning, measuring
     from napari_cellal.workflows.describing import sets_of
 
     with Project.open(a.project) as project:
         out = Path(a.output) if a.output else project.folder / "measurements.csv"
-        measuring.check_output(out)
+        tables.check_output(out)
         sets_of(a.features)
         requests = learning.measure_requests(project)
         if not requests:

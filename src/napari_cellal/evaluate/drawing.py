@@ -77,7 +77,7 @@ def lines_svg(lines: Sequence[Line], x_name: str, y_name: str, *, diagonal: bool
             x, y_ = _place(*line.mark)
             parts.append(f'<circle cx="{x:.1f}" cy="{y_:.1f}" r="4" fill="{escape(line.color)}"/>')
     width = legend + 40 + 7 * max([len(line.name) for line in lines], default=0)
-    return _svg(width, max(_TOP + _SIDE + _BOTTOM, 30 + 18 * len(lines)), parts)
+    return svg(width, max(_TOP + _SIDE + _BOTTOM, 30 + 18 * len(lines)), parts)
 
 
 def histogram_svg(values: Sequence[float], color: str, unit: str, bins: int = 24) -> Markup:
@@ -101,7 +101,7 @@ def histogram_svg(values: Sequence[float], color: str, unit: str, bins: int = 24
         f'<text x="0" y="{height + 16}">{low:.0f}</text>',
         f'<text x="{width}" y="{height + 16}" text-anchor="end">{high:.0f} {escape(unit)}</text>',
     ]
-    return _svg(width, height + 20, parts)
+    return svg(width, height + 20, parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,7 @@ def boxes_svg(jpeg: bytes | None, size: tuple[int, int], drawn: Sequence[Drawn])
             + (f' stroke-dasharray="{dash}"' if dash else "")
             + f">{title}</rect>"
         )
-    return _svg(width, height, parts, shown_px=420)
+    return svg(width, height, parts, shown_px=420)
 
 
 def crop_img(jpeg: bytes, text: str) -> Markup:
@@ -170,10 +170,11 @@ def looks_legend() -> Markup:
             f'stroke-width="2"{dash}/>',
             f'<text x="{x + 26}" y="15">{escape(words)}</text>',
         ]
-    return _svg(180 * len(BOX_LOOKS), 22, parts)
+    return svg(180 * len(BOX_LOOKS), 22, parts)
 
 
-def _svg(width: float, height: float, parts: Sequence[str], shown_px: int = 0) -> Markup:
+def svg(width: float, height: float, parts: Sequence[str], shown_px: int = 0) -> Markup:
+    """Return a picture of that size, ``shown_px`` wide on the page."""
     shown = shown_px or round(width)
     return Markup(
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{shown}" '

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:
@@ -15,12 +20,23 @@ def write_atomic(path: Path, data: bytes | str) -> None:
     OSError
         If the folder cannot be written to.
     """
-    if isinstance(data, str):
-        data = data.encode("utf-8")
+    with atomic_file(path) as file:
+        file.write(data.encode("utf-8") if isinstance(data, str) else data)
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[IO[bytes]]:
+    """Give a file to write to, which stands at ``path`` once the block has ended well.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be written to.
+    """
     handle, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=".tmp", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         # mkstemp makes private files; these are meant for others as well.

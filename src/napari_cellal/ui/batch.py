@@ -127,6 +127,10 @@ class Batch(QObject):
         self._picks_all = pick
         self.ask_again()
 
+    def ask(self, question: Callable[[], Made], then: Callable[[Made], object]) -> None:
+        """Have ``then`` hear what a question to the database gives; it is asked in a thread."""
+        self._in_thread(question, then, turn=None)
+
     def states(
         self, make: Callable[[list[CellState]], Made], then: Callable[[Made], object]
     ) -> None:
@@ -134,7 +138,7 @@ class Batch(QObject):
         project = self.session.project
         if project is not None:
             folder = project.folder
-            self._in_thread(lambda: make(cell_states(folder)), then, turn=None)
+            self.ask(lambda: make(cell_states(folder)), then)
 
     def set_order(self, order: str, like: str = "") -> None:
         """List the cells in another order; ``like`` names the cell that ``alike`` starts from."""

@@ -47,8 +47,8 @@ log = logging.getLogger(__name__)
 HOLD_MS = 150
 """The longest that the picture waits for the next question before it shows the answer."""
 DOCKS = ("Project", "Detect", "Review", "Learn", "Train", "Evaluate")
-WIDE_DOCKS = ("Gallery", "Map")
-"""Docks of many cells, opened when they are asked for."""
+WIDE_DOCKS = ("Gallery", "Map", "Plate")
+"""Docks of many cells or images, opened when they are asked for."""
 
 _workspaces: weakref.WeakValueDictionary[int, Workspace] = weakref.WeakValueDictionary()
 
@@ -197,6 +197,7 @@ class Workspace(QObject):
             from .widgets.evaluate import EvaluateDock
             from .widgets.gallery import GalleryDock
             from .widgets.learn import LearnDock
+            from .widgets.plate import PlateDock
             from .widgets.project import ProjectDock
             from .widgets.review import ReviewDock
             from .widgets.train import TrainDock
@@ -208,6 +209,7 @@ class Workspace(QObject):
                 "Learn": LearnDock,
                 "Gallery": GalleryDock,
                 "Map": MapDock,
+                "Plate": PlateDock,
                 "Train": TrainDock,
                 "Evaluate": EvaluateDock,
             }[name](self)
@@ -510,6 +512,11 @@ def gallery_dock() -> QWidget:
 def map_dock() -> QWidget:
     """Return the Map dock."""
     return _wide_dock("Map")
+
+
+def plate_dock() -> QWidget:
+    """Return the Plate dock."""
+    return _wide_dock("Plate")
 
 
 def _wide_dock(name: str) -> QWidget:

@@ -14,17 +14,19 @@ from typing import TYPE_CHECKING, Any
 from .schema import DATABASE, readable_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from napari_cellal.core.filters import CellFilter
 
 CellState = tuple[str, str, int | None, str]
-_SCORE = "json_extract(proposed, '$[5]')"  # where `rows` puts it
+SCORE = "json_extract(proposed, '$[5]')"  # where `rows` puts it
+SCORES_ENOUGH = f"(status <> 'proposed' OR proposed IS NULL OR {SCORE} >= ?)"
+"""Only open proposals fall to the score, as on the picture."""
 ORDERS: Mapping[str, str] = {
     "image": "image_no, cell_no",
-    "score": f"{_SCORE} IS NULL, {_SCORE}, cell_no",
-    "class": f"class_id IS NULL, class_id, {_SCORE}, cell_no",
+    "score": f"{SCORE} IS NULL, {SCORE}, cell_no",
+    "class": f"class_id IS NULL, class_id, {SCORE}, cell_no",
     "reviewed": "reviewed_at IS NULL, reviewed_at DESC, cell_no",
 }
 """{name: order}: by image; least score first; by class; reviewed last first."""
@@ -47,7 +49,7 @@ def find_cells(folder: Path, wanted: CellFilter, order: str, names: Mapping[str,
     """
     where, values = _conditions(wanted, names)
     sql = f"SELECT cell_id FROM cells JOIN images USING (image_no) WHERE {where}"
-    found = _all(folder, f"{sql} ORDER BY {ORDERS[order]}", values)
+    found = ask(folder, f"{sql} ORDER BY {ORDERS[order]}", values)
     return [key for (key,) in found]
 
 
@@ -66,7 +68,7 @@ def _conditions(wanted: CellFilter, names: Mapping[str, str]) -> tuple[str, list
         parts.append("cell_id IN (SELECT value FROM json_each(?))")
         values.append(json.dumps(wanted.cell_ids))
     if wanted.min_score > 0:
-        parts.append(f"(status <> 'proposed' OR proposed IS NULL OR {_SCORE} >= ?)")
+        parts.append(SCORES_ENOUGH)
         values.append(wanted.min_score)
     if text := wanted.text.strip().casefold():
         named = [key for key, name in names.items() if text in name.casefold()]
@@ -83,7 +85,7 @@ def cell_states(folder: Path) -> list[CellState]:
     ProjectError
         If the database cannot be read.
     """
-    return _all(
+    return ask(
         folder,
         "SELECT cell_id, image_id, class_id, status FROM cells JOIN images USING (image_no)"
         " WHERE status <> 'rejected'",
@@ -100,18 +102,25 @@ def open_boxes(folder: Path) -> list[tuple[str, int | None, int, float]]:
     ProjectError
         If the database cannot be read.
     """
-    doubt = f"COALESCE(SUM(1 - ABS(2 * {_SCORE} - 1)), 0.0)"
-    return _all(
+    doubt = f"COALESCE(SUM(1 - ABS(2 * {SCORE} - 1)), 0.0)"
+    return ask(
         folder,
         f"SELECT image_id, class_id, COUNT(*), {doubt} FROM cells JOIN images USING (image_no)"
         " WHERE status = 'proposed' GROUP BY image_no, class_id ORDER BY image_no, class_id",
     )
 
 
-def _all(folder: Path, sql: str, values: list[Any] | None = None) -> list[tuple[Any, ...]]:
+def ask(folder: Path, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    """Return the rows of a query on a project's database, opened anew and read-only.
+
+    Raises
+    ------
+    ProjectError
+        If the database cannot be read.
+    """
     uri = f"{(folder / DATABASE).resolve().as_uri()}?mode=ro"
     with (
         readable_errors(folder.name),
         contextlib.closing(sqlite3.connect(uri, uri=True, timeout=2.0)) as connection,
     ):
-        return connection.execute(sql, values or []).fetchall()
+        return connection.execute(sql, tuple(values)).fetchall()

@@ -89,6 +89,11 @@ class ProjectDock(Dock):
             "of classes with few labels",
             self._show_worthiest,
         )
+        self.plate = button(
+            "Plate",
+            "The wells of the plates, coloured by how many cells they hold, and of which class",
+            lambda: self.workspace.raise_dock("Plate"),
+        )
         self._count = note()
         self.adding = ImageAdding(self.workspace, self.bar.follow, self._say)
         self.exchange = Exchange(self.workspace, self.bar.follow, self._say)
@@ -117,6 +122,7 @@ class ProjectDock(Dock):
             ),
             self.removal,
             self.worth,
+            self.plate,
             self._count,
             heading("Classes"),
             self.classes,
@@ -170,6 +176,7 @@ class ProjectDock(Dock):
         project = self.session.project
         if project is None:
             return
+        self.plate.setVisible(any("well" in r.place for r in project.images.values()))
         n = len(project.images)
         done = sum(r.finished for r in project.images.values())
         held = sum(r.split.value != "train" for r in project.images.values())
