@@ -12,7 +12,8 @@ import torch
 
 from napari_cellal.core.errors import ImageError, ModelError
 from napari_cellal.core.geometry import iou_matrix
-from napari_cellal.core.progress import EndEarly, run_job
+from napari_cellal.core.masks import mask_of
+from napari_cellal.core.progress import Abandoned, EndEarly, run_job
 from napari_cellal.core.records import Detections
 from napari_cellal.detect import lessons
 from napari_cellal.detect import start as start_module
@@ -32,7 +33,7 @@ from napari_cellal.detect.requests import (
 from napari_cellal.detect.settings import PredictSettings, TrainSettings
 from napari_cellal.detect.train import prepare, train_detector
 from napari_cellal.detect.weights import load_model, network_settings
-from napari_cellal.networks import checkpoints, course, download
+from napari_cellal.networks import checkpoints, course, download, unfinished
 from napari_cellal.networks.average import WeightAverage
 from napari_cellal.networks.devices import choose_device
 from napari_cellal.networks.points import TrainPoint
@@ -676,6 +677,50 @@ def test_a_killed_training_goes_on_as_if_nothing_had_happened(more_settings, tmp
     new, old = states(resumed.folder), states(whole.folder)
     assert all(torch.equal(v, old[k]) for k, v in new.items())
     assert not (tmp_path / "b" / "unfinished").exists()
+
+
+@pytest.mark.parametrize("reached", ["training", "measuring"])
+def test_an_abandoned_training_goes_on_from_its_own_request(reached, tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoints.Checkpoint, "due", property(lambda self: True))
+    pool = Pool()
+    box = (3.0, 4.5, 20.0, 22.25)
+    images = [
+        replace(pool.add("a", 3, 0), masks=(mask_of(np.eye(4, dtype=bool), 2, 3), None, None))
+    ]
+    request = request_of(
+        images, tmp_path, QUICK, val_images=(replace(pool.add("v", 3, 9), unreviewed=(box,)),)
+    )
+    job = train_detector(request, reader=pool.read)
+    for step in job:
+        steps = step.item.step if isinstance(step.item, TrainPoint) else 0
+        if step.message.startswith("Measuring") if reached == "measuring" else steps == 2:
+            break
+    with pytest.raises(Abandoned):
+        job.throw(Abandoned())
+    (file,) = unfinished.find(tmp_path, TrainRequest)
+    again = unfinished.read(file, TrainRequest)
+    assert replace(again, model_id=request.model_id) == request
+    points = []
+    model = run_job(train_detector(again, reader=pool.read), lambda p: points.append(p.item))
+    assert all(p.step > 1 for p in points if isinstance(p, TrainPoint))
+    assert model.record.trained_on["steps"] == QUICK.steps
+    assert not unfinished.find(tmp_path, TrainRequest)
+    assert not file.parent.exists()
+
+
+def test_what_another_version_or_a_full_disk_left_is_said_in_a_sentence(tmp_path, monkeypatch):
+    request = request_of([Pool().add("a", 3, 0)], tmp_path)
+    file = unfinished.file_of(request)
+    file.parent.mkdir()
+    file.touch()
+    unfinished.describe(request)
+    with monkeypatch.context() as other:
+        other.setattr(unfinished, "__version__", "0.0")
+        with pytest.raises(ModelError):
+            unfinished.read(file, TrainRequest)
+    unfinished.request_of(file, TrainRequest).write_bytes(b'{"images": [')
+    with pytest.raises(ModelError):
+        unfinished.read(file, TrainRequest)
 
 
 def test_a_damaged_checkpoint_begins_anew(tmp_path):

@@ -14,7 +14,7 @@ from qtpy.compat import isalive
 from qtpy.QtCore import QCoreApplication, QEvent, QObject
 from qtpy.QtWidgets import QLabel
 
-from napari_cellal.core.progress import Progress
+from napari_cellal.core.progress import Abandoned, Progress
 from napari_cellal.detect.requests import TrainRequest
 from napari_cellal.networks.unfinished import file_of, partial_of
 from napari_cellal.ui.jobs import JobHandle, Jobs, Lane
@@ -41,6 +41,23 @@ def deaf(started):
     Path(started).touch()
     time.sleep(600)
     yield Progress(1, 0)
+
+
+def keeping(draft, kept):
+    """A job with a draft, which goes in any case, and what it goes on from, unless cancelled."""
+    Path(draft).touch()
+    Path(kept).touch()
+    try:
+        while True:
+            time.sleep(0.01)
+            yield Progress(0, 0)
+    except Abandoned:
+        raise
+    except GeneratorExit:
+        Path(kept).unlink()
+        raise
+    finally:
+        Path(draft).unlink()
 
 
 def unfinished(models):
@@ -156,21 +173,44 @@ def start_deaf(jobs, qtbot, request, folder):
     return handle
 
 
-@pytest.mark.parametrize("way", ["cancel", "close"])
-def test_a_cancelled_training_leaves_nothing_to_go_on_from_though_it_was_killed(
-    qtbot, tmp_path, way
-):
+def test_a_cancelled_training_leaves_nothing_to_go_on_from_though_it_was_killed(qtbot, tmp_path):
     jobs = Jobs()
     request, file = unfinished(tmp_path / "models")
     try:
         handle = start_deaf(jobs, qtbot, request, tmp_path)
         assert file.exists()
-        if way == "cancel":
-            with qtbot.waitSignal(handle.cancelled, timeout=60_000):
-                handle.cancel()
+        with qtbot.waitSignal(handle.cancelled, timeout=60_000):
+            handle.cancel()
     finally:
         jobs.close()
     assert not file.parent.exists()
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_a_training_can_be_gone_on_with_after_the_window_was_closed_unless_cancelled(
+    qtbot, tmp_path, cancelled
+):
+    jobs = Jobs()
+    request, file = unfinished(tmp_path / "models")
+    handle = start_deaf(jobs, qtbot, request, tmp_path)
+    if cancelled:
+        handle.cancel()
+    jobs.close()
+    assert file.exists() is not cancelled
+
+
+def test_what_runs_when_the_window_closes_tidies_up_and_leaves_what_it_goes_on_from(
+    qtbot, tmp_path
+):
+    jobs = Jobs()
+    handles = []
+    for lane in ("quick", "classical"):
+        draft, kept = tmp_path / f"{lane}.draft", tmp_path / f"{lane}.kept"
+        handles.append(jobs.run("keeping", keeping, str(draft), str(kept), lane=lane))
+        with qtbot.waitSignal(handles[-1].progressed, timeout=60_000):
+            pass
+    jobs.close()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["classical.kept", "quick.kept"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")

@@ -19,6 +19,7 @@ from napari_cellal.core.records import ModelRecord, Split
 from napari_cellal.detect.requests import TrainedModel
 from napari_cellal.io.samples.write import write_samples
 from napari_cellal.io.store import Project
+from napari_cellal.networks import unfinished
 from napari_cellal.networks.unfinished import file_of
 from napari_cellal.ui import jobs
 from napari_cellal.ui.jobs import JobHandle
@@ -259,6 +260,45 @@ def test_a_cancelled_training_leaves_nothing_though_it_has_to_be_killed(person, 
     assert not trained(person)
     assert dock.verdict.model is None
     assert list((person.session.project.folder / "models").iterdir()) == []
+
+
+@pytest.fixture
+def cut_off(labelled):
+    """What a training leaves on disk that was ended with its window; the checkpoint is damaged."""
+    with Project.open(labelled) as project:
+        settings = training.settings_for(project, steps=2, batch_size=1, crop_px=96)
+        request = training.request_training(project, settings=settings)
+    file = file_of(request)
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"weights")
+    unfinished.describe(request)
+    return file
+
+
+def test_a_training_that_was_cut_off_is_offered_and_goes_on(cut_off, person):
+    dock = show(person, "Train")
+    part = dock.cut_off
+    person.wait(part.isVisible)
+    project = person.session.project
+    for key in project.images:  # what she does now is for the next training
+        project.history.do(gestures.draw(key, [(1.0, 1.0, 9.0, 9.0)], 1, "p"))
+    dock.ensureWidgetVisible(part)
+    person.push(part.go_on)
+    person.wait(lambda: not part.isVisible())
+    person.wait(lambda: dock.verdict.model is not None, LONG_MS)
+    (model,) = trained(person)
+    assert model.trained_on["steps"] == 2
+    assert not cut_off.parent.exists()
+    assert not part.isVisible()
+
+
+def test_a_training_that_was_cut_off_can_be_forgotten(cut_off, person):
+    dock = show(person, "Train")
+    person.wait(dock.cut_off.isVisible)
+    dock.ensureWidgetVisible(dock.cut_off)
+    person.push(dock.cut_off.forget)
+    assert not dock.cut_off.isVisible()
+    assert not cut_off.parent.exists()
 
 
 # -- what does not go well -----------------------------------------------------------------

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
+from napari_cellal.core.geometry import Box
 from napari_cellal.core.records import WHOLE, ModelRecord, Plane, new_id
 
 from .settings import ClassifySettings, ViewSettings
-
-if TYPE_CHECKING:
-    from napari_cellal.core.geometry import Box
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,7 +112,7 @@ def train_classifier(
     """Yield a `TrainPoint` a step and return the trained model, written to disk.
 
     An `EndEarly` ends it at once, with the best weights by then. Closing the generator at any
-    point leaves nothing behind; a killed process leaves a
+    point leaves nothing behind; a killed process, or an `Abandoned`, leaves a
     `checkpoints.Checkpoint`, from which the same request goes on. The weights kept are those
     that did best on the validation pictures, or the last ones where there are none. Pictures
     that cannot be read are told (`PatchFailure`) and left out.
@@ -290,10 +290,8 @@ def _taught(ready: Prepared, checkpoint: Checkpoint) -> Job[Outcome]:
     classifier = TorchClassifier(ready.record, network, None, ready.device)
     examiner = Examiner(classifier, ready.data.val)
     course = Course(network, stepper, lessons.batches, examiner, settings, checkpoint)
-    try:
+    with checkpoint:
         return (yield from course.run())
-    finally:  # only a killed process leaves it
-        checkpoint.remove()
 
 
 def _fit_features(ready: Prepared, progress: Progress) -> Job[Arrays]:

@@ -38,6 +38,14 @@ class EndEarly(Exception):
     """
 
 
+class Abandoned(GeneratorExit):
+    """Thrown into a job where it yields: nobody waits for it any more, though nobody cancelled it.
+
+    The window was closed, or its process has gone. A job tidies up as when it is cancelled, but
+    leaves what it can go on from later.
+    """
+
+
 Job: TypeAlias = Generator[Progress, None, T]
 """A generator of `Progress` that returns a T, yields at least every 0.5 s and cleans up
 in ``finally`` when it is closed early."""

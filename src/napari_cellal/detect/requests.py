@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
+from napari_cellal.core.geometry import Box
+from napari_cellal.core.masks import Mask
 from napari_cellal.core.records import WHOLE, ModelRecord, Plane, new_id
+from napari_cellal.io.composites import Composite
 
 from .settings import TrainSettings
-
-if TYPE_CHECKING:
-    from napari_cellal.core.geometry import Box
-    from napari_cellal.core.masks import Mask
-    from napari_cellal.io.composites import Composite
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,10 +114,10 @@ def train_detector(
     """Yield a `TrainPoint` a step and return the trained model, written to disk.
 
     An `EndEarly` ends it at once, with the best weights by then. Closing the generator at any
-    point leaves nothing behind; a killed process leaves a `checkpoints.Checkpoint`, from which
-    the same request goes on. The weights kept are those that did best on the validation
-    images, or the last ones where there are none. A loss that is not a number ends training;
-    the last good weights are kept and the card says so.
+    point leaves nothing behind; a killed process, or an `Abandoned`, leaves a
+    `checkpoints.Checkpoint`, from which the same request goes on. The weights kept are those
+    that did best on the validation images, or the last ones where there are none. A loss that is
+    not a number ends training; the last good weights are kept and the card says so.
 
     Parameters
     ----------
@@ -139,34 +139,32 @@ def train_detector(
     settings = request.settings
     validation = Validation(held_out, record, network, device, reader, metric, settings.validate_on)
     stepper = stepper_of(network, device, settings)
-    checkpoint = Checkpoint(request)
-    course = Course(
-        network,
-        stepper,
-        partial(batches, ready.pictures, settings),
-        validation,
-        settings,
-        checkpoint,
-        ready.keep_start,
-    )
-    try:
+    # until the model is whole: one that is cut off while it is measured has not learned in vain
+    with Checkpoint(request) as checkpoint:
+        course = Course(
+            network,
+            stepper,
+            partial(batches, ready.pictures, settings),
+            validation,
+            settings,
+            checkpoint,
+            ready.keep_start,
+        )
         outcome = yield from course.run()
-    finally:  # only a killed process leaves it
-        checkpoint.remove()
-    by_class, n_images = yield from _measure(validation, outcome)
-    record = replace(
-        record,
-        metrics=_metrics(by_class, request, n_images),
-        trained_on={
-            **record.trained_on,
-            "steps": outcome.steps,
-            "seconds": round(outcome.seconds, 1),
-            "device": describe_device(device),
-            "stopped": outcome.stopped,
-        },
-    )
-    folder = Path(request.models_folder, request.model_id)
-    record = save_model(record, outcome.state, folder)
+        by_class, n_images = yield from _measure(validation, outcome)
+        record = replace(
+            record,
+            metrics=_metrics(by_class, request, n_images),
+            trained_on={
+                **record.trained_on,
+                "steps": outcome.steps,
+                "seconds": round(outcome.seconds, 1),
+                "device": describe_device(device),
+                "stopped": outcome.stopped,
+            },
+        )
+        folder = Path(request.models_folder, request.model_id)
+        record = save_model(record, outcome.state, folder)
     yield Progress(outcome.steps, outcome.steps, outcome.stopped or "The model is trained")
     return TrainedModel(record, str(folder))
 

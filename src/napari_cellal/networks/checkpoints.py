@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from .unfinished import file_of, forget, partial_of
+from napari_cellal.core.progress import Abandoned
+
+from .unfinished import describe, file_of, forget, partial_of
 
 if TYPE_CHECKING:
     from .unfinished import Request
@@ -24,14 +26,22 @@ _SHARE = 0.03  # of the time at most goes into writing
 class Checkpoint:
     """The file of one training: its name is the request's hash, so only the same one goes on.
 
-    It is removed when the training ends or is cancelled; only a killed process leaves it. Where
-    a cancelled training had to be killed, whoever did that calls `unfinished.forget`.
+    A training runs within it (``with``), and it is removed when that ends or is cancelled. It
+    stays where the process was killed, or the training was `Abandoned`. Where a cancelled
+    training had to be killed, whoever did that calls `unfinished.forget`.
     """
 
     def __init__(self, request: Request) -> None:
         self._request = request
         self.path = file_of(request)
         self._next = time.monotonic() + _EVERY_S
+
+    def __enter__(self) -> Checkpoint:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None or not issubclass(kind, Abandoned):
+            self.remove()
 
     @property
     def due(self) -> bool:
@@ -44,6 +54,7 @@ class Checkpoint:
         partial = partial_of(self.path)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            describe(self._request)
             torch.save(values, partial)
             os.replace(partial, self.path)
         except (OSError, RuntimeError) as error:

@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 CANCEL_PATIENCE_S = 3.0
 """A job that has not stopped by itself by then is ended with its process."""
 
+CLOSE_PATIENCE_S = 0.3
+"""The same once the window closes: nobody waits for what it leaves."""
+
 NICENESS = {"heavy": 5}
 """Lanes whose process stands back for the window: torch takes every core that it gets. Not by
 more, or other programs would leave it nothing."""
@@ -44,7 +47,8 @@ class JobHandle(QObject):
         It is cancelled as soon as another job wants its lane.
     after_cancel : callable
         Tidies up what a cancelled job leaves that had to be ended with its process. Called in
-        the lane's thread when a job under way has ended so or so, before that is told.
+        the lane's thread when a job under way has ended so or so, before that is told. Not when
+        the window closes: a job may leave what it can go on from.
     """
 
     progressed = Signal(object)
@@ -148,9 +152,12 @@ class Lane:
         self._queue.put(handle)
 
     def close(self) -> None:
-        """End the child and the thread; jobs under way are cancelled."""
+        """Begin to end the child and the thread; a job under way is abandoned."""
         self._closing.set()
         self._queue.put(None)
+
+    def wait(self) -> None:
+        """Return once both have ended."""
         self._thread.join(timeout=8)
 
     def _drive(self) -> None:
@@ -172,22 +179,26 @@ class Lane:
         told = False
         while self._worker.busy:
             for message in self._worker.poll(0.05):
-                if asked_at is not None and not isinstance(message, Progress):
+                if handle.is_cancelling and not isinstance(message, Progress):
                     handle.after_cancel()
                 self._send(handle, message)
             if handle.is_ending and not told:
                 told = True
                 self._worker.end_early()
-            if handle.is_cancelling or self._closing.is_set():
-                if asked_at is None:
-                    asked_at = time.monotonic()
+            if not (handle.is_cancelling or self._closing.is_set()):
+                continue
+            patience_s = CLOSE_PATIENCE_S if self._closing.is_set() else CANCEL_PATIENCE_S
+            if asked_at is None:
+                asked_at = time.monotonic()
+                if handle.is_cancelling:
                     self._worker.cancel()
-                elif time.monotonic() - asked_at > (
-                    0.3 if self._closing.is_set() else CANCEL_PATIENCE_S
-                ):
-                    self._worker.stop(timeout_s=0.1)
+                else:
+                    self._worker.abandon()
+            elif time.monotonic() - asked_at > patience_s and self._worker.busy:
+                self._worker.stop(timeout_s=0.1)
+                if handle.is_cancelling:
                     handle.after_cancel()
-                    self._send(handle, Cancelled())
+                self._send(handle, Cancelled())
 
     @staticmethod
     def _send(handle: JobHandle, message: object) -> None:
@@ -236,6 +247,8 @@ class Jobs(QObject):
 
     def close(self) -> None:
         """End every job and child process."""
-        for lane in self._lanes.values():
+        for lane in self._lanes.values():  # all at once: each may take its time
             lane.close()
+        for lane in self._lanes.values():
+            lane.wait()
         self._lanes.clear()

@@ -12,8 +12,11 @@ from napari_cellal.detect.presets import find_preset, for_images
 from napari_cellal.detect.requests import TrainedModel, TrainImage, TrainRequest
 from napari_cellal.detect.shipped import SHIPPED, shipped_record
 from napari_cellal.io.composites import Composite
+from napari_cellal.networks import unfinished
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from napari_cellal.core.progress import Job
     from napari_cellal.core.records import ModelRecord
     from napari_cellal.detect.settings import TrainSettings
@@ -302,9 +305,23 @@ def forget_unfinished(request: TrainRequest) -> None:
 
     One that is closed does so itself; this is for one whose process had to be ended.
     """
-    from napari_cellal.networks.unfinished import forget
+    unfinished.forget(request)
 
-    forget(request)
+
+def find_unfinished(project: Project) -> Path | None:
+    """Return the file of the training of a project that was cut off last, None without one."""
+    return next(iter(unfinished.find(project.folder / "models", TrainRequest)), None)
+
+
+def go_on(file: Path) -> Job[TrainedModel]:
+    """Return the job of a training that was cut off; it learns from the labels as they were.
+
+    Raises
+    ------
+    ModelError
+        If it cannot go on.
+    """
+    return train(unfinished.read(file, TrainRequest))
 
 
 def find_rate(request: TrainRequest) -> Job[FoundRate]:

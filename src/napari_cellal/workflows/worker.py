@@ -15,11 +15,12 @@ import pickle
 import threading
 import traceback
 from dataclasses import dataclass, field
+from enum import Enum
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from napari_cellal.core.errors import CellalError
-from napari_cellal.core.progress import EndEarly, Progress
+from napari_cellal.core.progress import Abandoned, EndEarly, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,12 +57,22 @@ class Failed:
 Outcome = Finished | Cancelled | Failed
 
 
+class _Wish(Enum):
+    """What becomes of a running job: its end, with or without what it has, or to go on later."""
+
+    CANCEL = "cancel"
+    END_EARLY = "end early"
+    ABANDON = "abandon"
+
+
 @dataclass(frozen=True, slots=True)
 class _Word:
-    """What the person wants of a running job: its end, with or without what it has."""
-
     number: int
-    keep: bool
+    wish: _Wish
+
+
+class _WindowGone(Exception):
+    """There is no other end of the pipe any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +96,7 @@ def _serve(pipe: multiprocessing.connection.Connection, niceness: int = 0) -> No
             continue
         try:
             outcome = _run_one(pipe, task)
-        except (BrokenPipeError, EOFError):
+        except _WindowGone:
             return
         with contextlib.suppress(BrokenPipeError):
             try:
@@ -101,17 +112,21 @@ def _run_one(pipe: multiprocessing.connection.Connection, task: _Task) -> Outcom
         try:
             step = next(job)
             while True:
-                pipe.send((task.number, step))
-                word = pipe.recv() if pipe.poll() else None
-                if word == _Word(task.number, keep=False):
+                wish = _tell(pipe, task.number, step)
+                if wish is _Wish.CANCEL:
                     return Cancelled()
-                early = word == _Word(task.number, keep=True)
-                step = job.throw(EndEarly()) if early else next(job)
+                if wish is _Wish.ABANDON:
+                    job.throw(Abandoned())
+                step = job.throw(EndEarly()) if wish is _Wish.END_EARLY else next(job)
         except StopIteration as stop:
             return Finished(stop.value)
+        except _WindowGone:
+            with contextlib.suppress(Abandoned):
+                job.throw(Abandoned())
+            raise
         finally:
             job.close()
-    except EndEarly:  # there was nothing to keep yet
+    except (EndEarly, Abandoned):  # there was nothing to keep yet; the window closes
         return Cancelled()
     except CellalError as error:
         return Failed(str(error), traceback.format_exc(), foreseen=True)
@@ -121,7 +136,7 @@ def _run_one(pipe: multiprocessing.connection.Connection, task: _Task) -> Outcom
             "smaller images.",
             traceback.format_exc(),
         )
-    except (BrokenPipeError, EOFError):
+    except _WindowGone:
         raise
     except Exception as error:  # noqa: BLE001  the process boundary: told to the person, logged
         return Failed(
@@ -131,6 +146,16 @@ def _run_one(pipe: multiprocessing.connection.Connection, task: _Task) -> Outcom
         )
 
 
+def _tell(pipe: multiprocessing.connection.Connection, number: int, step: Progress) -> _Wish | None:
+    """Send a step, and return what the window wants of the job since."""
+    try:
+        pipe.send((number, step))
+        word = pipe.recv() if pipe.poll() else None
+    except (ConnectionError, EOFError) as error:
+        raise _WindowGone from error
+    return word.wish if isinstance(word, _Word) and word.number == number else None
+
+
 _STARTING = threading.Lock()  # `_plain_main` changes what all threads see
 
 
@@ -138,8 +163,8 @@ class WorkerProcess:
     """One spawned child that runs one job at a time.
 
     `start` begins a job, `poll` returns what has come since, `cancel` asks the job to stop,
-    `end_early` to finish with what it has, `stop` ends the child. Not thread-safe: one thread
-    drives it.
+    `end_early` to finish with what it has, `abandon` to leave it for later, `stop` ends the
+    child. Not thread-safe: one thread drives it.
 
     Parameters
     ----------
@@ -207,16 +232,20 @@ class WorkerProcess:
 
     def cancel(self) -> None:
         """Ask the running job to stop; it does so at its next yield."""
-        self._say(keep=False)
+        self._say(_Wish.CANCEL)
 
     def end_early(self) -> None:
         """Ask the running job to finish at its next yield, with what it has by then."""
-        self._say(keep=True)
+        self._say(_Wish.END_EARLY)
 
-    def _say(self, *, keep: bool) -> None:
+    def abandon(self) -> None:
+        """Have the running job stop at its next yield and leave what it can go on from later."""
+        self._say(_Wish.ABANDON)
+
+    def _say(self, wish: _Wish) -> None:
         if self._pipe is not None and self._running is not None:
             with contextlib.suppress(BrokenPipeError, OSError):
-                self._pipe.send(_Word(self._running, keep))
+                self._pipe.send(_Word(self._running, wish))
 
     def poll(self, timeout_s: float = 0.0) -> list[Progress | Outcome]:
         """Return what the job has sent; an `Outcome` is the last thing that it sends."""

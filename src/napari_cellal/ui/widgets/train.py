@@ -13,11 +13,13 @@ from napari_cellal.ui.controls import Dock, Needs, button, heading, row
 from .classifier_training import ClassifierTraining
 from .model_table import ModelTable
 from .train_choices import TrainChoices
+from .train_cut_off import CutOff
 from .train_run import TrainingRun
 from .train_verdict import VerdictPanel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from napari_cellal.detect.requests import TrainedModel, TrainRequest
     from napari_cellal.ui.workspace import Workspace
@@ -67,6 +69,7 @@ class TrainDock(Dock):
             self._start,
             main=True,
         )
+        self.cut_off = CutOff()
         self.running = TrainingRun(workspace)
         self.verdict = VerdictPanel(workspace)
         self.models = ModelTable(workspace)
@@ -86,7 +89,7 @@ class TrainDock(Dock):
         layout = QVBoxLayout(self.detector)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(6)
-        for widget in (self.needs, self.page, self.running, self._below):
+        for widget in (self.needs, self.cut_off, self.page, self.running, self._below):
             layout.addWidget(widget)
         self.classifier = ClassifierTraining(workspace, self._show_part, lambda: self.is_on_screen)
         self.classifier.hide()
@@ -97,6 +100,9 @@ class TrainDock(Dock):
         self.running.rate_found.connect(self.choices.show_rate)
         self.running.measured.connect(self.choices.show_time)
         self.running.compared.connect(self._on_compared)
+        self.running.began.connect(self._look_for_cut_off)
+        self.running.ended.connect(self._look_for_cut_off)
+        self.cut_off.wanted.connect(self._go_on)
         workspace.device_found.connect(self.choices.show_time)
         self.listen(
             (session.project_changed, self._on_project),
@@ -106,6 +112,7 @@ class TrainDock(Dock):
             (session.models_changed, self.classifier.class_with.refresh),
             (session.edited, self._on_edit),
         )
+        self._look_for_cut_off()
         self.refresh()
 
     # -- showing --------------------------------------------------------------------------
@@ -151,6 +158,8 @@ class TrainDock(Dock):
         self.verdict.forget()
         self.running.forget()
         self.classifier.forget()
+        if self._look_for_cut_off():
+            self.session.tell("A training was cut off. Go on with it? See Train.")
         self.refresh()
 
     def _on_edit(self, _edit: Any) -> None:
@@ -171,6 +180,18 @@ class TrainDock(Dock):
             self.choices.count()
 
     # -- training -------------------------------------------------------------------------
+
+    def _look_for_cut_off(self) -> bool:
+        # what is under way lies there too
+        return self.cut_off.look(None if self.running.busy else self.session.project)
+
+    def _go_on(self, file: Path) -> None:
+        project = self.session.project
+        if project is None or self._is_busy():
+            return
+        self.verdict.forget()
+        self.running.go_on(project, file)
+        self._show_part(self.running)
 
     def _start(self) -> None:
         project = self.session.project

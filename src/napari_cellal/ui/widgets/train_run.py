@@ -8,6 +8,7 @@ from psygnal import Signal
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_cellal.core.errors import CellalError
+from napari_cellal.networks import unfinished
 from napari_cellal.networks.points import TrainPoint
 from napari_cellal.ui.controls import JobBar, note
 from napari_cellal.ui.training_plot import TrainingPlot
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from napari_cellal.io.composites import Composite
     from napari_cellal.io.store import Project
     from napari_cellal.networks.points import FoundRate
+    from napari_cellal.ui.jobs import JobHandle
     from napari_cellal.ui.workspace import Workspace
     from napari_cellal.workflows.worker import Failed
 
@@ -33,12 +35,16 @@ class TrainingRun(QWidget):
     ----------
     compared : Signal(TrainedModel, Verdict or None, problem)
         A model of the open project is ready and was compared with the one in use.
+    began, ended : Signal()
+        A training is under way; it is not any more, whatever came of it.
     measured : Signal()
         The speed of this computer is known now.
     rate_found : Signal(FoundRate)
     """
 
     compared = Signal(object, object, str)
+    began = Signal()
+    ended = Signal()
     measured = Signal()
     rate_found = Signal(object)
 
@@ -155,24 +161,44 @@ class TrainingRun(QWidget):
         handle.cancelled.connect(self._on_cancelled)
 
     def _train(self, project: Project, request: TrainRequest, pace_kind: str) -> None:
-        folder, name = project.folder, project.name
-        self.plot.clear()
         handle = self._jobs.run(
             "Training the detector",
             training.train,
             request,
             after_cancel=lambda: training.forget_unfinished(request),
         )
-        self.bar.follow(handle, can_keep=True)
         seen = ""
         if request.composite is not None and request.composite.explained:
             share = sum(request.composite.explained[:3])
             seen = f"The three components hold {share:.0%} of the variance. "
-        self.say(f"{seen}You can go on labelling meanwhile.")
+        self._follow(project, handle, f"{seen}You can go on labelling meanwhile.", pace_kind)
+
+    def go_on(self, project: Project, file: Path) -> None:
+        """Go on with a training that was cut off, with the labels as they were then."""
+        self._gives_way = False
+        handle = self._jobs.run(
+            "Training the detector",
+            training.go_on,
+            file,
+            after_cancel=lambda: unfinished.forget_file(file),
+        )
+        self._follow(project, handle, "It learns from the labels as they were when it began.")
+
+    def _follow(self, project: Project, handle: JobHandle, words: str, pace_kind: str = "") -> None:
+        """Show a training to its end, and compare what comes of it."""
+        folder, name = project.folder, project.name
+        self.plot.clear()
+        self.bar.follow(handle, can_keep=True)
+        self.say(words)
         handle.progressed.connect(self._on_step)
         handle.finished.connect(lambda done: self.on_trained(folder, name, done, pace_kind))
         handle.failed.connect(self._on_failed)
         handle.cancelled.connect(self._on_cancelled)
+        handle.ended.connect(self._on_ended)
+        self.began.emit()
+
+    def _on_ended(self) -> None:
+        self.ended.emit()
 
     def _on_step(self, step: Progress) -> None:
         point = step.item
