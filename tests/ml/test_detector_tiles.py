@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
+from scipy import ndimage as ndi
 
 from napari_cellal.core.geometry import iou_matrix
+from napari_cellal.detect.predict import TorchDetector
+from napari_cellal.detect.settings import PredictSettings
+from napari_cellal.detect.shipped import FOLDER
 from napari_cellal.detect.tiles import Found, Tile, cut_boxes, drop_nested, merge_tiles, tiles_of
+from napari_cellal.detect.weights import load_model
 
 
 def seen_through(boxes, classes, tiles, shape, rng, jitter=0.5, least=0.15):
@@ -159,3 +167,63 @@ def test_a_cell_larger_than_the_overlap_is_not_lost():
 def test_nothing_found_is_nothing():
     empty = found_of([], [], [])
     assert len(merge_tiles(empty, np.zeros(0, bool), np.zeros(0, int)).boxes) == 0
+
+
+class Bright(torch.nn.Module):
+    """In the place of a network: each bright patch of a tile, pieces too, by its pixels alone."""
+
+    def limit(self, settings):
+        pass
+
+    def forward(self, images):
+        return [self.answer(image[0].numpy()) for image in images]
+
+    def answer(self, pixels):
+        patches, _ = ndi.label(pixels > 0)
+        places = ndi.find_objects(patches)
+        boxes = [[x.start, y.start, x.stop, y.stop] for y, x in places]
+        tone = np.array([pixels[place].max() for place in places], np.float32)
+        # a piece scores more than the whole: only what it lies in can tell that it is one
+        area = np.array([(pixels[place] > 0).sum() for place in places], np.float32)
+        classes = torch.from_numpy((tone > 0.7).astype(np.int64))
+        return {
+            "boxes": torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
+            "scores": torch.from_numpy(1 / (1 + area / 100)),
+            "labels": classes + 1,
+            "probabilities": torch.nn.functional.one_hot(classes, 4).float(),
+        }
+
+
+SHIPPED, _ = load_model(FOLDER)
+
+
+def bright_detector(tile_px, largest_px, batch=4):
+    plain = {"scale": 1.0, "short_side_px": None, "cell_px": None}
+    shape = SHIPPED.settings["network"] | plain | {"tile_px": tile_px, "largest_box_px": largest_px}
+    record = replace(SHIPPED, settings=SHIPPED.settings | {"network": shape})
+    device, settings = torch.device("cpu"), PredictSettings(tile_batch=batch)
+    return TorchDetector(record, Bright(), device, settings)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_tiles_find_exactly_what_the_whole_image_shows(seed):
+    """No bounds: what depends on pixels alone is found once, at its place, in any tiles."""
+    rng = np.random.default_rng(seed)
+    shape = tuple(int(v) for v in rng.integers(50, 500, 2))
+    largest = int(rng.integers(10, 40))
+    image = np.zeros((3, *shape), np.uint8)
+    for _ in range(60):
+        high, wide = rng.integers(4, largest + 1, 2)
+        y, x = rng.integers(0, shape[0] - high + 1), rng.integers(0, shape[1] - wide + 1)
+        around = image[0, max(0, y - 2) : y + high + 2, max(0, x - 2) : x + wide + 2]
+        if not around.any():  # one that touched another would be one with it
+            image[:, y : y + high, x : x + wide] = rng.choice([130, 255])
+    side = int(rng.integers(max(64, 2 * largest + 10), 160))
+    tiled = bright_detector(side, largest, int(rng.integers(1, 6))).detect(image, image_id="a")
+    whole = bright_detector(1000, largest).detect(image, image_id="a")
+
+    def rows(found):
+        return sorted(zip(found.boxes, found.class_ids, found.scores, strict=True))
+
+    assert len(whole) == ndi.label(image[0])[1]
+    assert rows(tiled) == rows(whole)

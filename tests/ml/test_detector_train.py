@@ -40,6 +40,14 @@ from napari_cellal.networks.points import TrainPoint
 from napari_cellal.networks.schedules import learning_rate
 
 SIDE = 96
+SHORT = (
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+    RuntimeError(
+        "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: "
+        "you tried to allocate 40000000000000 bytes. Error code 12 (Cannot allocate memory)"
+    ),
+    MemoryError(),
+)
 CLASS = 7  # an id that is not its own index
 
 
@@ -258,7 +266,8 @@ def test_a_broken_image_does_not_end_the_run(learned):
     assert "none" in failures[0].sentence
 
 
-def test_short_memory_halves_the_tiles_and_says_so(learned, monkeypatch):
+@pytest.mark.parametrize("full", SHORT, ids=lambda e: type(e).__name__)
+def test_short_memory_halves_the_tiles_and_says_so(full, learned, monkeypatch):
     pool, held, trained = learned
     detector = load_detector(trained.folder, "cpu", PredictSettings(tile_batch=4))
     plenty = detector.detect(pool.pixels[held[0].path], image_id="a")
@@ -267,7 +276,7 @@ def test_short_memory_halves_the_tiles_and_says_so(learned, monkeypatch):
     def short(unit, tiles, scale):
         asked.append(detector._batch)
         if detector._batch > 1:
-            raise torch.OutOfMemoryError("full")
+            raise full
         return run(unit, tiles, scale)
 
     monkeypatch.setattr(detector, "_run", short)
@@ -276,10 +285,22 @@ def test_short_memory_halves_the_tiles_and_says_so(learned, monkeypatch):
     assert len(detector.notes) == 2
 
     def none(unit, tiles, scale):
-        raise torch.OutOfMemoryError("full")
+        raise full
 
     monkeypatch.setattr(detector, "_run", none)
     with pytest.raises(ModelError, match="memory"):
+        detector.detect(pool.pixels[held[0].path], image_id="a")
+
+
+def test_a_fault_is_not_taken_for_short_memory(learned, monkeypatch):
+    pool, held, trained = learned
+    detector = load_detector(trained.folder, "cpu")
+
+    def broken(unit, tiles, scale):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(detector, "_run", broken)
+    with pytest.raises(RuntimeError, match="shapes"):
         detector.detect(pool.pixels[held[0].path], image_id="a")
 
 

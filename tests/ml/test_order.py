@@ -7,11 +7,16 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from napari_cellal.active import learner
+from napari_cellal.active import learner, order
 from napari_cellal.active.matrix import load_matrix
-from napari_cellal.active.order import order_cells
 from napari_cellal.active.requests import OrderRequest
+from napari_cellal.core.progress import run_job
 from napari_cellal.features.table import FeatureTable
+
+
+def order_cells(request):
+    return run_job(order.order_cells(request))
+
 
 NAMES = {1: "A", 2: "B"}
 
@@ -60,6 +65,7 @@ def test_without_labels_the_odd_ones_come_first(table):
     result = order_cells(OrderRequest(path, "doubt", {}, NAMES))
     assert sorted(result.cell_ids) == list(ids)
     assert result.probabilities is None
+    assert result.note
 
 
 def test_wrong_labels_come_first(table):
@@ -78,6 +84,16 @@ def test_too_few_labels_to_judge(table, labelled):
     path, ids, _ = table
     result = order_cells(OrderRequest(path, "mislabels", labelled, NAMES))
     assert sorted(result.cell_ids) == list(ids)
+    assert result.note  # or the order would be a riddle
+
+
+@pytest.mark.parametrize("wrong", [{}, {"c04": 2}])
+def test_only_an_order_that_finds_nothing_is_explained(table, wrong):
+    path, ids, _ = table
+    result = order_cells(OrderRequest(path, "mislabels", truth(ids) | wrong, NAMES))
+    assert bool(result.note) is not bool(wrong)
+    for name in ("doubt", "group", "alike"):
+        assert not order_cells(OrderRequest(path, name, truth(ids), NAMES, like="c00")).note
 
 
 def test_the_like_of_a_cell_come_first(table):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from napari_cellal.active import order
 from napari_cellal.active.control import random_control
 from napari_cellal.active.forecast import class_needs, forecast
 from napari_cellal.active.mislabels import likely_mislabels
-from napari_cellal.active.order import order_cells
 from napari_cellal.active.requests import OrderRequest, SuggestRequest
 from napari_cellal.core.progress import run_job
 from napari_cellal.features.table import FeatureTable
@@ -105,7 +105,9 @@ def test_slips_are_found_first(labelled):
     held["c250"] = held["c250"] % 3 + 1
     request = OrderRequest(labelled.features_path, "mislabels", said | held)
     found = likely_mislabels(request, 8)
-    assert order_cells(request).cell_ids[: len(found)] == tuple(m.cell_id for m in found)
+    assert run_job(order.order_cells(request)).cell_ids[: len(found)] == tuple(
+        m.cell_id for m in found
+    )
     first = {m.cell_id for m in found[:5]}
     assert len(first & (slips | {"c250"})) >= 4
     for m in found[:4]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 
 import pytest
@@ -11,6 +12,7 @@ from qtpy.QtGui import QMouseEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QPushButton
 from test_docks import clipped, pale
+from test_jobs import endless
 from test_neighbours import looks_like
 
 from napari_cellal.core.filters import WAITING
@@ -147,6 +149,23 @@ def test_everything_at_once_is_one_step(sit_down, detected, monkeypatch):
     assert dock.isVisible()
 
 
+def test_only_cells_that_changed_are_counted(sit_down, detected, monkeypatch):
+    monkeypatch.setattr(batch_module, "PORTION", 5)
+    person = sit_down(detected, "Project")
+    dock, works = open_gallery(person), person.session.works
+    for item in range(4):
+        click(dock, item)
+        person.press("Enter")
+    total = len(ids_of(person))
+    for changed in (total - 4, 0):
+        person.press("Ctrl+A", "Enter")
+        person.wait(lambda: not len(works))
+        done = [row for row in person.rows().values() if row.status is Status.CONFIRMED]
+        assert len(done) == total
+        numbers = [int(n) for n in re.findall(r"\d+", person.told[-1][0])]
+        assert (changed in numbers) is bool(changed)
+
+
 def test_one_after_the_other(sit_down, detected):
     person = sit_down(detected, "Project")
     batch = person.workspace.batch
@@ -275,6 +294,28 @@ def test_orders_that_need_measured_cells(sit_down, detected):
         assert sorted(ids_of(person)) == sorted(by_image)
     labels = Counter(person.cell(k).is_label for k in ids_of(person)[:8])
     assert labels == {True: 8}
+
+
+def test_an_order_that_nobody_waits_for_is_cancelled(sit_down, detected):
+    person = sit_down(detected, "Project")
+    batch, jobs = person.workspace.batch, person.workspace.jobs
+    open_gallery(person)
+    batch.set_order("group")
+    batch.measure()
+    person.wait(lambda: not batch.needs_measuring and not batch.is_busy, 60_000)
+    assert not batch.note
+    blocking = jobs.run("endless", endless, lane="quick")
+    batch.set_order("mislabels")
+    person.wait(lambda: len(jobs.running) == 2)
+    first = next(j for j in jobs.running if j is not blocking)
+    batch.set_order("doubt")
+    person.wait(lambda: first.done and len(jobs.running) == 2)
+    blocking.cancel()
+    person.wait(lambda: not batch.is_busy)
+    assert batch.note  # there are no labels
+    batch.set_order("image")
+    person.wait(lambda: not batch.is_busy)
+    assert not batch.note
 
 
 # -- the window ----------------------------------------------------------------------------

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from .requests import OrderRequest
 
 _FOLDS = 5
-_FEWEST = 10
+FEWEST = 10
+"""Labels without which nothing is judged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ def judge(matrix: Matrix, labels: Mapping[int, int], seed: int) -> Judged:
     usable = np.isin(known, ids[counts >= 2])
     rows, known = rows[usable], known[usable]
     ids, counts = ids[counts >= 2], counts[counts >= 2]
-    if len(rows) < _FEWEST or len(ids) < 2:
+    if len(rows) < FEWEST or len(ids) < 2:
         none = np.zeros(0, np.intp)
         return Judged(none, ids, none, none, np.zeros((0, len(ids))), np.zeros(0))
     p = np.zeros((len(rows), len(ids)))

@@ -6,22 +6,27 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_cellal.core.progress import Job, Progress
+
 from . import learner as learners
 from .matrix import load_matrix
-from .mislabels import judge
+from .mislabels import FEWEST, judge
 from .requests import OrderRequest, OrderResult
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .matrix import Matrix
+    from .mislabels import Judged
 
 _GROUPS_AT_MOST = 24
 _CELLS_A_GROUP = 50
 
 
-def order_cells(request: OrderRequest) -> OrderResult:
-    """Return every measured cell in the order asked for, and what the learner says of each.
+def order_cells(request: OrderRequest) -> Job[OrderResult]:
+    """Return the job that puts every measured cell in the order asked for.
+
+    What the learner says of each comes with them.
 
     ``doubt``: the least probable best guess first; without a learner, the cells farthest from
     the middle of their group. ``group``: large groups first, in a group the most typical first.
@@ -34,7 +39,10 @@ def order_cells(request: OrderRequest) -> OrderResult:
     ProjectError
         If the table of features cannot be read.
     """
+    words = "Putting the cells in order"
+    yield Progress(0, 3, words)
     matrix = load_matrix(request.features_path)
+    yield Progress(1, 3, words)
     labels = matrix.rows_of(request.labelled)
     rows = np.array(sorted(labels), np.intp)
     ids = np.array([labels[int(row)] for row in rows], np.int64)
@@ -43,12 +51,15 @@ def order_cells(request: OrderRequest) -> OrderResult:
     found = None
     if model is not None:
         found = learners.probabilities(model, matrix.points, classes).astype(np.float32)
+    yield Progress(2, 3, words)
+    note = ""
     if request.order == "alike":
         value = _distance(matrix, request.like)
     elif request.order == "mislabels":
         judged = judge(matrix, labels, request.seed)
         value = np.full(len(matrix), 2.0)
         value[judged.rows] = np.where(judged.gap > 0, -judged.gap, judged.of_label)
+        note = _on_labels(judged, len(labels))
         if found is not None:  # what it says of cells that it was shown would always be right
             found[judged.rows] = 0
             columns = [classes.index(class_id) for class_id in judged.class_ids.tolist()]
@@ -62,7 +73,23 @@ def order_cells(request: OrderRequest) -> OrderResult:
             place = np.lexsort((far, groups, -size[groups]))
             return _result(matrix, place, classes, found)
         value = -far
-    return _result(matrix, np.argsort(value, kind="stable"), classes, found)
+        note = "Doubt needs labels of two classes. Until then cells unlike all others come first."
+    return _result(matrix, np.argsort(value, kind="stable"), classes, found, note)
+
+
+def _on_labels(judged: Judged, labels: int) -> str:
+    """Return what a person should know who looks for wrong labels, e.g. that nothing is judged."""
+    if not len(judged.rows):
+        return (
+            f"Too few labels to compare with each other: {FEWEST} are needed, and two each of two "
+            f"classes. There are {labels} on measured cells. Until then cells stand by image."
+        )
+    if not (judged.gap > 0).any():
+        return (
+            f"None of {len(judged.rows):,} labels looks like a mistake. The least probable come "
+            "first."
+        )
+    return ""
 
 
 def _distance(matrix: Matrix, cell_id: str) -> NDArray[np.float64]:
@@ -89,6 +116,7 @@ def _result(
     place: NDArray[np.intp],
     classes: tuple[int, ...],
     found: NDArray[np.float32] | None,
+    note: str = "",
 ) -> OrderResult:
     cell_ids = tuple(matrix.cell_ids[row] for row in place)
-    return OrderResult(cell_ids, classes, None if found is None else found[place])
+    return OrderResult(cell_ids, classes, None if found is None else found[place], note)

@@ -200,11 +200,14 @@ class OrderResult:
     class_ids : tuple of int, K
     probabilities : float32[N, K] or None
         What the learner says of each cell, in the cells' order; None while there is none.
+    note : str
+        Why the order is not the one asked for, or what it did not find; else empty.
     """
 
     cell_ids: tuple[str, ...]
     class_ids: tuple[int, ...]
     probabilities: NDArray[np.float32] | None
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

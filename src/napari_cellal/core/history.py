@@ -183,7 +183,9 @@ class History:
         rows = 0
         for planned in portions(label, edits, by, portion):
             edit = self._without_stale(planned)
-            self.do(edit)
+            if edit:
+                self._store.commit_do(edit)
+                self.changed.emit(edit)
             rows += len(edit.after)
             if edit.run:
                 yield

@@ -13,6 +13,7 @@ from napari_cellal.core.errors import ModelError
 from napari_cellal.core.records import Detections, ModelRecord
 from napari_cellal.networks.appearance import resized
 from napari_cellal.networks.devices import autocast
+from napari_cellal.networks.memory import is_out_of_memory
 from napari_cellal.networks.normalization import EACH, Limits, Normalization
 
 from .fusion import MIRRORED, fused, mirrored
@@ -172,7 +173,9 @@ class TorchDetector:
         """Return the boxes, or None where memory was short; its tensors are then let go."""
         try:
             return self._search_tiles(unit, scale)
-        except torch.OutOfMemoryError:
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
             return None
 
     def _make_smaller(self) -> None:
@@ -202,11 +205,13 @@ class TorchDetector:
     def _search_tiles(self, unit: NDArray[np.float32], scale: float) -> Found:
         shape = (unit.shape[1], unit.shape[2])
         side = max(1, int(self._tile_px / scale))
-        tiles = tiles_of(shape, side, int(np.ceil(self._shape.largest_box_px)))
+        near_px = max(2.0, 1.5 / scale)
+        # a cell so near to an edge counts as cut: each needs a tile where it is not
+        overlap = int(np.ceil(self._shape.largest_box_px + 2 * near_px)) + 1
+        tiles = tiles_of(shape, side, overlap)
         parts: list[Found] = []
         for first in range(0, len(tiles), self._batch):
             parts += self._run(unit, tiles[first : first + self._batch], scale)
-        near_px = max(2.0, 1.5 / scale)
         cut = [cut_boxes(p.boxes, t, shape, near_px) for p, t in zip(parts, tiles, strict=True)]
         index = [np.full(len(p.boxes), k) for k, p in enumerate(parts)]
         return merge_tiles(

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from napari_cellal.core.records import Cell
     from napari_cellal.workflows.worker import Failed
 
-    from .jobs import Jobs
+    from .jobs import JobHandle, Jobs
     from .learn_loop import LearnLoop
     from .session import Session
 
@@ -88,6 +88,7 @@ class Batch(QObject):
         self.is_behind = False
         self.needs_measuring = False
         self._turn = 0
+        self._ordering: JobHandle | None = None
         self._picks_all = False
         self._touched: dict[str, Cell | None] = {}
         self._rows: dict[str, Cell | None] = {}
@@ -103,7 +104,7 @@ class Batch(QObject):
 
     def close(self) -> None:
         """Stop listening and asking."""
-        self._turn += 1
+        self._overtake()
         self.session.project_changed.disconnect(self._on_project)
         self.session.edited.disconnect(self._on_edit)
         self.session.images_changed.disconnect(self._on_images)
@@ -158,7 +159,7 @@ class Batch(QObject):
     def ask_again(self) -> None:
         """Make the list anew in the order that the learner gave before."""
         project = self.session.project
-        self._turn += 1
+        self._overtake()
         if project is None:
             self._take([], {})
             return
@@ -176,9 +177,23 @@ class Batch(QObject):
             make = partial(request_order, look, path, self.order, like=self.like)
             self._in_thread(make, partial(self._rank, (self.order, self.like, path)))
 
+    @property
+    def note(self) -> str:
+        """Why the list is not in the order asked for, or what that did not find; else empty."""
+        is_shown = self._ranking is not None and self._ranking_of[:2] == (self.order, self.like)
+        return self._ranking.note if is_shown else ""
+
+    def _overtake(self) -> None:
+        """Let go of the list that is being made."""
+        self._turn += 1
+        if self._ordering is not None and not self._ordering.done:
+            self._ordering.cancel()
+        self._ordering = None
+
     def _rank(self, what: tuple[object, ...], request: OrderRequest) -> None:
         turn = self._turn
         handle = self._jobs.run("Putting the cells in order", order_cells, request, lane="quick")
+        self._ordering = handle
 
         def take(result: OrderResult) -> None:
             if turn == self._turn:
@@ -334,11 +349,11 @@ class Batch(QObject):
         if len(keys) <= PORTION and not len(session.works):
             return session.do(edit(keys))
         # Read and written portion by portion, behind what is being written already.
-        label = words.format(f"{len(keys)} cells")
+        label = words.format(f"{len(keys):,} cells")
         edits = (edit(keys[k : k + PORTION]) for k in range(0, len(keys), PORTION))
         session.works.add(
             project.history.do_run(label, edits, session.person, PORTION),
-            lambda n: session.tell(f"{label[0].upper()}{label[1:]}. Ctrl+Z takes it back."),
+            lambda n: session.tell(_told(words, n, len(keys))),
             alone=True,
         )
         return True
@@ -346,7 +361,7 @@ class Batch(QObject):
     # -- the project ----------------------------------------------------------------------
 
     def _on_project(self, _project: object) -> None:
-        self._turn += 1
+        self._overtake()
         self._rows.clear()
         self._ranking, self._ranking_of = None, ()
         self.wanted, self.order, self.like = CellFilter(), "image", ""
@@ -383,3 +398,12 @@ class Batch(QObject):
         if not self.is_behind:
             self.is_behind = True
             self.state_changed.emit()
+
+
+def _told(words: str, changed: int, picked: int) -> str:
+    """Return what was done to the picked cells, of which some may have been like that before."""
+    if not changed:
+        return f"None of the {picked:,} cells changed."
+    done = words.format(f"{changed:,} cells" if changed > 1 else "1 cell")
+    rest = f" The other {picked - changed:,} stay as they were." if changed < picked else ""
+    return f"{done[0].upper()}{done[1:]}.{rest} Ctrl+Z takes it back."

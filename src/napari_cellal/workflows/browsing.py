@@ -66,11 +66,10 @@ def request_order(
 
 def order_cells(request: OrderRequest) -> Job[OrderResult]:
     """Return the job that puts the measured cells in order."""
-    yield Progress(0, 0, "Putting the cells in order")
     from napari_cellal.active import order
 
     with one_thread():
-        return order.order_cells(request)
+        return (yield from order.order_cells(request))
 
 
 def check_labels(request: OrderRequest, n: int) -> Job[tuple[Mislabel, ...]]:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_cellal.core.errors import CellalError
 from napari_cellal.core.progress import Abandoned, EndEarly, Progress
+from napari_cellal.networks.memory import is_out_of_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -130,15 +131,15 @@ def _run_one(pipe: multiprocessing.connection.Connection, task: _Task) -> Outcom
         return Cancelled()
     except CellalError as error:
         return Failed(str(error), traceback.format_exc(), foreseen=True)
-    except MemoryError:
-        return Failed(
-            "The computer ran out of memory. Close other programs, or work on fewer or "
-            "smaller images.",
-            traceback.format_exc(),
-        )
     except _WindowGone:
         raise
     except Exception as error:  # noqa: BLE001  the process boundary: told to the person, logged
+        if is_out_of_memory(error):
+            return Failed(
+                "The computer ran out of memory. Close other programs, or work on fewer or "
+                "smaller images.",
+                traceback.format_exc(),
+            )
         return Failed(
             f"Something unexpected went wrong ({type(error).__name__}: {error}). "
             "Nothing was changed; the log has the details.",

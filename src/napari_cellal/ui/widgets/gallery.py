@@ -93,6 +93,7 @@ class GalleryDock(Dock):
     def _build(self) -> None:
         batch = self.batch
         self._hint = Needs()
+        self._why = note()
         self.bar = JobBar()
         self._size = QSlider(Qt.Orientation.Horizontal)
         self._size.setRange(SMALLEST_PX, LARGEST_PX)
@@ -125,11 +126,19 @@ class GalleryDock(Dock):
         self._map.setFixedWidth(60)
         self._top = row(self._count, self._size, self._map, self._refresh)
         self._top.layout().setStretch(0, 1)
-        self.page = (self.filter, self._hint, self.bar, self._top, self.grid, self._gestures)
+        self.page = (
+            self.filter,
+            self._hint,
+            self._why,
+            self.bar,
+            self._top,
+            self.grid,
+            self._gestures,
+        )
         self.add(*self.page)
         self.column.setStretchFactor(self.grid, 1)
-        self.bar.hide()
-        self._hint.hide()
+        for widget in (self.bar, self._hint, self._why):
+            widget.hide()
 
     def _bind_keys(self) -> None:
         keys = bind_picking_keys(self.grid, self.session, self.batch, self._gesture)
@@ -151,6 +160,7 @@ class GalleryDock(Dock):
             widget.setVisible(there)
         if not there:
             self._hint.hide()
+            self._why.hide()
             self.needs.say(
                 "No cells to show yet: open a project with images first.",
                 "Go to Project",
@@ -216,6 +226,8 @@ class GalleryDock(Dock):
             )
         else:
             self._hint.hide()
+        self._why.setText(batch.note)
+        self._why.setVisible(bool(batch.note) and not batch.needs_measuring)
         self._refresh.setText("Refresh •" if batch.is_behind else "Refresh")
         self._show_count()
 
