@@ -481,7 +481,8 @@ def test_a_loss_that_never_was_a_number_is_an_error(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_short_memory_halves_the_batch_of_training(tmp_path, monkeypatch):
+@pytest.mark.parametrize("full", SHORT, ids=lambda e: type(e).__name__)
+def test_short_memory_halves_the_batch_of_training(full, tmp_path, monkeypatch):
     pool = Pool()
     settings = QUICK.model_copy(update={"batch_size": 4, "steps": 2})
     request = request_of([pool.add("a", 3, 0)], tmp_path, settings)
@@ -490,7 +491,7 @@ def test_short_memory_halves_the_batch_of_training(tmp_path, monkeypatch):
     def short(network, batch, device):
         sizes.append(len(batch))
         if len(batch) > 1:
-            raise torch.OutOfMemoryError("full")
+            raise full
         return real(network, batch, device)
 
     monkeypatch.setattr(lessons, "loss_of", short)
@@ -501,7 +502,7 @@ def test_short_memory_halves_the_batch_of_training(tmp_path, monkeypatch):
     assert any("memory is short" in w for w in words)
 
     def none(network, batch, device):
-        raise torch.OutOfMemoryError("full")
+        raise full
 
     monkeypatch.setattr(lessons, "loss_of", none)
     with pytest.raises(ModelError, match="memory"):

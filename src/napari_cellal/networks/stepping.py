@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from napari_cellal.core.errors import ModelError
 
+from .memory import is_out_of_memory
+
 if TYPE_CHECKING:
     from .settings import CourseSettings
 
@@ -123,7 +125,9 @@ class Stepper:
                 if not math.isfinite(value):
                     break
                 loss.backward()  # type: ignore[no-untyped-call]
-        except torch.OutOfMemoryError:
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
             return None
         return value
 
