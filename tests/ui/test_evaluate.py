@@ -10,6 +10,7 @@ from test_train import LONG_MS, _labelled, labelled  # noqa: F401  fixtures
 
 from napari_cellal.core.records import Detections, Status
 from napari_cellal.evaluate.matches import NOTHING, Match
+from napari_cellal.ui import marked_place
 from napari_cellal.workflows import detecting, evaluating, scoring
 
 
@@ -145,9 +146,15 @@ def test_a_box_without_a_cell_can_become_one(person):
     assert (y, x) == pytest.approx(
         ((gone.box[0] + gone.box[2]) / 2, (gone.box[1] + gone.box[3]) / 2), abs=1
     )
+    layers = person.viewer.layers
+    (mark,) = (layer for layer in layers if layer.name == marked_place.NAME)
+    corners = mark.data[0]
+    assert (*corners.min(axis=0), *corners.max(axis=0)) == pytest.approx(gone.box)
+    assert layers.selection.active is not mark  # the keys still class cells
     dock.ensureWidgetVisible(places.add_cell)
     person.push(places.add_cell)
     person.wait(lambda: count(dock, NOTHING, 1) == 0)
+    assert mark not in layers
     (drawn,) = [c for c in person.rows().values() if c.status is Status.DRAWN]
     assert (drawn.class_id, drawn.box) == (1, gone.box)
     assert places.list.count() == 0
@@ -163,13 +170,23 @@ def test_after_one_box_is_added_the_next_of_the_list_is_shown(person, monkeypatc
     places.show_matches([Match(key, None, NOTHING, 1, 0.9, box) for box in boxes], "RBC")
     looked = []
     monkeypatch.setattr(person.session, "look_at", lambda _, box: looked.append(box))
+
+    def marked():
+        return [layer for layer in person.viewer.layers if layer.name == marked_place.NAME]
+
     places.list.setCurrentRow(at)
     places.add_cell.click()
     places.add_cell.click()
+    assert len(marked()) == 1  # of the next one
     drawn = [c.box for c in person.rows().values() if c.status is Status.DRAWN]
     # what is added is what was looked at, and only that
     assert drawn == looked[:2]
     assert drawn[0] == boxes[at]
+    person.viewer.layers.remove(marked()[0])  # a person may delete it
+    places.list.setCurrentRow(1 - places.list.currentRow())
+    assert len(marked()) == 1
+    person.session.show_image(next(reversed(project.images)))
+    assert not marked()
 
 
 def test_missed_cells_and_the_score(person):

@@ -23,6 +23,7 @@ from napari_cellal.evaluate.tables import (
 from napari_cellal.ui.confusion import ConfusionMatrix
 from napari_cellal.ui.controls import ComboBox, Dock, JobBar, Needs, button, heading, note, row
 from napari_cellal.ui.counting import Counting
+from napari_cellal.ui.marked_place import MarkedPlace
 from napari_cellal.ui.slider import Slider
 from napari_cellal.workflows import detecting, evaluating, reporting, scoring
 
@@ -130,7 +131,7 @@ class EvaluateDock(Dock):
         )
         self.shares.setCheckable(True)
         self.shares.setFixedWidth(70)
-        self.places = Places(self.session)
+        self.places = Places(self.session, MarkedPlace(self.workspace.viewer, self.session))
         self._pairs_head = heading("Most often wrong")
         self.pairs = QListWidget()
         self.pairs.setToolTip("Click one to see the cells")
@@ -208,7 +209,7 @@ class EvaluateDock(Dock):
         self.counting.forget()
         self.table, self.figures = None, {}
         self.result.hide()
-        self.places.hide()
+        self.places.put_away()
         self._fill_models()
         if project is not None:
             self._choose_split(project)
@@ -313,7 +314,7 @@ class EvaluateDock(Dock):
         self._what = what
         self.figures = answers.figures
         self.counting.score = self.score.value()
-        self.places.hide()
+        self.places.put_away()
         self.result.show()
         self.counting.take(answers)
         if not self.is_on_screen:

@@ -8,12 +8,14 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QListWidget, QListWidgetItem, QVBoxLayout, QWidget
 
 from napari_cellal.core import gestures
+from napari_cellal.ui.box_looks import UNCLASSED
 from napari_cellal.ui.controls import button, heading, note, row
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_cellal.evaluate.matches import Match
+    from napari_cellal.ui.marked_place import MarkedPlace
     from napari_cellal.ui.session import Session
 
 MOST = 500
@@ -21,11 +23,12 @@ LIST_PX = 130
 
 
 class Places(QWidget):
-    """Shown once a square of boxes without a cell was clicked."""
+    """Shown once a square of boxes without a cell was clicked; outlines the one looked at."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, mark: MarkedPlace) -> None:
         super().__init__()
         self.session = session
+        self._mark = mark
         self._matches: tuple[Match, ...] = ()
         self.list = QListWidget()
         self.list.setToolTip("Click one to see the place; the surest first")
@@ -40,7 +43,7 @@ class Places(QWidget):
             "Draws the model's box as a cell of that class, and the table follows. Undo: Ctrl+Z",
             self._add,
         )
-        self.done = button("Close", "Hides this list", self.hide)
+        self.done = button("Close", "Hides this list", self.put_away)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
@@ -68,13 +71,21 @@ class Places(QWidget):
         )
         self.show()
 
+    def put_away(self) -> None:
+        """Hide the list, and the outline on the picture."""
+        self._mark.clear()
+        self.hide()
+
     def _go(self, at: int) -> None:
         project = self.session.project
+        self._mark.clear()
         if project is None or not 0 <= at < len(self._matches):
             return
         m = self._matches[at]
         if m.image_id in project.images:
             self.session.look_at(m.image_id, m.box)
+            said = project.classes.get(m.said)
+            self._mark.show(m.box, UNCLASSED if said is None else said.color)
         else:
             self.session.tell("This image was removed.")
 
