@@ -14,16 +14,23 @@ import pytest
 import torch
 from PIL import Image
 
+from napari_cellal.classify.alike import features_of
+from napari_cellal.classify.pictures import Cutter, seen
+from napari_cellal.classify.predict import load
 from napari_cellal.classify.requests import TrainedClassifier
+from napari_cellal.classify.settings import ViewSettings
 from napari_cellal.cli import main
 from napari_cellal.core import gestures
 from napari_cellal.core.errors import CellalError, ModelError
 from napari_cellal.core.history import edit_of
+from napari_cellal.core.masks import mask_of
 from napari_cellal.core.progress import run_job
 from napari_cellal.core.records import Detections, ModelRecord, Proposal, Split
 from napari_cellal.io.store import Project
 from napari_cellal.networks.model_files import load_record
+from napari_cellal.networks.normalization import Normalization
 from napari_cellal.workflows import adding, classifying, detecting, judging, patches, scoring
+from napari_cellal.workflows.patches import of_cells
 
 CELLS = {"bright": 230, "dark": 20}
 QUICK = ["--preset", "resnet18", "--start", "scratch", "--size", "32", "--device", "cpu"]
@@ -258,13 +265,64 @@ def test_an_answer_is_explained_by_figures_and_a_picture(folder, model, project,
     picture = np.asarray(Image.open(tmp_path / "why.png"))
     assert picture.shape[1] > 2 * picture.shape[0]
     cell = project.cells.of_image(next(iter(project.images)))[0]
+    names = {c.class_id: c.name for c in project.active_classes}
     place = project.folder
     project.close()
-    run("explain", place, "--cell", cell.cell_id, "--model", model, "--class", "dark")
-    assert json.loads(capsys.readouterr().out)["class"] == "dark"
+    sheet = tmp_path / "cell.png"
+    run("explain", place, "--cell", cell.cell_id, "--model", model, "--class", "dark", "-o", sheet)
+    said = json.loads(capsys.readouterr().out)
+    assert said["class"] == "dark"
+    # the like of a cell are of its class, and not itself
+    assert len(said["neighbours"]) == 3
+    assert {n["class"] for n in said["neighbours"]} == {names[cell.class_id]}
+    assert cell.cell_id not in {n["cell"] for n in said["neighbours"]}
+    apart = [n["distance"] for n in said["neighbours"]]
+    assert apart == sorted(apart)
+    rows = np.asarray(Image.open(sheet))
+    assert rows.shape[0] > picture.shape[0]  # they stand below the heat map
     for wrong in (["--cell", "none"], [], ["--cell", cell.cell_id, "--class", "odd"]):
         assert main(["explain", str(place), "--model", model, *wrong]) == 1
         assert capsys.readouterr().err.strip().endswith(".")
+
+
+def test_what_was_computed_of_confirmed_cells_serves_again(project, model, tmp_path, monkeypatch):
+    classifier = load(Path(model), "cpu")
+    cells = of_cells(project, project.cells.labels())
+    file = tmp_path / "kept.npz"
+    read, rows = run_job(features_of(classifier, cells, file))
+    gone = replace(cells[0], path="gone.png")
+    looked = []
+    features = classifier.network.features
+    monkeypatch.setattr(
+        classifier.network, "features", lambda x: looked.append(len(x)) or features(x)
+    )
+    again, same = run_job(features_of(classifier, [*cells[:5], gone], file))
+    assert looked == []  # neither known ones nor one that cannot be read
+    assert again == read[:5]
+    assert np.array_equal(same, rows[:5])
+    moved = replace(cells[3], box=tuple(v + 2 for v in cells[3].box))
+    run_job(features_of(classifier, [moved], file))
+    assert looked == [1]
+    file.write_bytes(b"broken")
+    assert len(run_job(features_of(classifier, cells, file))[0]) == len(cells)
+
+
+def test_the_mask_says_what_is_background(project):
+    cells = of_cells(project, project.cells.labels()[:1])
+    bits = np.zeros((24, 24), bool)
+    bits[4:20, 6:18] = True
+    y0, x0 = (int(v) for v in cells[0].box[:2])
+    masked = replace(cells[0], mask=mask_of(bits, y0, x0))
+    view = ViewSettings(size_px=24, context=0, mask_background=True)
+    cutter = Cutter(view)
+    assert cutter.outline(cells[0]) is None
+    outline = cutter.outline(masked)
+    assert np.array_equal(outline, bits)
+    pixels = cutter.cut(masked)
+    normal = Normalization("uint8", (0,) * 3, (255,) * 3, (0.4, 0.5, 0.6), (0.2,) * 3)
+    shown = seen(pixels, normal, view, outline)
+    assert np.allclose(shown[:, ~bits], np.array([0.4, 0.5, 0.6])[:, None])
+    assert np.allclose(shown[:, bits], normal.to_unit(pixels)[:, bits])
 
 
 def test_a_site_of_six_channels_is_one_picture(tmp_path, capsys):

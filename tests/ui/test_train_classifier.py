@@ -153,6 +153,30 @@ def test_from_confirmed_cells_to_classed_boxes(person):
     learn = show(person, "Learn")
     assert learn.class_with.model.currentData() == model.model_id
 
+    # what it says is explained, over the cell
+    review = show(person, "Review")
+    why = review.why
+    cell = person.cell(opened[0])
+    person.session.go_to(cell)
+    person.wait(lambda: person.session.current == cell)
+    review.ensureWidgetVisible(why.ask)
+    person.push(why.ask)
+    person.wait(lambda: why.found is not None, LONG_MS)
+    layers = person.viewer.layers
+    heat = why.heat.layer
+    assert layers.index(heat) < layers.index(person.layer)
+    assert layers.selection.active is person.layer  # the keys stay with the boxes
+    low, high = heat.extent.world
+    assert np.all(low < np.array(cell.box[:2]))
+    assert np.all(high > np.array(cell.box[2:]) - 1)
+    assert {n.cell_id for n in why.found.neighbours} <= set(labels)
+    assert len(why.strip.names) == 3
+    person.wait(lambda: all(why.strip.pictures))
+    review.ensureWidgetVisible(why.close_)
+    person.push(why.close_)
+    assert heat not in layers
+    person.agree()
+
     # and is measured
     evaluate = measure(person, model.model_id)
     assert evaluate.table.counts.sum() == len(labels)

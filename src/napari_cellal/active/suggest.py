@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_cellal.features.nearest import nearest
+
 from . import learner as learners
 from .choices import Context
 from .holdout import score_holdout
@@ -222,6 +224,5 @@ def _neighbours(
     matrix: Matrix, rows: NDArray[np.intp], labelled: NDArray[np.intp]
 ) -> tuple[tuple[str, ...], ...]:
     points = matrix.components
-    distance = ((points[rows][:, None] - points[labelled][None]) ** 2).sum(axis=2)  # [n, L]
-    nearest = np.argsort(distance, axis=1, kind="stable")[:, :_NEIGHBOURS]
-    return tuple(tuple(matrix.cell_ids[labelled[k]] for k in line) for line in nearest)
+    found, _ = nearest(points[rows], points[labelled], _NEIGHBOURS)
+    return tuple(tuple(matrix.cell_ids[labelled[k]] for k in line) for line in found)

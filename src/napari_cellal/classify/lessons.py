@@ -107,7 +107,9 @@ class Lessons:
             yield list(zip(pictures, targets, strict=True))
 
     def _seen(self, index: int) -> Tensor:
-        return torch.from_numpy(seen(self._pictures.raw(index), self._normalization, self._view))
+        pictures, view = self._pictures, self._view
+        outline = pictures.outline(index) if view.mask_background else None
+        return torch.from_numpy(seen(pictures.raw(index), self._normalization, view, outline))
 
     def loss(self, scores: Tensor, targets: Tensor) -> Tensor:
         """Return float32[] of scores and targets, float32[B, K].
@@ -144,8 +146,9 @@ class Examiner:
         found = []
         for first in range(0, len(self._pictures), _LOOK_BATCH):
             last = min(first + _LOOK_BATCH, len(self._pictures))
-            raw = [self._pictures.raw(k) for k in range(first, last)]
-            shown = torch.stack([self._classifier.show(pixels) for pixels in raw])
+            each = range(first, last)
+            pairs = [(self._pictures.raw(k), self._pictures.outline(k)) for k in each]
+            shown = torch.stack([self._classifier.show(*pair) for pair in pairs])
             found.append(self._classifier.probabilities(shown))
             words = f"{progress.message}; looking at picture {last} of {len(self._pictures)}"
             yield Progress(progress.done, progress.total, words)

@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_cellal.core.errors import CellalError, ImageError, ModelError
 from napari_cellal.core.progress import Job, Progress
-from napari_cellal.features.crops import crop
+from napari_cellal.features.crops import crop, resample, square_of
 from napari_cellal.features.outline import cell_mask
 from napari_cellal.io.planes import is_large, plane_size, read_plane_region
 from napari_cellal.io.reading import read_or_fail, read_plane
@@ -39,6 +39,34 @@ class Cutter:
         self._reader = reader
         self._images: OrderedDict[tuple[Any, ...], NDArray[Any]] = OrderedDict()
 
+    def window(self, patch: Patch) -> tuple[int, int, int, int] | None:
+        """Return what part of its image a cell is shown in, (y0, x0, y1, x1) px, half-open.
+
+        None for a patch without a box.
+        """
+        found = self._field(patch)
+        return None if found is None else square_of(*found)
+
+    def _field(self, patch: Patch) -> tuple[Box, float] | None:
+        """Return the box that is cut, and the margin around it."""
+        box, side = patch.box, self._view.field_px
+        if box is None:
+            return None
+        if side is None:
+            return box, self._view.context
+        y, x, half = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2, side / 2
+        return (y - half, x - half, y + half, x + half), 0.0
+
+    def outline(self, patch: Patch) -> NDArray[np.bool_] | None:
+        """Return bool[size, size], the cell in the picture; None where its mask is not known."""
+        window = self.window(patch)
+        if patch.mask is None or window is None:
+            return None
+        bits = patch.mask.within(window)
+        size = self._view.size_px
+        share = resample(bits[None].astype(np.float32), size, size)[0]
+        return np.asarray(share >= 0.5)
+
     def cut(self, patch: Patch) -> NDArray[Any]:
         """Return a patch, [C, size, size], of its image's dtype.
 
@@ -48,10 +76,7 @@ class Cutter:
             If the image cannot be read, or is no picture.
         """
         view = self._view
-        box, context = patch.box, view.context
-        if box is not None and view.field_px is not None:
-            y, x, half = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2, view.field_px / 2
-            box, context = (y - half, x - half, y + half, x + half), 0.0
+        box, context = self._field(patch) or (None, 0.0)
         if box is not None and self._in_parts(patch):
             pixels, box = self._part(patch, box)
             return crop(pixels, box, context=context, size_px=view.size_px)
@@ -138,6 +163,10 @@ class Pictures:
             self._kept[index] = pixels
         return pixels
 
+    def outline(self, index: int) -> NDArray[np.bool_] | None:
+        """Return bool[size, size], the cell in a picture, where its mask is known."""
+        return self._cutter.outline(self.patches[index])
+
     def without(self, bad: set[int]) -> Pictures:
         """Return the pictures that can be used, with what is kept of them."""
         good = [k for k in range(len(self)) if k not in bad]
@@ -148,16 +177,25 @@ class Pictures:
 
 
 def seen(
-    pixels: NDArray[Any], normalization: Normalization, view: ViewSettings
+    pixels: NDArray[Any],
+    normalization: Normalization,
+    view: ViewSettings,
+    outline: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float32]:
     """Return what the network sees of a picture: float32[C, h, w] in 0..1.
 
     Background that is taken out gets the mean of each channel, which tells nothing.
+
+    Parameters
+    ----------
+    outline : bool[h, w] or None
+        The cell by its mask; None looks for it.
     """
     unit = normalization.to_unit(pixels)
     if view.mask_background:
         mean = np.asarray(normalization.mean, np.float32)[:, None, None]
-        unit = np.where(foreground(pixels)[None], unit, mean)
+        cell = foreground(pixels) if outline is None else outline
+        unit = np.where(cell[None], unit, mean)
     return unit
 
 

@@ -65,9 +65,19 @@ class TorchClassifier:
         if own_range:
             self.normalization = replace(self.normalization, dtype=EACH)
 
-    def show(self, pixels: NDArray[Any]) -> Tensor:
+    def show(self, pixels: NDArray[Any], outline: NDArray[np.bool_] | None = None) -> Tensor:
         """Return what the network sees of a picture that was cut, float32[C, h, w] in 0..1."""
-        return torch.from_numpy(seen(pixels, self.normalization, self.view))
+        return torch.from_numpy(seen(pixels, self.normalization, self.view, outline))
+
+    def look_at(self, patch: Patch, cutter: Cutter) -> Tensor:
+        """Return what the network sees of a patch, float32[C, h, w] in 0..1.
+
+        Raises
+        ------
+        ImageError
+            If its image cannot be read.
+        """
+        return self.show(cutter.cut(patch), cutter.outline(patch))
 
     def probabilities(self, pictures: Tensor) -> NDArray[np.float32]:
         """Return float32[B, K] of float32[B, C, h, w] in 0..1.
@@ -133,7 +143,7 @@ def predict(
     for done, patch in enumerate(patches, 1):
         failure = None
         try:
-            waiting.append((patch.key, classifier.show(cutter.cut(patch))))
+            waiting.append((patch.key, classifier.look_at(patch, cutter)))
         except CellalError as error:
             failure = PatchFailure(patch.key, f"{patch.key}: {error}")
         if len(waiting) == BATCH or (waiting and done == total):

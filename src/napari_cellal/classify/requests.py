@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from napari_cellal.core.geometry import Box
+from napari_cellal.core.masks import Mask
 from napari_cellal.core.records import WHOLE, ModelRecord, Plane, new_id
 
 from .settings import ClassifySettings, ViewSettings
@@ -28,6 +29,8 @@ class Patch:
         What must not be torn apart by a split; empty where it stands for itself.
     source : str
         Where it is from (data set, plate, slide, folder): figures are given by this too.
+    mask : Mask or None
+        The cell's outline, where it is known; image px.
     """
 
     key: str
@@ -38,6 +41,7 @@ class Patch:
     split: str = ""
     group: str = ""
     source: str = ""
+    mask: Mask | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,8 @@ class ViewSettings(BaseModel):
     center: float = Field(1.0, gt=0, le=1)
     """Of a patch without a box, the share of its side that is shown: its middle."""
     mask_background: bool = False
-    """Whether what lies around the cell is taken out, by its outline."""
+    """Whether what lies around the cell is taken out: by its mask where it has one, else by an
+    outline that is looked for in the picture."""
 
 
 class NetworkSettings(BaseModel):

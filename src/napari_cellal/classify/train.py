@@ -333,7 +333,7 @@ def embed(
     found = []
     for first in range(0, len(pictures), BATCH):
         batch = [
-            torch.from_numpy(seen(pictures.raw(k), normalization, view))
+            torch.from_numpy(seen(pictures.raw(k), normalization, view, pictures.outline(k)))
             for k in range(first, min(first + BATCH, len(pictures)))
         ]
         with torch.inference_mode(), autocast(device):

@@ -51,22 +51,33 @@ def crop(
     y0, x0, y1, x1 = normalized_box(box)
     h, w = (y1 - y0) * (1 + 2 * context), (x1 - x0) * (1 + 2 * context)
     if size_px is not None:
-        h = w = max(h, w)
-    rows = _indices((y0 + y1) / 2, h, height)
-    cols = _indices((x0 + x1) / 2, w, width)
-    if size_px is not None:
-        side = max(len(rows), len(cols))  # rounding may leave them 1 px apart
-        rows = _indices((y0 + y1) / 2, side, height, side)
-        cols = _indices((x0 + x1) / 2, side, width, side)
+        top, left, bottom, right = square_of(box, context)
+        rows, cols = _indices(top, bottom - top, height), _indices(left, right - left, width)
+    else:
+        rows = _indices(*_covered((y0 + y1) / 2, h), height)
+        cols = _indices(*_covered((x0 + x1) / 2, w), width)
     cut = pixels[:, rows[:, None], cols[None, :]]
     return cut if size_px is None else resample(cut, size_px, size_px)
 
 
-def _indices(center: float, extent: float, size: int, count: int | None = None) -> NDArray[Any]:
-    """Return the row (or column) numbers that a stretch covers, mirrored into the image."""
+def square_of(box: Box, context: float = 0.0) -> tuple[int, int, int, int]:
+    """Return (y0, x0, y1, x1), px, half-open: the square that `crop` cuts for a ``size_px``."""
+    y0, x0, y1, x1 = normalized_box(box)
+    side = max(y1 - y0, x1 - x0) * (1 + 2 * context)
+    y, x = (y0 + y1) / 2, (x0 + x1) / 2
+    count = max(_covered(y, side)[1], _covered(x, side)[1])  # rounding may leave them 1 px apart
+    top, left = (_covered(middle, count)[0] for middle in (y, x))
+    return top, left, top + count, left + count
+
+
+def _covered(center: float, extent: float) -> tuple[int, int]:
+    """Return the first px of a stretch, and how many it covers."""
     start = int(np.floor(center - extent / 2 + 1e-6))
-    if count is None:
-        count = max(1, int(np.ceil(center + extent / 2 - 1e-6)) - start)
+    return start, max(1, int(np.ceil(center + extent / 2 - 1e-6)) - start)
+
+
+def _indices(start: int, count: int, size: int) -> NDArray[Any]:
+    """Return ``count`` row (or column) numbers from ``start`` on, mirrored into the image."""
     index = np.arange(start, start + count)
     period = max(1, 2 * size - 2)
     index = np.abs(index) % period

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,28 +11,68 @@ import numpy as np
 
 from napari_cellal.classify.requests import Patch
 from napari_cellal.core.errors import CellalError
+from napari_cellal.core.history import finish
 from napari_cellal.core.progress import Job, Progress
+from napari_cellal.core.records import Status
 from napari_cellal.io.atomic import write_atomic
 
 from .patches import of_cells
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
+    from napari_cellal.core.history import Steps
     from napari_cellal.core.records import ModelRecord
     from napari_cellal.io.store import Project
 
 _SCALE_PX = 384  # about the side of each half of the picture
+_PORTION = 100  # rows read between two pauses
+_VOUCHED = (Status.CONFIRMED, Status.CORRECTED, Status.DRAWN)
+MOST_ALIKE = 2000
+"""Confirmed cells that are looked through for those alike; 200 a second on one core."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExplainRequest:
-    """One picture, the model, and the class to be explained (empty: the model's answer)."""
+    """One picture, the model, and the class to be explained (empty: the model's answer).
+
+    Attributes
+    ----------
+    others : tuple of Patch
+        Confirmed cells, of which those most alike are looked for.
+    names : {class_id: name}
+        Of their classes.
+    kept_in : str
+        A file for what the network sees in them; empty keeps nothing.
+    """
 
     model_folder: str
     patch: Patch
     class_name: str = ""
     device: str = "auto"
+    others: tuple[Patch, ...] = ()
+    names: Mapping[int, str] = field(default_factory=dict)
+    kept_in: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A confirmed cell that looks alike to the network.
+
+    Attributes
+    ----------
+    distance : float
+        0 is the same; about 1.4 are two cells taken at random.
+    shown : float32[C, h, w], 0..1
+        What the network sees of it.
+    """
+
+    cell_id: str
+    class_name: str
+    distance: float
+    shown: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +87,10 @@ class Explained:
         How much each place spoke for the class.
     channels : float32[C]
         By how much the class is less probable without each channel.
+    neighbours : tuple of Neighbour
+        Nearest first.
+    window : (y0, x0, y1, x1) or None
+        What part of the image was shown, px, half-open; None for a picture that is all of it.
     """
 
     record: ModelRecord
@@ -56,18 +100,28 @@ class Explained:
     heat: NDArray[np.float32]
     channels: NDArray[np.float32]
     method: str
+    neighbours: tuple[Neighbour, ...] = ()
+    window: tuple[int, int, int, int] | None = None
+
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        """As the model knows them, else Ch1 and so on."""
+        return self.record.channels or tuple(f"Ch{k + 1}" for k in range(len(self.channels)))
 
     def figures(self) -> dict[str, Any]:
         """Return the answer and what it rests on as plain values; see docs/cli.md."""
         y, x = np.unravel_index(int(self.heat.argmax()), self.heat.shape)
-        names = self.record.channels or tuple(f"Ch{k + 1}" for k in range(len(self.channels)))
         return {
             "model": self.record.model_id,
             "class": self.class_name,
             "probabilities": self.probabilities,
             "method": self.method,
             "hottest": [float((y + 0.5) / len(self.heat)), float((x + 0.5) / len(self.heat[0]))],
-            "channels": dict(zip(names, map(float, self.channels), strict=True)),
+            "channels": dict(zip(self.channel_names, map(float, self.channels), strict=True)),
+            "neighbours": [
+                {"cell": n.cell_id, "class": n.class_name, "distance": round(n.distance, 4)}
+                for n in self.neighbours
+            ],
         }
 
 
@@ -92,13 +146,60 @@ def request_explanation(
         If there is no such cell or file.
     """
     if project is not None:
-        cell = project.cells.get(what)
-        if cell is None:
-            raise CellalError(f"The project has no cell {what}.")
-        return ExplainRequest(str(model_folder), of_cells(project, [cell])[0], class_name, device)
+        steps = explanation_steps(project, model_folder, what, class_name=class_name, device=device)
+        return finish(steps)
     if not Path(what).is_file():
         raise CellalError(f"There is no picture '{what}': check its name.")
     return ExplainRequest(str(model_folder), Patch(what, what), class_name, device)
+
+
+def explanation_steps(
+    project: Project,
+    model_folder: Path,
+    cell_id: str,
+    *,
+    class_name: str = "",
+    device: str = "auto",
+) -> Steps[ExplainRequest]:
+    """Return the question why a cell got its class, pausing while its like are collected.
+
+    Raises
+    ------
+    CellalError
+        If there is no such cell.
+    """
+    cell = project.cells.get(cell_id)
+    if cell is None:
+        raise CellalError(f"The project has no cell {cell_id}.")
+    chosen = _spread(project, cell_id)
+    others: list[Patch] = []
+    for first in range(0, len(chosen), _PORTION):
+        rows = project.cells.rows(chosen[first : first + _PORTION])
+        others += of_cells(project, [c for c in rows.values() if c is not None])
+        yield
+    return ExplainRequest(
+        str(model_folder),
+        of_cells(project, [cell])[0],
+        class_name,
+        device,
+        tuple(others),
+        {c.class_id: c.name for c in project.active_classes},
+        str(project.cache_folder / f"alike-{model_folder.name}.npz"),
+    )
+
+
+def _spread(project: Project, cell_id: str) -> list[str]:
+    """Return confirmed cells, as many of each class as there are, `MOST_ALIKE` at most.
+
+    The same ones each time, so that what was computed of them serves again.
+    """
+    active = {c.class_id for c in project.active_classes}
+    by_class: dict[int, list[str]] = {}
+    for key, _, class_id, _ in project.cells.states(*_VOUCHED):
+        if class_id in active and class_id is not None and key != cell_id:
+            by_class.setdefault(class_id, []).append(key)
+    share = MOST_ALIKE // max(1, len(by_class))
+    return [key for keys in by_class.values() for key in sorted(keys)[:share]]
 
 
 def explain(request: ExplainRequest) -> Job[Explained]:
@@ -111,6 +212,7 @@ def explain(request: ExplainRequest) -> Job[Explained]:
     """
     yield Progress(0, 0, "Explaining")
     from napari_cellal.classify import explain as explaining
+    from napari_cellal.classify.alike import most_alike
     from napari_cellal.classify.pictures import Cutter
     from napari_cellal.classify.predict import load
 
@@ -122,8 +224,11 @@ def explain(request: ExplainRequest) -> Job[Explained]:
             f"{', '.join(names)}."
         )
     index = names.index(request.class_name) if request.class_name else None
-    picture = classifier.show(Cutter(classifier.view).cut(request.patch))
+    cutter = Cutter(classifier.view)
+    picture = classifier.look_at(request.patch, cutter)
     found = explaining.explain(classifier, picture, index)
+    kept_in = Path(request.kept_in) if request.kept_in else None
+    like = yield from most_alike(classifier, request.patch, request.others, kept_in=kept_in)
     return Explained(
         classifier.record,
         names[found.class_index],
@@ -132,11 +237,23 @@ def explain(request: ExplainRequest) -> Job[Explained]:
         found.heat,
         found.channels,
         found.method,
+        tuple(
+            Neighbour(
+                other.key,
+                request.names.get(next(iter(other.class_ids), 0), ""),
+                distance,
+                classifier.look_at(other, cutter).numpy(),
+            )
+            for other, distance in like
+        ),
+        cutter.window(request.patch),
     )
 
 
 def write_picture(found: Explained, file: str | Path) -> None:
     """Write a PNG: the cell as the network saw it, and beside it what spoke for the class.
+
+    Below them the confirmed cells most like it, each with its class.
 
     Raises
     ------
@@ -155,12 +272,32 @@ def write_picture(found: Explained, file: str | Path) -> None:
     image = Image.fromarray(np.rint(both.clip(0, 1) * 255).astype(np.uint8))
     times = max(1, _SCALE_PX // len(plain))
     image = image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST)
+    if found.neighbours:
+        image = _with_neighbours(image, found.neighbours)
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     try:
         write_atomic(Path(file), buffer.getvalue())
     except OSError as error:
         raise CellalError(f"{file} cannot be written ({error.strerror or error}).") from error
+
+
+def _with_neighbours(image: Any, neighbours: tuple[Neighbour, ...]) -> Any:
+    """Return the picture with the neighbours in a row below it, and their classes in words."""
+    from PIL import Image, ImageDraw
+
+    side = (image.width - 2 * (len(neighbours) - 1)) // max(3, len(neighbours))
+    sheet = Image.new("RGB", (image.width, image.height + side + 40), "white")
+    sheet.paste(image, (0, 0))
+    draw = ImageDraw.Draw(sheet)
+    draw.text((4, image.height + 3), "Confirmed cells most like it:", "black", font_size=13)
+    for k, one in enumerate(neighbours):
+        pixels = np.rint(_as_rgb(one.shown).clip(0, 1) * 255).astype(np.uint8)
+        left, top = k * (side + 2), image.height + 21
+        sheet.paste(Image.fromarray(pixels).resize((side, side)), (left, top))
+        words = one.class_name.encode("ascii", "replace").decode()  # all that Pillow's font has
+        draw.text((left + 4, top + side + 2), words, "black", font_size=13)
+    return sheet
 
 
 def _as_rgb(shown: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -184,6 +184,7 @@ def of_cells(project: Project, cells: Iterable[Cell]) -> list[Patch]:
                 image.split.value,
                 image.group or cell.image_id,
                 image.group or ("" if folder == "." else folder),
+                cell.mask,
             )
         )
     return patches

@@ -91,9 +91,8 @@ class ClassifierSummary(QWidget):
             text = judged.line(old)
         stopped = str(model.record.trained_on.get("stopped", ""))
         self._line.setText(f"<b>{escape(name)}</b><br>{escape(text)} {escape(stopped)}".strip())
-        counts = found.counts()["train"]
         figures = None if judged is None else judged.new
-        self._show(self._table, _table(counts, figures))
+        self._show(self._table, _table(figures))
         self._show(self._confused, "" if figures is None else _confused(figures))
         self._show(self._left_out, _left_out(model, found))
         project = self.session.project
@@ -148,21 +147,20 @@ class ClassifierSummary(QWidget):
             self._workspace.raise_dock("Evaluate")
 
 
-def _table(counts: dict[str, int], figures: dict[str, Any] | None) -> str:
-    """Return a line a class: learned from, tested on, precision, recall, F1 (rich text)."""
-    heads = ["", "learned"]
-    if figures is not None:
-        heads += ["tested", "prec.", "recall", "F1"]
+def _table(figures: dict[str, Any] | None) -> str:
+    """Return a line a class: measured on, precision, recall, F1 (rich text)."""
+    if figures is None:
+        return ""
+    names = list(figures["per_class"])
+    heads = ["", "cells", "precision", "recall", "F1"]
     rows = ["".join(f"<th align='left'>{head}&nbsp;&nbsp;</th>" for head in heads)]
-    for name, n in list(counts.items())[:MOST_CLASSES]:
-        cells = [escape(name), f"{n:,}"]
-        r = None if figures is None else figures["per_class"].get(name)
-        if r is not None:
-            cells += [f"{r['support']:,}"]
-            keys = ("precision", "recall", "f1")
-            cells += [f"{r[key]:.2f}" if r["support"] else "–" for key in keys]
+    for name in names[:MOST_CLASSES]:
+        r = figures["per_class"][name]
+        keys = ("precision", "recall", "f1")
+        shares = [f"{r[key]:.2f}" if r["support"] else "–" for key in keys]
+        cells = [escape(name), f"{r['support']:,}", *shares]
         rows.append("".join(f"<td>{text}&nbsp;&nbsp;</td>" for text in cells))
-    more = len(counts) - MOST_CLASSES
+    more = len(names) - MOST_CLASSES
     rest = f"and {more} more classes" if more > 0 else ""
     return f"<table>{''.join(f'<tr>{text}</tr>' for text in rows)}</table>{rest}"
 

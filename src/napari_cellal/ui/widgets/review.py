@@ -23,6 +23,8 @@ from napari_cellal.ui.controls import (
 from napari_cellal.ui.crop_view import CropView
 from napari_cellal.ui.words import STATUS_WORDS
 
+from .why import WhyPanel
+
 if TYPE_CHECKING:
     from napari_cellal.core.records import Cell
     from napari_cellal.ui.workspace import Workspace
@@ -56,6 +58,10 @@ class ReviewDock(Dock):
             (session.classes_changed, self.refresh),
             (session.edited, self.refresh),
             (session.selection_changed, self._on_selection),
+            (session.models_changed, self.why.refresh),
+            (session.project_changed, self.why.refresh),
+            (session.project_changed, self.why.forget),
+            (session.image_changed, self.why.forget),
         )
         self.refresh()
 
@@ -63,6 +69,7 @@ class ReviewDock(Dock):
         """Stop listening and reading, before the window closes."""
         super().disconnect_session()
         self.crop.close()
+        self.why.close_pictures()
 
     def _build(self) -> None:
         session = self.session
@@ -97,6 +104,7 @@ class ReviewDock(Dock):
                 channels.make_automatic,
             ),
         )
+        self.why = WhyPanel(self.workspace)
         classes = QWidget()
         classes.setLayout(self._class_grid)
 
@@ -125,6 +133,7 @@ class ReviewDock(Dock):
             row(self.crop.composite, about),
             self.crop.channels,
             self._channel_buttons,
+            self.why,
             row(
                 button("Accept", "Right as it is (Enter)", session.accept),
                 button("Reject", "Not a cell; a drawn box is deleted (Delete)", session.remove),
