@@ -1,6 +1,6 @@
 import random
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -47,8 +47,10 @@ class Memory:
                 self.table[key] = cell
         self.marks.update({key: mark for key, (_, mark) in edit.finished.items()})
 
-    def commit_do(self, edit: Edit) -> None:
+    def commit_do(self, edit: Edit, also: Callable[[], None] | None = None) -> None:
         self._write(edit)
+        if also is not None:
+            also()
         self.done.append(edit)
         self.undone.clear()
 

@@ -164,6 +164,8 @@ def test_a_project_from_before_masks_opens_with_its_history(folder: Path) -> Non
         body = json.dumps({"before": {"c": None}, "after": {"c": row}, "finished": {}})
         database.execute("UPDATE edits SET body = ?", (zlib.compress(body.encode()),))
         database.execute("ALTER TABLE cells DROP COLUMN mask")
+        for table in ("scan_parts", "scan_images", "scans"):
+            database.execute(f"DROP TABLE {table}")
         database.execute("PRAGMA user_version = 3")
     database.close()
     with Project.open(folder) as project:

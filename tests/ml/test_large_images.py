@@ -163,7 +163,7 @@ def test_a_large_file_is_searched_in_parts(tmp_path: Path, monkeypatch: pytest.M
     request = ImageRequest("a", str(path))
     whole = run_job(detect_images([request], "classical"))["a"]
     monkeypatch.setattr(planes, "_LARGE_PLANE", 100_000)
-    monkeypatch.setattr("napari_cellal.detect.large._PART_PX", 300)
+    monkeypatch.setattr("napari_cellal.detect.large.PART_PX", 300)
     monkeypatch.setattr(planes, "read_pixels", None)  # no way to read it all
     words: list[str] = []
     parts = run_job(detect_images([request], "classical"), lambda p: words.append(p.message))["a"]

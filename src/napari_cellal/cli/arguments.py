@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Any
 from napari_cellal import __version__
 from napari_cellal.core.records import Split
 
-from . import classifiers, exchange, images, labelling, models, projects, reporting, tables
+from . import (
+    classifiers,
+    exchange,
+    images,
+    labelling,
+    models,
+    projects,
+    reporting,
+    scanning,
+    tables,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -148,6 +158,12 @@ def make_parser() -> argparse.ArgumentParser:
     )
     p.add_argument(
         "--images", default="*", help="only these images: a name or a pattern, e.g. 'A1_*'"
+    )
+
+    scanning.add_scan(
+        command("scan", scanning.scan, "search plates, folders and slides; can be broken off"),
+        _score,
+        _count,
     )
 
     exchange.add_measure(command("measure", exchange.measure, "write the table of measurements"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeAlias, TypeVar
 
@@ -126,8 +126,8 @@ class EditStore(Protocol):
     def finished(self, image_ids: Iterable[str]) -> dict[str, bool]:
         """Return whether each image is marked finished."""
 
-    def commit_do(self, edit: Edit) -> None:
-        """Write rows and edit, and drop what had been undone, in one transaction."""
+    def commit_do(self, edit: Edit, also: Callable[[], None] | None = None) -> None:
+        """Write rows and edit, drop what had been undone, and do ``also``, in one transaction."""
 
     def commit_undo(self, edit: Edit) -> None:
         """Write the inverse's rows and mark the newest done edit undone, in one transaction."""
@@ -157,8 +157,13 @@ class History:
     def __init__(self, store: EditStore) -> None:
         self._store = store
 
-    def do(self, edit: Edit) -> None:
+    def do(self, edit: Edit, also: Callable[[], None] | None = None) -> None:
         """Write an edit. An empty one is ignored.
+
+        Parameters
+        ----------
+        also : callable or None
+            Writes to the same store what must be kept with the edit or not at all.
 
         Raises
         ------
@@ -168,7 +173,7 @@ class History:
         if not edit:
             return
         self._check(edit)
-        self._store.commit_do(edit)
+        self._store.commit_do(edit, also)
         self.changed.emit(edit)
 
     def do_run(

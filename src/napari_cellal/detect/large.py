@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -13,17 +13,19 @@ from napari_cellal.core.progress import Job, Progress
 from napari_cellal.core.records import Detections
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
+    from napari_cellal.core.geometry import Box
     from napari_cellal.core.masks import Mask
 
     from .registry import Detector
 
     Window = tuple[int, int, int, int]
 
-_PART_PX = 1536  # side of a part; the classical detector then takes about 1 GB
+PART_PX = 1536
+"""Side of a part; the classical detector then takes about 1 GB."""
 _LOOK_PX, _LOOKS = 192, 6  # side of the windows, and how many along each axis, of the first look
 _SAME_IOU = 0.3  # of two looks at one cell; small ones waver by much of their size
 _DOUBT = 0.25  # of a cell's size: so far from the border its middle may be seen elsewhere
@@ -88,25 +90,50 @@ def detect_in_parts(
         How far the job is; shown with each part.
     """
     detector.look_at(sample_of(read, shape), image_id=image_id)
-    parts = parts_of(shape, side or _PART_PX, detector.margin_px)
+    parts = parts_of(shape, side or PART_PX, detector.margin_px)
+    found: list[Detections] = []
+    for done, part in enumerate(parts, 1):
+        found.append(detect_part(detector, read(part.window), part, image_id=image_id, rgb=rgb))
+        words = f"part {done} of {len(parts)}, {sum(map(len, found))} cells so far"
+        yield Progress(progress.done, progress.total, f"{progress.message}: {words}")
+    return merge_parts(parts, found)
+
+
+def detect_part(
+    detector: Detector, pixels: NDArray[Any], part: Part, *, image_id: str, rgb: bool
+) -> Detections:
+    """Return the cells whose middle lies in a part's core or near it, in the image's coordinates.
+
+    Parameters
+    ----------
+    pixels : [C, y, x]
+        Of the part's window.
+    """
+    found = detector.detect(pixels, image_id=image_id, rgb=rgb)
+    y, x = part.window[:2]
+    boxes = tuple((y0 + y, x0 + x, y1 + y, x1 + x) for y0, x0, y1, x1 in found.boxes)
+    masks = tuple(None if m is None else m.moved(y, x) for m in found.masks)
+    moved = replace(found, boxes=boxes, masks=masks)
+    return moved.take(k for k, box in enumerate(boxes) if _is_inside(box, part))
+
+
+def merge_parts(parts: Sequence[Part], found: Sequence[Detections]) -> Detections:
+    """Return the cells of an image, given those of all its parts in order, by falling score."""
     kept: list[list[_Row]] = []
-    for done, part in enumerate(parts):
-        found = detector.detect(read(part.window), image_id=image_id, rgb=rgb)
-        fresh = list(_inside(found, part))
-        for k, other in enumerate(parts[:done]):
+    for part, detections in zip(parts, found, strict=True):
+        fresh = _rows(detections)
+        for k, other in enumerate(parts[: len(kept)]):
             if _touch(other.window, part.window):
                 kept[k], fresh = _better(kept[k], fresh)
         kept.append(fresh)
-        words = f"part {done + 1} of {len(parts)}, {sum(map(len, kept))} cells so far"
-        yield Progress(progress.done, progress.total, f"{progress.message}: {words}")
     rows = [row for part_rows in kept for row in part_rows]
     rows.sort(key=lambda r: -r.score)
     return Detections(
-        image_id,
+        found[0].image_id,
         tuple(r.box for r in rows),
         tuple(r.score for r in rows),
         tuple(r.class_id for r in rows),
-        detector.model_id,
+        found[0].model_id,
         tuple(r.probabilities for r in rows) if any(r.probabilities for r in rows) else (),
         tuple(r.mask for r in rows) if any(r.mask for r in rows) else (),
     )
@@ -135,20 +162,25 @@ class _Row:
     mask: Mask | None
 
 
-def _inside(found: Detections, part: Part) -> Iterator[_Row]:
-    """Yield the cells whose middle lies in the core or near it, in the image's coordinates."""
-    y, x = part.window[:2]
-    for k, (y0, x0, y1, x1) in enumerate(found.boxes):
-        box = (y0 + y, x0 + x, y1 + y, x1 + x)
-        doubt_y, doubt_x = _DOUBT * (y1 - y0), _DOUBT * (x1 - x0)
-        if (
-            part.core[0] - doubt_y <= (box[0] + box[2]) / 2 < part.core[2] + doubt_y
-            and part.core[1] - doubt_x <= (box[1] + box[3]) / 2 < part.core[3] + doubt_x
-        ):
-            probabilities = found.probabilities[k] if found.probabilities else ()
-            mask = found.masks[k] if found.masks else None
-            mask = None if mask is None else mask.moved(y, x)
-            yield _Row(box, found.scores[k], found.class_ids[k], probabilities, mask)
+def _rows(found: Detections) -> list[_Row]:
+    return [
+        _Row(
+            box,
+            found.scores[k],
+            found.class_ids[k],
+            found.probabilities[k] if found.probabilities else (),
+            found.masks[k] if found.masks else None,
+        )
+        for k, box in enumerate(found.boxes)
+    ]
+
+
+def _is_inside(box: Box, part: Part) -> bool:
+    doubt_y, doubt_x = _DOUBT * (box[2] - box[0]), _DOUBT * (box[3] - box[1])
+    return (
+        part.core[0] - doubt_y <= (box[0] + box[2]) / 2 < part.core[2] + doubt_y
+        and part.core[1] - doubt_x <= (box[1] + box[3]) / 2 < part.core[3] + doubt_x
+    )
 
 
 def _touch(a: Window, b: Window) -> bool:

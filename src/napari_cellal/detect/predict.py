@@ -22,7 +22,7 @@ from .tiles import Found, Tile, cut_boxes, full_mask, joined, merge_tiles, tiles
 from .weights import composite_of, network_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -109,6 +109,55 @@ class TorchDetector:
             sample = self._composite.apply(sample)
         self._limits = (image_id, self._normalization.own_limits(sample))
 
+    def memory(self, image_id: str) -> dict[str, Any]:
+        """Return what is known of an image that is shown in parts, as JSON values.
+
+        A detector that is given it by `recall` finds the same in the same part, wherever it
+        runs and whatever it saw before.
+        """
+        limits = self._limits[1] if self._limits[0] == image_id else None
+        scale = self._fitted[1] if self._fitted[0] == image_id else None
+        return {"limits": limits and [side.tolist() for side in limits], "scale": scale}
+
+    def recall(self, image_id: str, memory: Mapping[str, Any]) -> None:
+        """Take over what another detector noted of an image; see `memory`."""
+        limits, scale = memory["limits"], memory["scale"]
+        self._limits = (image_id, limits and (np.asarray(limits[0]), np.asarray(limits[1])))
+        self._fitted = ("", 0.0) if scale is None else (image_id, scale)
+
+    def detect_many(
+        self, planes: Sequence[NDArray[Any]], image_ids: Sequence[str]
+    ) -> list[Detections]:
+        """Return the cells of several planes of one shape, shown to the network together.
+
+        The same as `detect` of each but for the last digits, which depend on how many pictures
+        are computed at once.
+
+        Raises
+        ------
+        ModelError
+            See `detect`.
+        """
+        if self.settings.flips:
+            pairs = zip(planes, image_ids, strict=True)
+            return [self.detect(pixels, image_id=key) for pixels, key in pairs]
+        self.notes = []
+        units = [self._unit(p, key) for p, key in zip(planes, image_ids, strict=True)]
+        scale = first_scale(self._shape, (units[0].shape[1], units[0].shape[2]))
+        found = self._search_many(units, scale)
+        again: dict[float, list[int]] = {}
+        if self._shape.cell_px is not None:
+            for k, first in enumerate(found):
+                better = better_scale(self._shape.cell_px, scale, first)
+                if better is not None:
+                    again.setdefault(better, []).append(k)
+        for better, index in again.items():
+            seconds = self._search_many([units[k] for k in index], better)
+            for k, second in zip(index, seconds, strict=True):
+                if _sure(second) >= _sure(found[k]):
+                    found[k] = second
+        return [self._detections(f, key) for f, key in zip(found, image_ids, strict=True)]
+
     def detect(self, pixels: NDArray[Any], *, image_id: str, rgb: bool = False) -> Detections:
         """Return the cells of one plane, [C, Y, X].
 
@@ -118,6 +167,15 @@ class TorchDetector:
             If the image does not fit the model, or not even one small tile fits the memory.
         """
         self.notes = []
+        unit = self._unit(pixels, image_id)
+        found, scale = self._find(unit, image_id)
+        if self.settings.flips:
+            found = fused([found, *self._mirrored(unit, scale)])
+            found = found.take(np.flatnonzero(found.scores >= self.settings.keep_score))
+        return self._detections(found, image_id)
+
+    def _unit(self, pixels: NDArray[Any], image_id: str) -> NDArray[np.float32]:
+        """Return a plane as the network sees it, before its size is changed."""
         if self._composite is not None:
             pixels = self._composite.apply(pixels)
         limits = self._limits[1] if self._limits[0] == image_id else None
@@ -127,11 +185,7 @@ class TorchDetector:
                 f"The image is {pixels.dtype}, the model was trained on "
                 f"{self._normalization.dtype}: intensities were scaled by the image's own range."
             )
-        found, scale = self._find(unit, image_id)
-        if self.settings.flips:
-            found = fused([found, *self._mirrored(unit, scale)])
-            found = found.take(np.flatnonzero(found.scores >= self.settings.keep_score))
-        return self._detections(found, image_id)
+        return unit
 
     def _mirrored(self, unit: NDArray[np.float32], scale: float) -> Iterator[Found]:
         """Yield what is found in the image mirrored, where it lies in the image as it is."""
@@ -165,14 +219,18 @@ class TorchDetector:
 
     def _search(self, unit: NDArray[np.float32], scale: float) -> Found:
         """Return the cells at a scale, in smaller pieces where memory is short."""
-        while (found := self._try_search(unit, scale)) is None:
+        return self._search_many([unit], scale)[0]
+
+    def _search_many(self, units: Sequence[NDArray[np.float32]], scale: float) -> list[Found]:
+        """Return the cells of each of several images of one size."""
+        while (found := self._try_search(units, scale)) is None:
             self._make_smaller()
         return found
 
-    def _try_search(self, unit: NDArray[np.float32], scale: float) -> Found | None:
+    def _try_search(self, units: Sequence[NDArray[np.float32]], scale: float) -> list[Found] | None:
         """Return the boxes, or None where memory was short; its tensors are then let go."""
         try:
-            return self._search_tiles(unit, scale)
+            return self._search_tiles(units, scale)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -202,16 +260,28 @@ class TorchDetector:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def _search_tiles(self, unit: NDArray[np.float32], scale: float) -> Found:
-        shape = (unit.shape[1], unit.shape[2])
+    def _search_tiles(self, units: Sequence[NDArray[np.float32]], scale: float) -> list[Found]:
+        shape = (units[0].shape[1], units[0].shape[2])
         side = max(1, int(self._tile_px / scale))
         near_px = max(2.0, 1.5 / scale)
         # a cell so near to an edge counts as cut: each needs a tile where it is not
         overlap = int(np.ceil(self._shape.largest_box_px + 2 * near_px)) + 1
         tiles = tiles_of(shape, side, overlap)
+        shown = [(unit, tile) for unit in units for tile in tiles]
         parts: list[Found] = []
-        for first in range(0, len(tiles), self._batch):
-            parts += self._run(unit, tiles[first : first + self._batch], scale)
+        for first in range(0, len(shown), self._batch):
+            some = shown[first : first + self._batch]
+            parts += self._run([unit for unit, _ in some], [tile for _, tile in some], scale)
+        n = len(tiles)
+        return [
+            self._merged(parts[k * n : (k + 1) * n], tiles, shape, near_px)
+            for k in range(len(units))
+        ]
+
+    def _merged(
+        self, parts: Sequence[Found], tiles: Sequence[Tile], shape: tuple[int, int], near_px: float
+    ) -> Found:
+        """Return the cells of one image, given those of its tiles."""
         cut = [cut_boxes(p.boxes, t, shape, near_px) for p, t in zip(parts, tiles, strict=True)]
         index = [np.full(len(p.boxes), k) for k, p in enumerate(parts)]
         return merge_tiles(
@@ -223,10 +293,13 @@ class TorchDetector:
             self.settings.same_class_inside,
         )
 
-    def _run(self, unit: NDArray[np.float32], tiles: Sequence[Tile], scale: float) -> list[Found]:
-        """Return what the network finds in some tiles, image px."""
+    def _run(
+        self, units: Sequence[NDArray[np.float32]], tiles: Sequence[Tile], scale: float
+    ) -> list[Found]:
+        """Return what the network finds in tiles, one of each of the images, image px."""
         windows = [
-            torch.from_numpy(np.ascontiguousarray(unit[:, t.y0 : t.y1, t.x0 : t.x1])) for t in tiles
+            torch.from_numpy(np.ascontiguousarray(unit[:, t.y0 : t.y1, t.x0 : t.x1]))
+            for unit, t in zip(units, tiles, strict=True)
         ]
         self._network.limit(self.settings)
         with torch.inference_mode(), autocast(self.device):

@@ -12,6 +12,8 @@ from napari_cellal.core.records import Detections
 from .architectures import ARCHITECTURES
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import torch
     from numpy.typing import NDArray
 
@@ -35,6 +37,12 @@ class Detector(Protocol):
     def look_at(self, sample: NDArray[Any], *, image_id: str) -> None:
         """Take note of an image that will be shown in parts, [C, y, x] from all over it."""
 
+    def memory(self, image_id: str) -> dict[str, Any]:
+        """Return what is known of an image that is shown in parts, as JSON values."""
+
+    def recall(self, image_id: str, memory: Mapping[str, Any]) -> None:
+        """Take over what another detector noted of an image."""
+
     def detect(self, pixels: NDArray[Any], *, image_id: str, rgb: bool) -> Detections:
         """Return the cells of one plane, [C, Y, X]."""
 
@@ -50,6 +58,13 @@ class ClassicalDetector:
 
     def look_at(self, sample: NDArray[Any], *, image_id: str) -> None:
         """Do nothing: each part has its own threshold."""
+
+    def memory(self, image_id: str) -> dict[str, Any]:
+        """Return nothing: each part is searched by itself."""
+        return {}
+
+    def recall(self, image_id: str, memory: Mapping[str, Any]) -> None:
+        """Do nothing; see `memory`."""
 
     def detect(self, pixels: NDArray[Any], *, image_id: str, rgb: bool) -> Detections:
         """Return the cells of one plane, [C, Y, X], by falling score; their class is None."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import json
 import zipfile
 from pathlib import Path
@@ -15,8 +13,9 @@ from napari_cellal.core.errors import CellalError
 from napari_cellal.core.geometry import as_boxes
 from napari_cellal.core.progress import Job, Progress
 
+from .kept import KeptRows, keep_rows, kept_path, row_keys
 from .measure import QUICK
-from .table import FeatureTable, MeasureRequest, join_tables, read_arrays, write_arrays
+from .table import FeatureTable, MeasureRequest, join_tables, read_arrays
 from .view import Levels, finite_pixels, image_levels
 
 if TYPE_CHECKING:
@@ -24,12 +23,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_cellal.core.masks import Mask
-
     from .describer import Describer
 
 _PART_PX = 2048
-_BOX_BYTES = 4 * 8
 _AROUND_PX = 100  # seen around a cell; at least the tenth of its size that is measured
 _BROKEN_IMAGE = (CellalError, OSError, ValueError, MemoryError)
 _BROKEN_CACHE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
@@ -82,7 +78,7 @@ def _measure_image(
 ) -> Job[FeatureTable]:
     boxes = as_boxes(request.boxes)
     masks = request.masks or (None,) * len(boxes)
-    keys = [_row_keys(boxes, masks if d.sees_masks else ()) for d in describers]
+    keys = [row_keys(boxes, masks if d.sees_masks else ()) for d in describers]
     found = [cached_rows(request, cache_folder, d) for d in describers]
     missing = [
         [k for k, key in enumerate(wanted) if key not in rows]
@@ -114,7 +110,8 @@ def _measure_image(
                     yield Progress(done, total, f"Measuring {Path(request.path).name}")
     finally:  # a cancelled job keeps what it had
         for d in changed:
-            _keep(request, cache_folder, describers[d], {k: found[d].get(k) for k in keys[d]})
+            known = {k: row for k in keys[d] if (row := found[d].get(k)) is not None}
+            keep_rows(cache_folder, request.image_id, _kept(request, describers[d], known))
     sides = [
         np.array([rows[key] for key in wanted], np.float32).reshape(len(wanted), -1)
         for wanted, rows in zip(keys, found, strict=True)
@@ -123,36 +120,52 @@ def _measure_image(
     return FeatureTable(request.cell_ids, tuple(n for c in names for n in c), np.hstack(sides))
 
 
-def _keep(
-    request: MeasureRequest,
-    cache_folder: Path,
-    describer: Describer,
-    rows: Mapping[bytes, NDArray[np.float32] | None],
-) -> None:
-    known = {key: row for key, row in rows.items() if row is not None}
-    if not known:
-        return
-    with contextlib.suppress(OSError):  # a full disk costs time later, not this result
-        write_arrays(
-            _cache_path(request, cache_folder, describer),
-            {
-                "key": np.array(_cache_key(request, describer)),
-                "boxes": np.array([np.frombuffer(k[:_BOX_BYTES], np.float64) for k in known]),
-                "masks": np.array([k[_BOX_BYTES:].hex() for k in known], np.str_),
-                "values": np.array(list(known.values()), np.float32),
-            },
-        )
+def measure_cells(
+    request: MeasureRequest, describers: Sequence[Describer], pixels: NDArray[Any] | None = None
+) -> list[KeptRows]:
+    """Return what each describer says of the cells of an image, computed anew.
+
+    Parameters
+    ----------
+    pixels : [C, Y, X] or None
+        Of the whole image, where they are at hand; else they are read.
+    """
+    boxes = as_boxes(request.boxes)
+    masks = request.masks or (None,) * len(boxes)
+    parts: Iterator[tuple[list[int], NDArray[Any], tuple[int, int], Levels]]
+    if pixels is None:
+        parts = _parts(request, boxes, list(range(len(boxes))))
+    else:
+        pixels = finite_pixels(pixels)
+        parts = iter([(list(range(len(boxes))), pixels, (0, 0), image_levels(pixels))])
+    said: list[dict[bytes, NDArray[np.float32]]] = [{} for _ in describers]
+    for index, part, (y0, x0), levels in parts:
+        near = boxes[index] - [y0, x0, y0, x0]
+        own = [None if m is None else m.moved(-y0, -x0) for m in (masks[k] for k in index)]
+        for found, describer in zip(said, describers, strict=True):
+            seen = [masks[k] for k in index] if describer.sees_masks else ()
+            values = describer.rows(
+                part, near, rgb=request.rgb, channels=request.channels, levels=levels, masks=own
+            )
+            found.update(zip(row_keys(boxes[index], seen), values, strict=True))
+    return [_kept(request, d, found) for d, found in zip(describers, said, strict=True)]
+
+
+def _kept(
+    request: MeasureRequest, describer: Describer, rows: Mapping[bytes, NDArray[np.float32]]
+) -> KeptRows:
+    return KeptRows(describer.name, _cache_key(request, describer), rows)
 
 
 def cached_rows(
     request: MeasureRequest, cache_folder: Path, describer: Describer = QUICK
 ) -> dict[bytes, NDArray[np.float32]]:
-    """Return {`_row_keys`' key: float32[F]} of the rows that are still good for a request.
+    """Return {`row_keys`' key: float32[F]} of the rows that are still good for a request.
 
     Rows are found by box and mask, not by the cell's id: a cell that is deleted and drawn
     again, or undone and redone, is the same picture.
     """
-    path = _cache_path(request, cache_folder, describer)
+    path = kept_path(cache_folder, request.image_id, describer.name)
     try:
         arrays = read_arrays(path)
         if str(arrays["key"]) != _cache_key(request, describer):
@@ -170,18 +183,6 @@ def cached_rows(
         path.unlink(missing_ok=True)
         return {}
     return dict(zip(keys, values, strict=True))
-
-
-def _row_keys(boxes: NDArray[np.float64], masks: Sequence[Mask | None]) -> list[bytes]:
-    """Return for each box what its row is found by: the box, and of a mask its digest."""
-    return [
-        box.tobytes() + (b"" if mask is None else _digest(mask))
-        for box, mask in zip(boxes, masks or (None,) * len(boxes), strict=True)
-    ]
-
-
-def _digest(mask: Mask) -> bytes:
-    return hashlib.sha256(f"{mask.window} {mask.counts}".encode()).digest()[:16]
 
 
 def _parts(
@@ -234,13 +235,6 @@ def read_pixels(request: MeasureRequest) -> NDArray[Any]:
     from napari_cellal.io.planes import read_plane
 
     return read_plane(request.path, request.plane)
-
-
-def _cache_path(request: MeasureRequest, cache_folder: Path, describer: Describer) -> Path:
-    name = request.image_id
-    if not name.isalnum():  # an id from elsewhere may hold characters that no file can
-        name = hashlib.sha256(name.encode()).hexdigest()[:32]
-    return cache_folder / "measurements" / f"{name}-{describer.name}.npz"
 
 
 def _cache_key(request: MeasureRequest, describer: Describer) -> str:

@@ -258,14 +258,8 @@ def detection_steps(
     def edits() -> Iterator[Edit]:
         nonlocal cells, total
         for item in found:
-            detections = _wanted(project, item, view, min_score)
-            rows = [
-                c
-                for c in project.cells.of_image(item.image_id)
-                if view is None or not is_replaceable(c) or _is_inside(c.box, view)
-            ]
-            edit, summary = merge_detections(rows, detections, project.settings.merge_iou)
-            cells += len(detections)
+            edit, summary, n = edit_for(project, item, view, min_score)
+            cells += n
             total += summary
             yield edit
 
@@ -276,6 +270,20 @@ def detection_steps(
         label = f"detected {good} cells in {len(found)} images"
     yield from project.history.do_run(label, edits())
     return DetectionRun(len(found), cells, total, failures)
+
+
+def edit_for(
+    project: Project, item: Detections, view: Box | None = None, min_score: float = 0.0
+) -> tuple[Edit, RunSummary, int]:
+    """Return the edit that puts one image's proposals in, what it changes, and their number."""
+    detections = _wanted(project, item, view, min_score)
+    rows = [
+        c
+        for c in project.cells.of_image(item.image_id)
+        if view is None or not is_replaceable(c) or _is_inside(c.box, view)
+    ]
+    edit, summary = merge_detections(rows, detections, project.settings.merge_iou)
+    return edit, summary, len(detections)
 
 
 def least_score(item: Detections, asked: float) -> float:

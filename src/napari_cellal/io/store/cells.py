@@ -236,10 +236,12 @@ class CellTable:
 
     # -- edits ----------------------------------------------------------------------------
 
-    def commit_do(self, edit: Edit) -> None:
-        """Write rows and edit, and drop what had been undone, in one transaction."""
+    def commit_do(self, edit: Edit, also: Callable[[], None] | None = None) -> None:
+        """Write rows and edit, drop what had been undone, and do ``also``, in one transaction."""
         _check_boxes(edit.after)
         with self._writing(edit):
+            if also is not None:
+                also()
             self._db.execute("DELETE FROM edits WHERE undone = 1")
             self._db.execute(
                 "INSERT INTO edits(label, by, at, run, body) VALUES (?, ?, ?, ?, ?)",

@@ -29,6 +29,7 @@ from napari_cellal.io.composites import Composite
 from .cells import CellTable
 from .lock import ProjectLock
 from .removal import delete_images
+from .scans import ScanTable
 from .schema import (
     DATABASE,
     create_database,
@@ -71,6 +72,8 @@ class Project:
         Asking for rows.
     history : History
         The only way to change cells; its ``changed`` tells of every edit.
+    scans : ScanTable
+        How far scans are.
     images_changed, classes_changed, models_changed : Signal
         Emitted after images were added, removed or split, classes or models changed.
     """
@@ -95,6 +98,7 @@ class Project:
             self._db = open_database(self.folder / DATABASE, name)
             self.cells = CellTable(self._db, name)
             self.history = History(self.cells)
+            self.scans = ScanTable(self._db, name)
             self._images: dict[str, ImageRecord] = {}
             self._classes: dict[int, CellClass] = {}
             with readable_errors(name):

@@ -33,7 +33,8 @@ def delete_images(database: sqlite3.Connection, image_ids: Collection[str]) -> N
             "DELETE FROM boxes WHERE cell_no IN (SELECT cell_no FROM cells WHERE image_no = ?)",
             (number,),
         )
-        database.execute("DELETE FROM cells WHERE image_no = ?", (number,))
+        for table in ("cells", "scan_images", "scan_parts"):
+            database.execute(f"DELETE FROM {table} WHERE image_no = ?", (number,))
         database.execute("DELETE FROM images WHERE image_no = ?", (number,))
     _forget(database, image_ids)
 

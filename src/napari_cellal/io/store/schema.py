@@ -57,7 +57,28 @@ SCHEMA_2 = "ALTER TABLE edits ADD COLUMN run TEXT NOT NULL DEFAULT '';"
 # Cells may have a mask: JSON of corner, size and runs, see `core.masks`; NULL for most.
 SCHEMA_4 = "ALTER TABLE cells ADD COLUMN mask TEXT;"
 
-MIGRATIONS: dict[int, str] = {1: SCHEMA_1, 2: SCHEMA_2, 3: "", 4: SCHEMA_4}
+# What a scan is to search, how far it is, and what is found in parts of images that are not
+# whole yet; see `scans`.
+SCHEMA_5 = """
+CREATE TABLE scans (
+    scan_no INTEGER PRIMARY KEY AUTOINCREMENT, scan_id TEXT NOT NULL UNIQUE,
+    begun_at TEXT NOT NULL, ended_at TEXT, settings TEXT NOT NULL
+) STRICT;
+CREATE TABLE scan_images (
+    scan_no INTEGER NOT NULL REFERENCES scans(scan_no),
+    image_no INTEGER NOT NULL REFERENCES images(image_no),
+    lot INTEGER NOT NULL, state TEXT NOT NULL, cells INTEGER NOT NULL, error TEXT NOT NULL,
+    PRIMARY KEY (scan_no, image_no)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE scan_parts (
+    scan_no INTEGER NOT NULL REFERENCES scans(scan_no),
+    image_no INTEGER NOT NULL REFERENCES images(image_no),
+    kind TEXT NOT NULL, number INTEGER NOT NULL, body BLOB NOT NULL,
+    PRIMARY KEY (scan_no, image_no, kind, number)
+) STRICT;
+"""
+
+MIGRATIONS: dict[int, str] = {1: SCHEMA_1, 2: SCHEMA_2, 3: "", 4: SCHEMA_4, 5: SCHEMA_5}
 """SQL that leads from the version before to each version; 1 makes the first tables."""
 
 
