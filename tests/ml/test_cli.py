@@ -700,7 +700,7 @@ def cannot_keep() -> Job[None]:
 def test_a_learning_rate_is_found_and_nothing_else_happens(
     run: Run, confirmed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("napari_cellal.detect.rates.STEPS", 3)
+    monkeypatch.setattr("napari_cellal.networks.rates.STEPS", 3)
     options = ("--start", "scratch", "--device", "cpu", "--find-rate")
     found = check(
         run("train", "detector", confirmed, *options),

@@ -9,7 +9,7 @@ import torch
 from torchvision.ops import FrozenBatchNorm2d
 
 from napari_cellal.detect.architectures import ARCHITECTURES
-from napari_cellal.detect.folding import quicken
+from napari_cellal.detect.folding import fold_while_learning, quicken
 from napari_cellal.detect.network import build_detector
 from napari_cellal.detect.registry import load_detector
 from napari_cellal.detect.settings import NetworkSettings, PredictSettings
@@ -43,6 +43,25 @@ def test_the_maps_are_the_same(name):
     for key, values in before.items():
         size = float(values.abs().max())
         assert float((after[key] - values).abs().max()) <= 1e-4 * size
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "resnet50"])
+def test_a_network_learns_the_same_with_its_norms_folded(name):
+    torch.manual_seed(0)
+    shape = NetworkSettings(anchor_sizes=((16.0, 24.0),) * 3, norm="frozen")
+    network = lived_in(build_detector(name, 3, 2, shape, [0.5] * 3, [0.2] * 3))
+    other = copy.deepcopy(network)
+    fold_while_learning(other)
+    assert other.state_dict().keys() == network.state_dict().keys()
+    picture = torch.rand(1, 3, 64, 96)
+    for one in (network, other):
+        sum(m.square().mean() for m in one.backbone(picture).values()).backward()
+    learned = dict(network.named_parameters())
+    for key, mine in other.named_parameters():
+        if (theirs := learned[key].grad) is None:
+            assert mine.grad is None
+            continue
+        assert float((mine.grad - theirs).abs().max()) <= 1e-3 * float(theirs.abs().max()) + 1e-9
 
 
 def test_the_shipped_detector_finds_the_same_boxes():

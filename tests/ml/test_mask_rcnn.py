@@ -185,7 +185,7 @@ def request_of(folder, *, masked: bool = True, **more) -> tuple[TrainRequest, di
         shown = tuple(masks) if masked else ()
         images.append(TrainImage(str(seed), boxes, (7,) * len(boxes), masks=shown))
     settings = TrainSettings(
-        steps=45, batch_size=1, learning_rate=2e-3, scale=1.0, crop_px=96, scale_jitter=1.0,
+        steps=70, batch_size=1, learning_rate=2e-3, scale=1.0, crop_px=96, scale_jitter=1.0,
         turns=False, stain_jitter=0, average=0.5, validate_every=1000,
     )  # fmt: skip
     request = TrainRequest(

@@ -12,11 +12,11 @@ from torchvision.models.detection.faster_rcnn import (
 )
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 from torchvision.models.detection.rpn import RPNHead
-from torchvision.ops import MultiScaleRoIAlign
 
 from .family import CellNetwork, ClassRows
 from .heads import CellHeads, PartialRPN
 from .pyramid import FixedScale, norm_of, pyramid_of
+from .regions import RegionPool
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -104,7 +104,7 @@ def build(
     return FasterRCNN(backbone, rpn, second_stage, transform)
 
 
-def cell_pool(arch: Architecture, settings: NetworkSettings, side: int) -> MultiScaleRoIAlign:
+def cell_pool(arch: Architecture, settings: NetworkSettings, side: int) -> RegionPool:
     """Return what cuts boxes out of the pyramid, ``side`` px large."""
-    levels = [str(k) for k in range(min(len(settings.anchor_sizes), len(arch.layers)))]
-    return MultiScaleRoIAlign(levels, side, 2, canonical_scale=_ROI_CANONICAL_PX)
+    n_levels = min(len(settings.anchor_sizes), len(arch.layers))
+    return RegionPool(arch.strides[:n_levels], side, _ROI_CANONICAL_PX)

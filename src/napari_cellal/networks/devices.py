@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import platform
 from typing import Literal
 
@@ -42,6 +43,21 @@ def describe_device(device: torch.device) -> str:
 
 
 def autocast(device: torch.device) -> torch.autocast:
-    """Return mixed precision: bfloat16 on a GPU that has it, float32 elsewhere."""
-    usable = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    """Return mixed precision: bfloat16 on a GPU or CPU that has it, float32 elsewhere.
+
+    On such a CPU (AMD from Zen 4 on, Intel's servers) a step of training takes a quarter less
+    time and a detection a third; figures are in docs/benchmarks.md.
+    """
+    if device.type == "cuda":
+        usable = torch.cuda.is_bf16_supported()
+    else:
+        usable = device.type == "cpu" and _has_bfloat16()
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=usable)
+
+
+@functools.cache
+def _has_bfloat16() -> bool:
+    """Return whether the CPU multiplies in bfloat16 itself; imitating it is slower than float32."""
+    ask = getattr(torch.cpu, "get_capabilities", None)  # from torch 2.11 on
+    known = ask() if ask else {}
+    return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
