@@ -177,7 +177,7 @@ def test_the_same_model_loaded_again_finds_the_same(learned):
 
 
 def test_a_large_image_gives_each_square_once(learned):
-    """With a network of 140 steps; that tiles add and lose nothing, test_detector_tiles.py proves."""
+    """With a weak network; that tiles add and lose nothing, test_detector_tiles.py proves."""
     pool, _, trained = learned
     image = pool.add("large", 30, 77, shape=(230, 310))
     record, network = load_model(Path(trained.folder))
