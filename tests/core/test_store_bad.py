@@ -455,3 +455,44 @@ def test_a_project_of_the_first_version_still_opens(tmp_path: Path) -> None:
         assert project.plane("i0") == Plane(0, 1, 2, fingerprint="ab")
     assert version(folder / DATABASE) == NEWEST
     assert version(folder / f"project.before-v{NEWEST}.sqlite") == 1
+
+
+# -- read through or not ---------------------------------------------------------------------
+
+
+def read_through(folder: Path, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Open and close the project; return whether its whole file was checked."""
+    seen: list[bool] = []
+    plain = schema._check
+
+    def check(connection: sqlite3.Connection, name: str, *, is_known: bool) -> None:
+        seen.append(not is_known)
+        plain(connection, name, is_known=is_known)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "_check", check)
+        Project.open(folder).close()
+    (was,) = seen
+    return was
+
+
+def test_a_file_as_we_closed_it_is_not_read_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "p.cellal"
+    Project.create(folder).close()
+    assert not read_through(folder, monkeypatch)
+    database = folder / "project.sqlite"
+    state = database.stat()
+    os.utime(database, ns=(state.st_atime_ns, state.st_mtime_ns + 1))
+    assert read_through(folder, monkeypatch)  # somebody wrote to it
+    assert not read_through(folder, monkeypatch)
+    (folder / "project.sqlite-wal").write_bytes(b"")  # as a killed process leaves it
+    assert read_through(folder, monkeypatch)
+    (folder / "cache" / "closed.txt").write_bytes(b"\xff")
+    assert read_through(folder, monkeypatch)
+    moved = tmp_path / "moved.cellal"
+    folder.rename(moved)
+    assert not read_through(moved, monkeypatch)
+    shutil.rmtree(moved / "cache")
+    assert read_through(moved, monkeypatch)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from napari_cellal.core import gestures
 from napari_cellal.core.filters import REVIEWED
 from napari_cellal.io.store import Project
+from napari_cellal.workflows import describing, looked_at
 
 
 @pytest.fixture
@@ -75,3 +78,34 @@ def test_the_image_most_worth_finishing_is_shown(sit_down, detected):
     person.wait(lambda: person.session.image_id == train[0] or len(person.told) > 1, 30_000)
     assert person.session.image_id == train[0]
     person.agree()
+
+
+def test_of_too_many_cells_learn_looks_at_some(sit_down, detected, monkeypatch):
+    some = partial(looked_at.images_looked_at, most=1)  # one image of the three
+    monkeypatch.setattr(looked_at, "images_looked_at", some)
+    person = sit_down(detected, "Learn")
+    project, loop = person.session.project, person.workspace.learn
+    loop.better.choice = describing.QUICK
+    dock = person.workspace.dock("Learn")
+    person.push(dock.start)
+    person.wait(lambda: loop.question is not None, 90_000)
+    (chosen,) = loop.looks_at
+    mine = {c.cell_id for c in project.cells.of_image(chosen)}
+    assert set(loop._measured.cell_ids) == mine
+    assert loop.how_many == (len(mine), len(person.rows()))
+    for _ in range(3):
+        asked = loop.question
+        assert asked.cell_id in mine
+        person.press("1")
+        person.wait(lambda asked=asked: loop.question not in (asked, None))
+    other = next(key for key in project.images if key != chosen)
+    person.session.show_image(other)
+    person.wait_for_image()
+    assert not loop._stale
+    person.session.select([project.cells.of_image(other)[0].cell_id])
+    person.press("2")  # a label where nobody looked: taken in with the next start
+    assert loop._stale
+    person.press("Ctrl+Z")
+    loop.start()
+    person.wait(lambda: loop.question is not None and not loop._stale, 90_000)
+    assert loop.question.cell_id in mine

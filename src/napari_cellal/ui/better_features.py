@@ -41,8 +41,16 @@ class BetterFeatures:
         self._begun: tuple[learning.Measured, Sequence[MeasureRequest]] | None = None
 
     def begin(self, quick: learning.Measured, requests: Sequence[MeasureRequest]) -> None:
-        """Compute the chosen ones, unless the quick ones are all that is wanted."""
+        """Compute the chosen ones, unless the quick ones are all that is wanted.
+
+        Parameters
+        ----------
+        requests : sequence of MeasureRequest
+            The images; their cells are read from the project's database.
+        """
         self.forget()
+        if self.session.project is None:
+            return
         self._begun = (quick, requests)
         self.ready.emit(quick)
         in_colour = all(r.rgb for r in requests)
@@ -50,7 +58,8 @@ class BetterFeatures:
             return
         self._job = self.jobs.run(
             "Looking at the cells more closely",
-            learning.measure,
+            learning.measure_project,
+            str(self.session.project.folder),
             requests,
             str(Path(quick.path).parent),
             self.choice,

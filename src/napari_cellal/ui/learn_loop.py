@@ -9,7 +9,7 @@ from psygnal import Signal
 
 from napari_cellal.active.forecast import class_needs
 from napari_cellal.core.records import Status
-from napari_cellal.workflows import learning
+from napari_cellal.workflows import learning, looked_at
 
 from .better_features import BetterFeatures
 from .learn_curve import LearningCurve
@@ -78,6 +78,10 @@ class LearnLoop:
         self._pending: JobHandle | None = None
         self._again = False
         self._next_is_due = False
+        self.looks_at: dict[str, None] | None = None
+        """The images whose cells are looked at, in order; None for all."""
+        self.how_many = (0, 0)
+        """How many cells these have, and how many there are, when they were last measured."""
         self.active = False
         """True from Start until the project changes, or a job fails or is cancelled."""
         session.project_changed.connect(self._on_project)
@@ -136,7 +140,11 @@ class LearnLoop:
         project = self.session.project
         if project is None or self._pending is not None:
             return
-        requests = learning.measure_requests(project)
+        before, self.looks_at = self.looks_at, looked_at.images_looked_at(project)
+        if self.looks_at != before:
+            self._pool = None
+        self.how_many = looked_at.cells_looked_at(project, self.looks_at)
+        requests = looked_at.requests_without_cells(project, self.looks_at)
         if not requests:
             self.active = False
             self.state_changed.emit("No cells yet. Detect some first.")
@@ -144,7 +152,8 @@ class LearnLoop:
         self._stale = False
         self._pending = self.jobs.run(
             "Measuring the cells",
-            learning.measure,
+            learning.measure_project,
+            str(project.folder),
             requests,
             str(project.cache_folder),
             lane="quick",
@@ -200,7 +209,7 @@ class LearnLoop:
             self._again = True
             return
         if self._pool is None:
-            self._pool = learning.Pool(project)
+            self._pool = learning.Pool(project, self.looks_at)
         pool = self._pool
         self.holdout_labels = len(pool.holdout)
         check = None
@@ -370,6 +379,7 @@ class LearnLoop:
         self.labels = self.holdout_labels = self.remaining = 0
         self._measured = None
         self._pool = None
+        self.looks_at = None
         self._stale = True
         self._skipped.clear()
         self._asked.clear()
@@ -393,7 +403,11 @@ class LearnLoop:
             if row is None:
                 continue
             appeared = old is None or old.status is Status.REJECTED
-            if appeared or (old is not None and (old.box, old.mask) != (row.box, row.mask)):
+            elsewhere = self.looks_at is not None and row.image_id not in self.looks_at
+            if elsewhere and not row.is_label:
+                continue
+            moved = old is not None and (old.box, old.mask) != (row.box, row.mask)
+            if appeared or moved or elsewhere:
                 self._stale = True
                 if not self.active:
                     self.state_changed.emit("")

@@ -19,9 +19,9 @@ from napari_cellal.core.errors import CellalError
 from napari_cellal.core.history import PORTION, edit_of, finish
 from napari_cellal.core.progress import Job, Progress
 from napari_cellal.core.records import Cell, Origin, Proposal, Review, Split, Status
-from napari_cellal.features.table import FeatureTable, MeasureRequest
 
 from .describing import QUICK, describers, words_of
+from .looked_at import request_with, requests_without_cells, with_cells
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from threadpoolctl import ThreadpoolController
 
     from napari_cellal.core.history import Edit, Steps
+    from napari_cellal.features.table import FeatureTable, MeasureRequest
     from napari_cellal.io.store import Project
 
 LEARNER = "learn"
@@ -62,26 +63,10 @@ def measure_requests(
     project: Project, image_ids: Iterable[str] | None = None
 ) -> list[MeasureRequest]:
     """Return what to measure: every cell that is not rejected, by image."""
-    chosen = list(project.images) if image_ids is None else list(image_ids)
-    requests = []
-    for key in chosen:
-        r = project.images[key]
-        cells = [c for c in project.cells.of_image(key) if c.status is not Status.REJECTED]
-        if cells:
-            requests.append(
-                MeasureRequest(
-                    r.image_id,
-                    str(project.image_path(key)),
-                    project.plane(key),
-                    r.rgb,
-                    r.channels,
-                    r.fingerprint,
-                    tuple(c.cell_id for c in cells),
-                    tuple(c.box for c in cells),
-                    tuple(c.mask for c in cells),
-                )
-            )
-    return requests
+    return [
+        request_with(request, project.cells.of_image(request.image_id))
+        for request in requests_without_cells(project, image_ids)
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +79,25 @@ class Measured:
     features: str = QUICK
     words: str = ""
     """What they are, for a person."""
+
+
+def measure_project(
+    folder: str | Path,
+    requests: Sequence[MeasureRequest],
+    cache_folder: str | Path,
+    features: str = QUICK,
+) -> Job[Measured]:
+    """Return what `measure` does, of requests whose cells are read from the database first.
+
+    A window that read 100,000 of them itself would stand still for a second.
+    """
+    yield Progress(0, 0, "Reading the cells")
+    filled = []
+    for k, request in enumerate(with_cells(Path(folder), requests)):
+        filled.append(request)
+        if k % 50 == 0:
+            yield Progress(0, 0, "Reading the cells")
+    return (yield from measure(filled, cache_folder, features))
 
 
 def measure(
@@ -155,6 +159,11 @@ _VOUCHED = (Status.CONFIRMED, Status.CORRECTED, Status.DRAWN)
 class Pool:
     """The cells of a project as the learner sees them; `follow` keeps it up to date.
 
+    Parameters
+    ----------
+    image_ids : iterable of str or None
+        Only cells of these images, until an edit brings others in.
+
     Attributes
     ----------
     labelled : {cell_id: class_id}
@@ -170,8 +179,7 @@ class Pool:
         Labels in ``test`` images stay out of the pool.
     """
 
-    def __init__(self, project: Project) -> None:
-        self._project = project
+    def __init__(self, project: Project, image_ids: Iterable[str] | None = None) -> None:
         self.labelled: dict[str, int] = {}
         self.holdout: dict[str, int] = {}
         self.candidates: dict[str, None] = {}
@@ -179,7 +187,8 @@ class Pool:
         self.test: dict[str, None] = {}
         self._split_of = {key: r.split for key, r in project.images.items()}
         self._has_val = Split.VAL in self._split_of.values()
-        for key, image_id, class_id, status in project.cells.states(*_WAITING, *_VOUCHED):
+        states = project.cells.states(*_WAITING, *_VOUCHED, image_ids=image_ids)
+        for key, image_id, class_id, status in states:
             self._put(key, image_id, class_id, status)
         self.checks = dict.fromkeys(sorted(self.checks))
 

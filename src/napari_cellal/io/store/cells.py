@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from napari_cellal.core.records import Status
 
 from .rows import CELL_COLUMNS, pack_cell, pack_edit, unpack_cell, unpack_edit
 from .schema import readable_errors, transaction
+from .tally import COUNT_ALL, Tally
 
 if TYPE_CHECKING:
     import sqlite3
@@ -57,6 +59,7 @@ class CellTable:
         # The images seen last, kept in step with every write: reading 5,000 rows of one
         # image takes 50 ms, and each gesture asks for them several times.
         self._seen: OrderedDict[str, dict[str, Cell]] = OrderedDict()
+        self._tally: Tally | None = None
 
     # -- asking ---------------------------------------------------------------------------
 
@@ -92,6 +95,7 @@ class CellTable:
 
     def forget(self, image_ids: Iterable[str]) -> None:
         """Keep no rows of these images in memory; they were removed."""
+        self._tally = None
         for image_id in image_ids:
             self._seen.pop(image_id, None)
 
@@ -166,18 +170,37 @@ class CellTable:
         vouched = (Status.CONFIRMED, Status.CORRECTED, Status.DRAWN)
         return [c for c in self.with_status(*vouched) if c.is_label]
 
-    def states(self, *statuses: Status) -> list[tuple[str, str, int | None, Status]]:
+    def states(
+        self, *statuses: Status, image_ids: Iterable[str] | None = None
+    ) -> list[tuple[str, str, int | None, Status]]:
         """Return (cell_id, image_id, class_id, status) of the cells with one of the statuses.
 
-        The light form of `with_status`, for lists of every cell of a project.
+        The light form of `with_status`, for lists of every cell of a project; ``image_ids``
+        takes those of some images.
         """
         marks = ",".join("?" * len(statuses))
+        values = [s.value for s in statuses]
+        some = ""
+        if image_ids is not None:
+            some = (
+                " AND image_no IN (SELECT image_no FROM images WHERE image_id IN"
+                " (SELECT value FROM json_each(?)))"
+            )
+            values.append(json.dumps(list(image_ids)))
         sql = (
             "SELECT cell_id, image_id, class_id, status FROM cells JOIN images USING (image_no)"
-            f" WHERE status IN ({marks}) ORDER BY image_no, cell_no"
+            f" WHERE status IN ({marks}){some} ORDER BY image_no, cell_no"
         )
-        found = self._all(sql, [s.value for s in statuses])
+        found = self._all(sql, values)
         return [(key, image, class_id, _STATUS[s]) for key, image, class_id, s in found]
+
+    def has_labels(self) -> bool:
+        """Return whether there is a cell that a person vouches for."""
+        sql = (
+            "SELECT 1 FROM cells WHERE status IN ('confirmed', 'corrected', 'drawn')"
+            " AND review = 'confirmed' AND class_id IS NOT NULL LIMIT 1"
+        )
+        return bool(self._all(sql))
 
     def label_counts(self) -> dict[str, dict[int, int]]:
         """Return {image_id: {class_id: cells}} of the cells that a person vouches for."""
@@ -203,27 +226,20 @@ class CellTable:
 
     def counts(self) -> dict[tuple[Status, int | None], int]:
         """Return how many cells there are by (status, class_id)."""
-        sql = "SELECT status, class_id, COUNT(*) FROM cells GROUP BY status, class_id"
-        return {(Status(s), c): n for s, c, n in self._all(sql)}
+        return self._counted().all()
 
     def counts_by_image(self) -> dict[str, dict[Status, int]]:
         """Return {image_id: {status: cells}} for the images that have cells."""
-        sql = (
-            "SELECT image_id, status, n FROM images JOIN (SELECT image_no, status, COUNT(*) AS n"
-            " FROM cells GROUP BY image_no, status) USING (image_no)"
-        )
-        counts: dict[str, dict[Status, int]] = {}
-        for image_id, status, n in self._all(sql):
-            counts.setdefault(image_id, {})[Status(status)] = n
-        return counts
+        return self._counted().by_image()
 
     def counts_of(self, image_id: str) -> dict[Status, int]:
         """Return {status: cells} of one image."""
-        sql = (
-            "SELECT status, COUNT(*) FROM cells WHERE image_no ="
-            " (SELECT image_no FROM images WHERE image_id = ?) GROUP BY status"
-        )
-        return {Status(s): n for s, n in self._all(sql, [image_id])}
+        return self._counted().of_image(image_id)
+
+    def _counted(self) -> Tally:
+        if self._tally is None:
+            self._tally = Tally(self._all(COUNT_ALL))
+        return self._tally
 
     def finished(self, image_ids: Iterable[str]) -> dict[str, bool]:
         """Return whether each image is marked finished."""
@@ -270,6 +286,8 @@ class CellTable:
         with readable_errors(self._name), transaction(self._db):
             yield
             self._write(edit)
+        if self._tally is not None:
+            self._tally.follow(edit)
         for key, cell in edit.after.items():
             for image_id in {c.image_id for c in (edit.before[key], cell) if c is not None}:
                 rows = self._seen.get(image_id)

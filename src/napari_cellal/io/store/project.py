@@ -33,6 +33,7 @@ from .scans import ScanTable
 from .schema import (
     DATABASE,
     create_database,
+    note_closed,
     open_database,
     readable_errors,
     require_database,
@@ -167,6 +168,7 @@ class Project:
     def close(self) -> None:
         """Let go of the folder. Nothing is left to save."""
         self._db.close()
+        note_closed(self.folder / DATABASE)
         self._lock.release()
 
     def __enter__(self) -> Project:

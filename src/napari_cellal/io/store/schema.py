@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from napari_cellal.core.errors import ProjectError
+from napari_cellal.io.fingerprint import stamp_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -188,10 +189,35 @@ def require_database(path: Path, name: str) -> None:
         )
 
 
+def note_closed(path: Path) -> None:
+    """Note what the file was like when it was closed, so that it need not be read through again.
+
+    To be called where it had been opened well, and after the last connection to it was closed.
+    """
+    with contextlib.suppress(OSError):  # it is read through then, which takes a second
+        _closed_note(path).parent.mkdir(exist_ok=True)
+        _closed_note(path).write_text(stamp_of(path), encoding="ascii")
+
+
+def _closed_note(path: Path) -> Path:
+    return path.parent / "cache" / "closed.txt"
+
+
+def _is_as_closed(path: Path) -> bool:
+    """Return whether nobody has written to the file since we closed it."""
+    try:
+        known = _closed_note(path).read_text(encoding="ascii")
+        return known == stamp_of(path) and not path.with_name(f"{path.name}-wal").exists()
+    except (OSError, ValueError):
+        return False
+
+
 def open_database(path: Path, name: str) -> sqlite3.Connection:
     """Return a checked connection, migrated to the newest version.
 
-    A copy ``project.before-vN.sqlite`` is left beside the database before a migration.
+    The whole file is read through (a million cells: a second, and several from a slow disk),
+    unless it is exactly as it was when it was last closed. A copy
+    ``project.before-vN.sqlite`` is left beside the database before a migration.
 
     Raises
     ------
@@ -199,9 +225,10 @@ def open_database(path: Path, name: str) -> sqlite3.Connection:
         If the file is damaged, foreign, or from a newer version.
     """
     with readable_errors(name):
+        is_as_closed = _is_as_closed(path)  # before a connection makes its own files beside it
         connection = _connect(path)
         try:
-            _check(connection, name)
+            _check(connection, name, is_known=is_as_closed)
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             if version < newest_version():
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -216,7 +243,7 @@ def open_database(path: Path, name: str) -> sqlite3.Connection:
     return connection
 
 
-def _check(connection: sqlite3.Connection, name: str) -> None:
+def _check(connection: sqlite3.Connection, name: str, *, is_known: bool = False) -> None:
     if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
         raise ProjectError(
             f"{name}: its {DATABASE} is not a napari-cellal project. Choose another folder."
@@ -227,6 +254,8 @@ def _check(connection: sqlite3.Connection, name: str) -> None:
             f"{name}: made by a newer napari-cellal (project version {version}; this one reads "
             f"up to {newest_version()}). Update napari-cellal to open it."
         )
+    if is_known:
+        return
     verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     if verdict != "ok":
         raise sqlite3.DatabaseError(f"malformed: {verdict}")

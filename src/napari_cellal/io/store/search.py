@@ -11,13 +11,15 @@ import json
 import sqlite3
 from typing import TYPE_CHECKING, Any
 
+from .rows import CELL_COLUMNS, unpack_cell
 from .schema import DATABASE, readable_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from napari_cellal.core.filters import CellFilter
+    from napari_cellal.core.records import Cell
 
 CellState = tuple[str, str, int | None, str]
 SCORE = "json_extract(proposed, '$[5]')"  # where `rows` puts it
@@ -110,6 +112,23 @@ def open_boxes(folder: Path) -> list[tuple[str, int | None, int, float]]:
     )
 
 
+@contextlib.contextmanager
+def read_cells(folder: Path) -> Iterator[Callable[[str], list[Cell]]]:
+    """Give a function that returns an image's cells, in the order of arrival, rejected ones too.
+
+    Raises
+    ------
+    ProjectError
+        If the database cannot be read.
+    """
+    sql = (
+        f"SELECT {CELL_COLUMNS} FROM cells JOIN images USING (image_no)"
+        " WHERE image_id = ? ORDER BY cell_no"
+    )
+    with _connected(folder) as connection:
+        yield lambda key: [unpack_cell(row) for row in connection.execute(sql, [key]).fetchall()]
+
+
 def ask(folder: Path, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
     """Return the rows of a query on a project's database, opened anew and read-only.
 
@@ -118,9 +137,15 @@ def ask(folder: Path, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, .
     ProjectError
         If the database cannot be read.
     """
+    with _connected(folder) as connection:
+        return connection.execute(sql, tuple(values)).fetchall()
+
+
+@contextlib.contextmanager
+def _connected(folder: Path) -> Iterator[sqlite3.Connection]:
     uri = f"{(folder / DATABASE).resolve().as_uri()}?mode=ro"
     with (
         readable_errors(folder.name),
         contextlib.closing(sqlite3.connect(uri, uri=True, timeout=2.0)) as connection,
     ):
-        return connection.execute(sql, tuple(values)).fetchall()
+        yield connection

@@ -189,7 +189,7 @@ class EvaluateDock(Dock):
         project = self.session.project
         if project is None or not project.images:
             self._need("Nothing to measure yet: open a project with images.", "Project")
-        elif not project.cells.label_counts():
+        elif not project.cells.has_labels():
             self._need(
                 "No labels yet: a model is measured against boxes that you confirmed or drew.",
                 "Review",

@@ -11,7 +11,6 @@ from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView
 from napari_cellal.core.records import Split, Status
 
 if TYPE_CHECKING:
-    from napari_cellal.core.history import Edit
     from napari_cellal.ui.session import Session
 
 _HEADS = ("Image", "Boxes", "To do", "")
@@ -32,7 +31,6 @@ class ImageTable(QAbstractTableModel):
         self.session = session
         self._ids: list[str] = []
         self._row_of: dict[str, int] = {}
-        self._counts: dict[str, dict[Status, int]] = {}
         self.reload()
 
     def reload(self, *_: object) -> None:
@@ -41,21 +39,7 @@ class ImageTable(QAbstractTableModel):
         self.beginResetModel()
         self._ids = list(project.images) if project else []
         self._row_of = {key: i for i, key in enumerate(self._ids)}
-        self._counts = project.cells.counts_by_image() if project else {}
         self.endResetModel()
-
-    def follow(self, edit: Edit) -> None:
-        """Read anew what an edit touched."""
-        project = self.session.project
-        if project is None:
-            return
-        touched = [key for key in edit.image_ids if key in self._row_of]
-        if len(touched) > 20:
-            self._counts = project.cells.counts_by_image()
-        else:
-            for key in touched:
-                self._counts[key] = project.cells.counts_of(key)
-        self.refresh_states()
 
     def refresh_states(self) -> None:
         """Draw the rows anew."""
@@ -105,7 +89,7 @@ class ImageTable(QAbstractTableModel):
             return int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         if role != Qt.ItemDataRole.DisplayRole:
             return None
-        counts = self._counts.get(record.image_id, {})
+        counts = project.cells.counts_of(record.image_id)
         waiting = sum(counts.get(s, 0) for s in _OPEN)
         if index.column() == 0:
             return record.name

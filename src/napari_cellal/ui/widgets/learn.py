@@ -226,6 +226,9 @@ class LearnDock(Dock):
             text += f" · {self.loop.holdout_labels} held out to measure"
         if self.loop.remaining:
             text += f" · {self.loop.remaining:,} cells without an answer"
+        looks_at, total = self.loop.how_many
+        if looks_at < total:
+            text += f" · looks at {looks_at:,} of {total:,} cells, in images drawn at random"
         self._summary.setText(text + "." + self._outlook())
         needs = sorted(self.loop.needs.items(), key=lambda of: -of[1])
         named = ", ".join(f"{name} {n}" for name, n in needs[:MOST_NAMED])
@@ -268,7 +271,7 @@ class LearnDock(Dock):
         if project is None or path is None:
             self.session.tell("Start first and answer a few cells.")
             return
-        pool = learning.Pool(project)
+        pool = learning.Pool(project, self.loop.looks_at)
         if len(set(pool.labelled.values())) < 2:
             self.session.tell("The learner needs labels of two classes at least.")
             return
@@ -279,6 +282,16 @@ class LearnDock(Dock):
         handle.finished.connect(lambda predicted: self._on_rest(project, predicted))
         handle.failed.connect(self._on_failed)
 
+    def _left_alone(self) -> str:
+        """Return what there is to know of cells that the learner does not look at."""
+        looks_at, total = self.loop.how_many
+        if looks_at == total:
+            return ""
+        return (
+            f" Learn looks at {looks_at:,} of the {total:,} cells; a classifier (Train) classes "
+            "all of them."
+        )
+
     def _on_rest(self, project: Project, predicted: Any) -> None:
         if self.session.project is not project:
             return
@@ -287,7 +300,7 @@ class LearnDock(Dock):
             learning.class_steps(project, predicted, sure),
             lambda n: self.session.tell(
                 f"Classed {n:,} of {len(predicted):,} cells, those at least {sure:.0%} sure. "
-                "Ctrl+Z takes it back."
+                f"Ctrl+Z takes it back.{self._left_alone()}"
             ),
         )
 

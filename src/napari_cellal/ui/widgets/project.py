@@ -216,9 +216,9 @@ class ProjectDock(Dock):
     def _on_image(self, _image_id: str | None) -> None:
         self.list.show_current()
 
-    def _on_edit(self, edit: Edit) -> None:
+    def _on_edit(self, _edit: Edit) -> None:
         if self.is_on_screen:
-            self.list.table.follow(edit)
+            self.list.table.refresh_states()
         else:
             self.when_seen(self._on_images)
 

@@ -136,7 +136,7 @@ class TrainDock(Dock):
         project = self.session.project
         if project is None or not project.images:
             self._need("Nothing to train on yet: open a project with images.", "Project")
-        elif not project.cells.label_counts():
+        elif not project.cells.has_labels():
             self._need(
                 "No labels yet: a detector learns from boxes that you confirmed or drew.", "Review"
             )
@@ -174,7 +174,7 @@ class TrainDock(Dock):
         project = self.session.project
         if self.is_for_classifier:
             self.classifier.choices.count()
-        elif project is not None and not project.cells.label_counts():  # the last was taken back
+        elif project is not None and not project.cells.has_labels():  # the last was taken back
             self.refresh()
         else:
             self.choices.count()
