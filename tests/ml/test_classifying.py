@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -407,6 +408,23 @@ def test_the_page_of_a_classifier_on_a_folder(folder, model, tmp_path, capsys):
     counts = [[td.text for td in m.iter("td") if td.text] for m in matrices]
     assert [sum(map(int, c)) for c in counts] == [16, 16]
     assert "slide1" in "".join(tree.itertext())
+    dots = [c for c in tree.iter("{http://www.w3.org/2000/svg}circle") if c.get("r") == "3"]
+    assert len(dots) == 2 * 16  # by class, by source
+
+
+def test_the_page_shows_on_what_wrong_answers_rest(folder, model, tmp_path, capsys):
+    turned = tmp_path / "turned.csv"
+    rows = (folder / "labels.csv").read_text().splitlines()
+    lines = [r for r in rows[1:] if ",test," in r and r.startswith("dark")]
+    swapped = [r.replace(",dark,", ",bright,") for r in lines[:4]]
+    turned.write_text("\n".join([rows[0], *swapped, *lines[4:]]) + "\n")
+    file = tmp_path / "r.html"
+    run("report", folder, "--model", model, "--labels", turned, "-o", file)
+    figures = re.findall(r"<figure><img.*?</figure>", file.read_text(encoding="utf-8"))
+    assert len(figures) == 4
+    assert all(f.count("<img") == 2 for f in figures)  # the cell, and where it was found
+    run("report", folder, "--model", model, "--labels", turned, "-o", file, "--no-pictures")
+    assert "base64" not in file.read_text(encoding="utf-8")
 
 
 def test_what_there_is_to_learn_is_told_first(folder, tmp_path):

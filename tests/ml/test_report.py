@@ -18,6 +18,8 @@ from napari_cellal.core.records import Detections, Split
 from napari_cellal.evaluate.curves import precision_curves
 from napari_cellal.evaluate.drawing import histogram_svg
 from napari_cellal.evaluate.html import Markup, element, share, table
+from napari_cellal.evaluate.scatter import principal
+from napari_cellal.io.planes import read_plane
 from napari_cellal.io.samples.write import write_samples
 from napari_cellal.io.store import Project
 from napari_cellal.workflows import adding, annotating, detecting, reporting, scoring
@@ -77,6 +79,39 @@ def test_the_page_is_whole_escaped_and_fetches_nothing(project, tmp_path):
     assert said["models"][0]["map50"] < 1  # measured against the labels of now
     n = sum(len(project.cells.of_image(key)) for key in project.images)
     assert said["cells"] == n
+
+
+def test_the_data_are_shown(project, tmp_path):
+    _, text = write(project, [answers(project, drop=1)], tmp_path / "r.html")
+    tree = parse(text)
+    n = sum(len(project.cells.of_image(key)) for key in project.images)
+    dots = [c for c in tree.iter("{http://www.w3.org/2000/svg}circle") if c.get("r") == "3"]
+    assert len(dots) == n  # one source: by class alone
+    table = next(t for t in tree.iter("table") if "channel 3" in "".join(t.itertext()))
+    row = ["".join(td.itertext()) for td in table.findall("tr")[1]]
+    assert row[1] == str(n)
+    means = []
+    for key in project.images:
+        pixels = read_plane(project.image_path(key), project.plane(key))
+        for c in project.cells.of_image(key):
+            y0, x0, y1, x1 = (round(v) for v in c.box)
+            means.append(pixels[0, max(0, y0) : y1, max(0, x0) : x1].mean())
+    assert float(row[2].split()[0]) == pytest.approx(np.median(means), rel=1e-3)
+
+
+def test_the_axes_of_the_map_are_principal_components():
+    rng = np.random.default_rng(0)
+    rows = np.column_stack([rng.normal(0, 1, 200), rng.normal(0, 1, 200), np.full(200, 3.0)])
+    rows[:, 1] = rows[:, 0] + 0.1 * rows[:, 1]
+    places, (first, second) = principal(rows)
+    assert first > 0.98
+    assert first + second == pytest.approx(1)
+    assert abs(np.corrcoef(places[:, 0], rows[:, 0])[0, 1]) > 0.99
+    assert np.allclose(places, principal(rows)[0])
+    assert principal(np.ones((1, 4)))[0].shape == (1, 2)
+    same, shares = principal(np.ones((5, 4)))
+    assert not same.any()
+    assert shares == (0.0, 0.0)
 
 
 def test_no_pictures_means_none(project, tmp_path):

@@ -250,6 +250,14 @@ def explain(request: ExplainRequest) -> Job[Explained]:
     )
 
 
+def hot_picture(found: Explained) -> NDArray[np.float32]:
+    """Return float32[h, w, 3], 0..1: the cell in grey, from red to yellow what spoke for it."""
+    gray = _as_rgb(found.shown).mean(axis=2, keepdims=True) * 0.7
+    heat = found.heat[:, :, None]
+    color = np.concatenate([np.ones_like(heat), heat**1.5, np.zeros_like(heat)], axis=2)
+    return np.asarray(gray * (1 - 0.75 * heat) + color * 0.75 * heat, np.float32)
+
+
 def write_picture(found: Explained, file: str | Path) -> None:
     """Write a PNG: the cell as the network saw it, and beside it what spoke for the class.
 
@@ -263,12 +271,7 @@ def write_picture(found: Explained, file: str | Path) -> None:
     from PIL import Image
 
     plain = _as_rgb(found.shown)
-    gray = plain.mean(axis=2, keepdims=True) * 0.7
-    heat = found.heat[:, :, None]
-    # from red to yellow, as much of it as the place spoke
-    color = np.concatenate([np.ones_like(heat), heat**1.5, np.zeros_like(heat)], axis=2)
-    hot = gray * (1 - 0.75 * heat) + color * 0.75 * heat
-    both = np.concatenate([plain, np.ones((len(plain), 2, 3)), hot], axis=1)
+    both = np.concatenate([plain, np.ones((len(plain), 2, 3)), hot_picture(found)], axis=1)
     image = Image.fromarray(np.rint(both.clip(0, 1) * 255).astype(np.uint8))
     times = max(1, _SCALE_PX // len(plain))
     image = image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST)
