@@ -5,16 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from torchvision.models.detection.anchor_utils import AnchorGenerator
-from torchvision.models.detection.faster_rcnn import (
-    FastRCNNConvFCHead,
-    FastRCNNPredictor,
-    TwoMLPHead,
-)
+from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, FastRCNNPredictor
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
-from torchvision.models.detection.rpn import RPNHead
 
 from .family import CellNetwork, ClassRows
-from .heads import CellHeads, PartialRPN
+from .heads import BoxHead, CellHeads, PartialRPN, SingleRPNHead
 from .pyramid import FixedScale, norm_of, pyramid_of
 from .regions import RegionPool
 
@@ -72,7 +67,7 @@ def build(
     most = settings.detections
     rpn = PartialRPN(
         anchors,
-        RPNHead(arch.width, anchors.num_anchors_per_location()[0], 2 if arch.second else 1),
+        SingleRPNHead(arch.width, anchors.num_anchors_per_location()[0], 2 if arch.second else 1),
         fg_iou_thresh=0.7,
         bg_iou_thresh=0.3,
         batch_size_per_image=256,
@@ -81,7 +76,7 @@ def build(
         post_nms_top_n={"training": max(600, most), "testing": most},
         nms_thresh=0.7,
     )
-    box_head: nn.Module = TwoMLPHead(arch.width * 7 * 7, arch.head_width)
+    box_head: nn.Module = BoxHead(arch.width, 7, arch.head_width)
     if arch.second:
         box_head = FastRCNNConvFCHead(
             (arch.width, 7, 7), [arch.width] * 4, [arch.head_width], norm_layer=norm_of(settings)

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
 
+from .heads import BoxHead
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -23,6 +25,9 @@ def quicken(network: nn.Module, device: torch.device) -> None:
     fold_norms(network)
     if device.type == "cpu":
         network.to(memory_format=torch.channels_last)
+        for module in network.modules():
+            if isinstance(module, BoxHead):
+                module.read_channels_last()
 
 
 def fold_norms(network: nn.Module) -> None:

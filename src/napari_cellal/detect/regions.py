@@ -88,8 +88,7 @@ class RegionPool(nn.Module):
         index = (row[:, :, None, :, None] + column[:, None, :, None, :]).reshape(bins, 16)
         share = row_share[:, :, None, :, None] * column_share[:, None, :, None, :]
         cut = embedding_bag(index, table, mode="sum", per_sample_weights=share.reshape(bins, 16))
-        cut = cut.reshape(len(boxes), self._side**2, n_channels).transpose(1, 2)
-        return cut.reshape(len(boxes), n_channels, *self.output_size)
+        return cut.reshape(len(boxes), *self.output_size, n_channels).permute(0, 3, 1, 2)
 
     def _places(self, low: Tensor, high: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
         """Return the places along an axis whose sum is a bin, and shares, [N, side, 4].
