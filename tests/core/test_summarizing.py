@@ -285,3 +285,33 @@ def test_a_page_of_plates(project, tmp_path):
     changed, _ = comparing.compare(found, found)
     run_job(plate_page.write_page(changed, out, "c", ["cells"], is_change=True))
     assert "A01: 0" in out.read_text()
+
+
+def test_what_a_scan_did_not_search_is_no_empty_image(project, tmp_path):
+    empty = next(key for key in project.images if key not in cell_totals(project.folder))
+    place = {"plate": "P9", "well": "A1"}
+    project.add_images(
+        ImageRecord(f"n{k}", f"n{k}.tif", (1, 9, 9), "uint8", ("g",), place=place) for k in (1, 2)
+    )
+    assert project.scans.not_searched() == {}
+    scan = project.scans.begin({}, [["n1"], ["n2"], [empty], ["i1"]])
+    with project.scans.together():
+        project.scans.note_done(scan, {empty: 0, "i1": 3})
+        project.scans.note_failed(scan, "n1", "n1.tif is broken.")
+    missing = project.scans.not_searched()
+    assert missing == {"n1": "n1.tif is broken.", "n2": ""}
+    found = summary_of(project, not_searched=missing)
+    (line,) = found.of_plate("P9")
+    values = dict(zip((c.name for c in found.columns), line.values, strict=True))
+    assert (values["images"], values["not_searched"], values["empty_images"]) == (2, 2, 0)
+    assert values["cells"] is None
+    found = summary_of(project, not_searched=["n1"])
+    (line,) = found.of_plate("P9")
+    values = dict(zip((c.name for c in found.columns), line.values, strict=True))
+    assert (values["not_searched"], values["empty_images"], values["cells"]) == (1, 1, 0)
+    assert values["per_image"] == 0
+    job = plate_page.write_page(
+        found, tmp_path / "p.html", "p", ["cells"], failures=[("n1.tif", "broken"), ("n2.tif", "")]
+    )
+    run_job(job)
+    assert "n2.tif" in (tmp_path / "p.html").read_text()

@@ -25,6 +25,7 @@ TABLE = {
     "file": str,
     "columns": list,
     "left_out": int,
+    "not_searched": int,
     "notes": list,
 }
 

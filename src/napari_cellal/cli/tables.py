@@ -69,8 +69,13 @@ def table(a: argparse.Namespace) -> Result:
             for note in notes:
                 say(note)
         name = project.name
+        missing = project.scans.not_searched()
+        failures = [(project.images[key].name, why) for key, why in missing.items()]
     if is_page:
-        run(plate_page.write_page(found, out, name, shown, is_change=bool(a.against)))
+        page = plate_page.write_page(
+            found, out, name, shown, is_change=bool(a.against), failures=failures
+        )
+        run(page)
     else:
         run(summarizing.write_summary(found, out))
     result: Result = {
@@ -79,6 +84,7 @@ def table(a: argparse.Namespace) -> Result:
         "file": str(out),
         "columns": [c.name for c in found.columns],
         "left_out": found.left_out,
+        "not_searched": len(failures),
         "notes": notes,
     }
     if a.per == "well":
@@ -111,6 +117,7 @@ def _summary(project: Project, per: str, score: float, features: str) -> Summary
         cell_totals(project.folder, score),
         per=per,
         means=means,
+        not_searched=project.scans.not_searched(),
     )
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 MOST_MAPS = 7
 MOST_OUTLIERS = 50
+MOST_FAILURES = 200
 
 
 def shown_columns(summary: Summary) -> list[str]:
@@ -39,6 +40,7 @@ def write_page(
     columns: Sequence[str],
     *,
     is_change: bool = False,
+    failures: Sequence[tuple[str, str]] = (),
 ) -> Job[None]:
     """Return the job that writes plates as one HTML page.
 
@@ -48,6 +50,8 @@ def write_page(
         Of wells; with ``is_change`` from `comparing.compare`.
     columns : sequence of str
         Each becomes a heat map a plate; with ``is_change`` of its change.
+    failures : sequence of (image, sentence)
+        Why the last scan could not search images; empty where it has not come to them.
 
     Raises
     ------
@@ -62,6 +66,8 @@ def write_page(
     for done, name in enumerate(shown, 1):
         parts.append(_maps(summary, name, is_change))
         yield Progress(done, len(shown), "Writing the page")
+    if failures:
+        parts.append(_failures(failures))
     file = Path(out)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -92,13 +98,23 @@ def _totals(summary: Summary) -> Markup:
     classed = [c for c in classed if not c.name.endswith(("_before", "_change"))]
     images, cells = _sum(summary, "images"), _sum(summary, "cells")
     empty = _sum(summary, "empty_images")
+    n = _sum(summary, "not_searched")
+    skipped = f", {n:,.0f} not searched" if n else ""
     figures = [
         (f"{len(summary.plates):,}", "plates", f"{len(summary.lines):,} wells"),
-        (f"{images:,.0f}", "images", f"{empty:,.0f} without a cell"),
+        (f"{images:,.0f}", "images", f"{empty:,.0f} without a cell{skipped}"),
         (f"{cells:,.0f}", "cells", f"{_sum(summary, 'open'):,.0f} not reviewed"),
     ]
     figures += [(f"{_sum(summary, c.name):,.0f}", c.words.rsplit(":", 1)[0], "") for c in classed]
     return cards(figures)
+
+
+def _failures(failures: Sequence[tuple[str, str]]) -> Markup:
+    rows = [(name, why or "waits for the scan to go on") for name, why in failures[:MOST_FAILURES]]
+    parts = [table(("image", "why"), rows, left=2)]
+    if len(failures) > MOST_FAILURES:
+        parts.append(bullets([f"{len(failures) - MOST_FAILURES:,} more"]))
+    return section("Images that were not searched", *parts)
 
 
 def _outliers(summary: Summary, columns: Sequence[str]) -> Markup:

@@ -17,7 +17,7 @@ from napari_cellal.io.tables import table_file
 from .measuring import ABOUT, about_cell
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -176,6 +176,7 @@ def summarize(
     *,
     per: str = "well",
     means: Means = NO_MEANS,
+    not_searched: Collection[str] = (),
 ) -> Summary:
     """Return the figures of every image, or of every well.
 
@@ -187,8 +188,11 @@ def summarize(
         See `io.store.totals.cell_totals`. An image that is missing has no cells.
     per : str
         ``image`` or ``well``.
+    not_searched : collection of image_id
+        Images that a scan could not search, or has not yet: that they have no cell says nothing.
     """
     known = list(classes)
+    unsearched = frozenset(not_searched) - totals.keys()
     groups: dict[tuple[str, ...], list[ImageRecord]] = {}
     left_out = 0
     for record in images:
@@ -205,7 +209,8 @@ def summarize(
         ids = tuple(r.image_id for r in records)
         total = sum((totals[i] for i in ids if i in totals), CellTotals())
         about = key[:-1] if per == "image" else key
-        lines.append(Line(about, (*_figures(ids, total, known, totals), *_means(ids, means)), ids))
+        figures = _figures(ids, total, known, totals, unsearched)
+        lines.append(Line(about, (*figures, *_means(ids, means)), ids))
     about = ("plate", "well")
     if per == "image":
         about = ("image", "plate", "well", "site", "split")
@@ -227,6 +232,7 @@ def _order(plate: str, well: str, site: str = "") -> tuple[Any, ...]:
 def _columns(classes: Sequence[CellClass]) -> tuple[Column, ...]:
     return (
         Column("images", "images", "", "count"),
+        Column("not_searched", "images not searched", "", "count"),
         Column("empty_images", "images without a cell", "", "count"),
         Column("cells", "cells", "", "count"),
         Column("per_image", "cells an image"),
@@ -244,15 +250,20 @@ def _figures(
     total: CellTotals,
     classes: Sequence[CellClass],
     totals: Mapping[str, CellTotals],
+    unsearched: Collection[str],
 ) -> tuple[float | None, ...]:
     of = [total.by_class.get(c.class_id, 0) for c in classes]
     unclassed = total.by_class.get(None, 0)
     classed = total.cells - unclassed
+    searched = [key for key in image_ids if key not in unsearched]
+    if not searched:  # no cell was found, because nobody looked
+        return (len(image_ids), len(image_ids), 0, *(None for _ in range(2 * len(of) + 6)))
     return (
         len(image_ids),
-        sum(key not in totals for key in image_ids),
+        len(image_ids) - len(searched),
+        sum(key not in totals for key in searched),
         total.cells,
-        total.cells / len(image_ids),
+        total.cells / len(searched),
         *of,
         unclassed,
         *(n / classed if classed else None for n in of),

@@ -100,6 +100,14 @@ class ScanTable:
             for key, lot, state, cells, error in self._all(sql, [scan_id])
         ]
 
+    def not_searched(self) -> dict[str, str]:
+        """Return {image_id: sentence} of what the last scan left out: why, empty if it waits."""
+        scans = self.all()
+        if not scans:
+            return {}
+        images = self.images(scans[-1].scan_id)
+        return {i.image_id: i.error for i in images if i.state is not ScanState.DONE}
+
     def parts(self, scan_id: str, image_id: str, kind: str) -> dict[int, Any]:
         """Return {number: what `note_part` was given} of an image that is not whole yet."""
         sql = (

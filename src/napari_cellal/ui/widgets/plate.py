@@ -56,6 +56,7 @@ class PlateDock(Dock):
         self._means: Means = NO_MEANS
         self._means_of = ("", 0.0)
         self._pending: JobHandle | None = None
+        self._not_searched: dict[str, str] = {}
         self._touched: set[str] = set()
         self._is_asking = False
         self._turn = 0
@@ -163,6 +164,8 @@ class PlateDock(Dock):
         if self._totals is not None and not self._touched:
             return
         some = None if self._totals is None else tuple(self._touched)
+        if some is None:
+            self._not_searched = project.scans.not_searched()
         self._touched.clear()
         self._is_asking = True
         folder, least = project.folder, self.session.shown.min_score
@@ -222,7 +225,11 @@ class PlateDock(Dock):
         if project is None or self._totals is None:
             return
         self.summary = summarize(
-            project.images.values(), project.active_classes, self._totals, means=self._means
+            project.images.values(),
+            project.active_classes,
+            self._totals,
+            means=self._means,
+            not_searched=self._not_searched,
         )
         _fill(self.plate, [(plate or "(no name)", plate) for plate in self.summary.plates], "")
         _fill(self.column_, [(c.words, c.name) for c in self.summary.columns], USUAL)
@@ -250,7 +257,9 @@ class PlateDock(Dock):
                 continue
             known = "no value" if value is None else f"{brief(value)} {column.unit}".strip()
             n, cells = line.values[0], line.values[summary.column("cells")]
-            text = f"{line.about[1]}\n{column.words}: {known}\n{cells:,} cells in {n} images"
+            text = f"{line.about[1]}\n{column.words}: {known}"
+            if cells is not None:
+                text += f"\n{cells:,} cells in {n} images"
             text += f"\nstands out: robust z {z:+.1f}" if is_odd else ""
             wells[place] = WellLook(value, text, is_odd)
         every = [values_of(summary.of_plate(plate), at) for plate in summary.plates]
