@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from functools import partial
 
 import pytest
 
 from napari_cellal.core import gestures
 from napari_cellal.core.filters import REVIEWED
+from napari_cellal.core.progress import Progress
 from napari_cellal.io.store import Project
-from napari_cellal.workflows import describing, looked_at
+from napari_cellal.workflows import describing, learning, looked_at
 
 
 @pytest.fixture
@@ -109,3 +111,37 @@ def test_of_too_many_cells_learn_looks_at_some(sit_down, detected, monkeypatch):
     loop.start()
     person.wait(lambda: loop.question is not None and not loop._stale, 90_000)
     assert loop.question.cell_id in mine
+
+
+PLAIN = learning.read_pool
+
+
+def slow_pool(*where):
+    """As `learning.read_pool`, but what it read gets old before it arrives."""
+    pool = yield from PLAIN(*where)
+    for _ in range(40):
+        time.sleep(0.05)
+        yield Progress(0, 0)
+    return pool
+
+
+def test_what_changes_while_the_cells_are_read_is_not_lost(sit_down, detected, monkeypatch):
+    monkeypatch.setattr(learning, "read_pool", slow_pool)
+    person = sit_down(detected, "Learn")
+    project, loop = person.session.project, person.workspace.learn
+    loop.better.choice = describing.QUICK
+    person.push(person.workspace.dock("Learn").start)
+    person.wait(lambda: loop._missed is not None and loop._pending.last is not None, 90_000)
+    first, second, third = project.images
+    cell = project.cells.of_image(first)[0]
+    project.history.do(gestures.give_class([cell], 2, "WBC", "me"))
+    person.wait(lambda: loop.question is not None, 60_000)
+    assert {**loop._pool.labelled, **loop._pool.holdout} == {cell.cell_id: 2}
+    loop._pool = None
+    loop.skip()
+    person.wait(lambda: loop._missed is not None and loop._pending.last is not None)
+    project.remove_images([third])  # what is being read knows nothing of it
+    person.wait(lambda: loop._pool is not None, 60_000)
+    there = {c.cell_id for key in (first, second) for c in project.cells.of_image(key)}
+    pool = loop._pool
+    assert {*pool.labelled, *pool.holdout, *pool.candidates, *pool.checks, *pool.test} == there

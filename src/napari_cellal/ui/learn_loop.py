@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from napari_cellal.active.requests import SuggestRequest, SuggestResult
     from napari_cellal.core.history import Edit
     from napari_cellal.features.table import MeasureRequest
+    from napari_cellal.io.store import Project
     from napari_cellal.workflows.worker import Failed
 
     from .jobs import JobHandle, Jobs
@@ -71,6 +72,8 @@ class LearnLoop:
         self.better.ready.connect(self._use)
         self.better.started.connect(self.job_started.emit)
         self._pool: learning.Pool | None = None
+        self._missed: list[Edit] | None = None
+        """Edits since the pool began to be read; None while it is not, or is no longer wanted."""
         self._is_answered = False
         self._stale = True
         self._skipped: list[str] = []
@@ -209,7 +212,8 @@ class LearnLoop:
             self._again = True
             return
         if self._pool is None:
-            self._pool = learning.Pool(project, self.looks_at)
+            self._read_pool(project)
+            return
         pool = self._pool
         self.holdout_labels = len(pool.holdout)
         check = None
@@ -230,6 +234,30 @@ class LearnLoop:
         self._pending.finished.connect(lambda result: self._on_suggested(result, check, request))
         self._pending.failed.connect(self._on_failed)
         self._pending.cancelled.connect(self._on_cancelled)
+
+    def _read_pool(self, project: Project) -> None:
+        self._missed = []
+        self._pending = self.jobs.run(
+            "Reading the cells",
+            learning.read_pool,
+            str(project.folder),
+            {key: r.split for key, r in project.images.items()},
+            None if self.looks_at is None else list(self.looks_at),
+            lane="quick",
+        )
+        self._pending.finished.connect(self._on_pool)
+        self._pending.failed.connect(self._on_failed)
+        self._pending.cancelled.connect(self._on_cancelled)
+
+    def _on_pool(self, pool: learning.Pool) -> None:
+        self._pending = None
+        self._again = False
+        missed, self._missed = self._missed, None
+        if missed is not None:  # else images came or went meanwhile: it is read again
+            for edit in missed:
+                pool.follow(edit)
+            self._pool = pool
+        self._ask()
 
     def _on_suggested(
         self, result: SuggestResult, check: str | None, request: SuggestRequest
@@ -378,7 +406,7 @@ class LearnLoop:
         self.active = False
         self.labels = self.holdout_labels = self.remaining = 0
         self._measured = None
-        self._pool = None
+        self._pool = self._missed = None
         self.looks_at = None
         self._stale = True
         self._skipped.clear()
@@ -388,7 +416,7 @@ class LearnLoop:
         self.curve.forget()
 
     def _on_images(self) -> None:
-        self._pool = None
+        self._pool = self._missed = None
         project, asked = self.session.project, self.question
         if project is None or asked is None or project.cells.get(asked.cell_id) is not None:
             return
@@ -398,6 +426,8 @@ class LearnLoop:
     def _on_edit(self, edit: Edit) -> None:
         if self._pool is not None:
             self._pool.follow(edit)
+        elif self._missed is not None:
+            self._missed.append(edit)
         for key, row in edit.after.items():
             old = edit.before[key]
             if row is None:

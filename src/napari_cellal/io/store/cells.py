@@ -12,6 +12,7 @@ from napari_cellal.core.records import Status
 
 from .rows import CELL_COLUMNS, pack_cell, pack_edit, unpack_cell, unpack_edit
 from .schema import readable_errors, transaction
+from .search import OF_IMAGES
 from .tally import COUNT_ALL, Tally
 
 if TYPE_CHECKING:
@@ -182,10 +183,7 @@ class CellTable:
         values = [s.value for s in statuses]
         some = ""
         if image_ids is not None:
-            some = (
-                " AND image_no IN (SELECT image_no FROM images WHERE image_id IN"
-                " (SELECT value FROM json_each(?)))"
-            )
+            some = f" AND {OF_IMAGES}"
             values.append(json.dumps(list(image_ids)))
         sql = (
             "SELECT cell_id, image_id, class_id, status FROM cells JOIN images USING (image_no)"

@@ -15,12 +15,16 @@ from .rows import CELL_COLUMNS, unpack_cell
 from .schema import DATABASE, readable_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from napari_cellal.core.filters import CellFilter
     from napari_cellal.core.records import Cell
 
+OF_IMAGES = (
+    "image_no IN (SELECT image_no FROM images WHERE image_id IN (SELECT value FROM json_each(?)))"
+)
+"""Lists travel as JSON: SQLite takes only so many values in one statement."""
 CellState = tuple[str, str, int | None, str]
 SCORE = "json_extract(proposed, '$[5]')"  # where `rows` puts it
 SCORES_ENOUGH = f"(status <> 'proposed' OR proposed IS NULL OR {SCORE} >= ?)"
@@ -79,19 +83,26 @@ def _conditions(wanted: CellFilter, names: Mapping[str, str]) -> tuple[str, list
     return " AND ".join(parts), values
 
 
-def cell_states(folder: Path) -> list[CellState]:
+def cell_states(folder: Path, image_ids: Iterable[str] | None = None) -> list[CellState]:
     """Return (cell_id, image_id, class_id, status) of every cell that is not rejected.
+
+    Parameters
+    ----------
+    image_ids : iterable of str or None
+        Only cells of these images.
 
     Raises
     ------
     ProjectError
         If the database cannot be read.
     """
-    return ask(
-        folder,
+    sql = (
         "SELECT cell_id, image_id, class_id, status FROM cells JOIN images USING (image_no)"
-        " WHERE status <> 'rejected'",
+        " WHERE status <> 'rejected'"
     )
+    if image_ids is None:
+        return ask(folder, sql)
+    return ask(folder, f"{sql} AND {OF_IMAGES}", [json.dumps(list(image_ids))])
 
 
 def open_boxes(folder: Path) -> list[tuple[str, int | None, int, float]]:

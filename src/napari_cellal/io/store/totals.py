@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .search import SCORE, SCORES_ENOUGH, ask
+from .search import OF_IMAGES, SCORE, SCORES_ENOUGH, ask
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -70,10 +70,7 @@ def cell_totals(
     """
     where, values = _counted(min_score)
     if image_ids is not None:
-        where += (
-            " AND image_no IN (SELECT image_no FROM images WHERE image_id IN"
-            " (SELECT value FROM json_each(?)))"
-        )
+        where += f" AND {OF_IMAGES}"
         values.append(json.dumps(list(image_ids)))
     # By image, state and class: in the order of an index, so that nothing has to be sorted.
     sql = (
