@@ -186,8 +186,12 @@ class Most:
 
     def __init__(self) -> None:
         self.window = self.children = 0
+        self._next = 0.0
 
     def look(self) -> None:
+        if time.perf_counter() < self._next:  # looking takes milliseconds
+            return
+        self._next = time.perf_counter() + 0.2
         self.window = max(self.window, memory_mb())
         kids = psutil.Process().children(recursive=True)
         used = 0

@@ -266,8 +266,8 @@ class GalleryDock(Dock):
         if self._is_mine:
             return
         picked = set(self.batch.picked)
-        items = [k for k, key in enumerate(self.batch.cell_ids) if key in picked]
-        self.grid.pick(items)
+        ids = self.batch.cell_ids if picked else ()  # of a million, looking takes a while
+        self.grid.pick([k for k, key in enumerate(ids) if key in picked])
 
     def _open(self, item: int) -> None:
         (cell,) = self.batch.rows([self.batch.cell_ids[item]])
