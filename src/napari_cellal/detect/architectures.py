@@ -118,19 +118,6 @@ ARCHITECTURES: dict[str, Architecture] = {
         coco="FasterRCNN_ResNet50_FPN_Weights.COCO_V1",
         imagenet="ResNet50_Weights.IMAGENET1K_V1",
     ),
-    "resnet50_v2": Architecture(
-        "Faster R-CNN, ResNet-50 with larger heads; a better start from COCO, the slowest",
-        body=_resnet50,
-        layers={"layer1": 256, "layer2": 512, "layer3": 1024, "layer4": 2048},
-        strides=(4, 8, 16, 32, 64),
-        width=256,
-        head_width=1024,
-        short_side_px=(480, 800),
-        small_box_px=32,
-        coco="FasterRCNN_ResNet50_FPN_V2_Weights.COCO_V1",
-        imagenet="ResNet50_Weights.IMAGENET1K_V2",
-        second=True,
-    ),
     "mobilenet_v2": Architecture(
         "Faster R-CNN, MobileNetV2 with a fine pyramid; the shipped detector is one",
         body=_mobilenet_v2,
@@ -144,36 +131,32 @@ ARCHITECTURES: dict[str, Architecture] = {
         shipped=True,
         body_prefix="features.",
     ),
-    "fcos_mobilenet_v2": Architecture(
-        "FCOS, a single stage over MobileNetV2; for fields of many cells that stand close",
-        body=_mobilenet_v2,
-        layers={"6": 32, "13": 96, "18": 1280},
-        strides=(8, 16, 32, 64),
-        width=128,
+}
+ARCHITECTURES |= {
+    "resnet50_v2": replace(
+        ARCHITECTURES["resnet50"],
+        summary="Faster R-CNN, ResNet-50 with larger heads; a better start from COCO, the slowest",
+        coco="FasterRCNN_ResNet50_FPN_V2_Weights.COCO_V1",
+        imagenet="ResNet50_Weights.IMAGENET1K_V2",
+        second=True,
+    ),
+    "fcos_mobilenet_v2": replace(
+        ARCHITECTURES["mobilenet_v2"],
+        summary="FCOS, a single stage over MobileNetV2; for fields of many cells that stand close",
         head_width=0,
-        short_side_px=(320, 416),
-        small_box_px=28,
-        imagenet="MobileNet_V2_Weights.IMAGENET1K_V1",
-        shipped=True,
-        body_prefix="features.",
         family="fcos",
         head_convs=2,
     ),
-    "fcos_resnet50": Architecture(
-        "FCOS, a single stage over ResNet-50; has COCO weights, wants a GPU",
-        body=_resnet50,
+    "fcos_resnet50": replace(
+        ARCHITECTURES["resnet50"],
+        summary="FCOS, a single stage over ResNet-50; has COCO weights, wants a GPU",
         layers={"layer2": 512, "layer3": 1024, "layer4": 2048},
         strides=(8, 16, 32, 64),
-        width=256,
         head_width=0,
-        short_side_px=(480, 800),
-        small_box_px=32,
         coco="FCOS_ResNet50_FPN_Weights.COCO_V1",
-        imagenet="ResNet50_Weights.IMAGENET1K_V1",
         family="fcos",
     ),
 }
-
 
 _MASKS = {
     "mobilenet_v2_masks": (
