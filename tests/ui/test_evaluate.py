@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from qtpy.QtTest import QTest
 from test_docks import clipped, pale, show
 from test_gallery import LEFT, NONE, click, ids_of, settled
 from test_train import LONG_MS, _labelled, labelled  # noqa: F401  fixtures
 
+from napari_cellal.core.progress import Progress
 from napari_cellal.core.records import Detections, Status
 from napari_cellal.evaluate.matches import NOTHING, Match
 from napari_cellal.ui import marked_place
-from napari_cellal.workflows import detecting, evaluating, scoring
+from napari_cellal.workflows import detecting, evaluating, removing, scoring
 
 
 @pytest.fixture
@@ -197,9 +200,10 @@ def test_missed_cells_and_the_score(person):
     person.wait(lambda: count(dock, 1, 1) == len(ones))
     dock.score.setValue(0.7)
     person.wait(lambda: count(dock, 1, NOTHING) == len(ones))
-    item = dock.pairs.item(0)  # missed cells, the most of all mistakes
-    dock.ensureWidgetVisible(dock.pairs)
-    QTest.mouseClick(dock.pairs.viewport(), LEFT, NONE, dock.pairs.visualItemRect(item).center())
+    pairs = dock.pairs.list
+    item = pairs.item(0)  # missed cells, the most of all mistakes
+    dock.ensureWidgetVisible(pairs)
+    QTest.mouseClick(pairs.viewport(), LEFT, NONE, pairs.visualItemRect(item).center())
     person.wait(lambda: settled(person) and set(ids_of(person)) == ones)
     show(person, "Evaluate")
     dock.score.setValue(0.2)
@@ -260,14 +264,93 @@ def test_another_project_takes_the_place(person, detected):
 def test_a_report_is_written_of_what_is_shown(person, tmp_path):
     dock = show(person, "Evaluate")
     say(person, dock, perfect(person))
-    person.wait(dock.write.isVisible)
+    person.wait(dock.report.write.isVisible)
     file = tmp_path / "r.html"
-    dock.write_report(str(file))  # what the file dialog ends in
-    person.wait(lambda: not dock.writing.busy, LONG_MS)
+    dock.report.write_to(str(file))  # what the file dialog ends in
+    person.wait(lambda: not dock.report.bar.busy, LONG_MS)
     assert not person.told[-1][1]
     text = file.read_text(encoding="utf-8")
     for image in person.session.project.images.values():
         assert image.split.value in text
-    dock.write_report(str(tmp_path / "no such folder" / "r.html"))
-    person.wait(lambda: not dock.writing.busy, LONG_MS)
+    dock.report.write_to(str(tmp_path / "no such folder" / "r.html"))
+    person.wait(lambda: not dock.report.bar.busy, LONG_MS)
     assert person.told[-1][1]
+
+
+def test_two_models_stand_side_by_side_and_follow_the_labels(person, tmp_path):
+    dock = show(person, "Evaluate")
+    say(person, dock, perfect(person))
+    person.wait(dock.against.compare.isVisible)
+    assert not dock.against.only_first.isVisible()
+    # the second misses the classes of all but red cells
+    wrong = {
+        key: replace(d, class_ids=tuple(1 for _ in d.class_ids))
+        for key, d in perfect(person).items()
+    }
+    first = dock.counting.answers
+    second = replace(first, found=wrong, figures={"map50": 0.25})
+    handed = person.workspace.jobs.run
+    choose(dock.against.model, detecting.CLASSICAL)
+
+    def instead(title, call, request, **more):
+        return (
+            handed(title, said, second, lane="quick")
+            if call is scoring.score
+            else handed(title, call, request, **more)
+        )
+
+    person.workspace.jobs.run = instead
+    dock.ensureWidgetVisible(dock.against.compare)
+    person.push(dock.against.compare)
+    person.wait(dock.against.only_first.isVisible, LONG_MS)
+    person.workspace.jobs.run = handed
+    others = [c for c in person.rows().values() if c.is_label and c.class_id != 1]
+    assert set(dock.against._alone()[0]) == {c.cell_id for c in others}
+    assert dock.against._alone()[1] == []
+    assert "0.250" in dock.against._table.text()
+    assert clipped(dock) == []
+    dock.ensureWidgetVisible(dock.against.only_first)
+    person.push(dock.against.only_first)
+    gallery = person.workspace.dock("Gallery")
+    person.wait(lambda: gallery.isVisible() and settled(person))
+    assert set(ids_of(person)) == {c.cell_id for c in others}
+    # a mended label moves the cell to the other side
+    click(gallery, 0)
+    cell_id = ids_of(person)[0]
+    person.press("1")
+    show(person, "Evaluate")
+    person.wait(lambda: dock.against._alone()[1] == [cell_id])
+
+    file = tmp_path / "both.html"
+    dock.report.write_to(str(file))
+    person.wait(lambda: not dock.report.bar.busy, LONG_MS)
+    assert file.read_text(encoding="utf-8").count('class="matrix"') == 2
+
+
+def said(answers):
+    """Give answers, as a job that measures does."""
+    yield Progress(1, 1, "Measuring")
+    return answers
+
+
+def test_a_removed_image_leaves_the_figures(person):
+    dock = show(person, "Evaluate")
+    say(person, dock, perfect(person))
+    project = person.session.project
+    gone = next(k for k in project.images if k != person.session.image_id)
+    removing.remove_images(project, removing.look_at_removal(project, [gone]), with_reviewed=True)
+    dock._show_figures()  # as when a class is renamed before the counts have followed
+    person.wait(lambda: gone not in dock.counting.tallies)
+
+
+def test_average_precision_of_other_labels_is_not_shown(person):
+    dock = show(person, "Evaluate")
+    say(person, dock, perfect(person))
+    person.wait(dock.result.isVisible)
+    assert "0.50" in dock._line.text()
+    cell = next(c for c in person.rows().values() if c.class_id == 1)
+    person.session.go_to(cell)
+    person.canvas.setFocus()
+    person.press("2")
+    assert "0.50" not in dock._line.text()
+    person.wait(lambda: not dock._stale, LONG_MS)

@@ -31,7 +31,7 @@ class Counting(QObject):
     changed : Signal()
         Every image is counted.
     relabelled : Signal()
-        A person changed labels that were measured against.
+        A person changed labels that were measured against; they are counted next.
     answers : Answers or None
     matches : {image_id: tuple of Match}
     tallies : {image_id: Tally}
@@ -79,14 +79,14 @@ class Counting(QObject):
         """Count the images anew whose cells were changed."""
         touched = {key: None for key in edit.image_ids if key in self._images}
         if touched:
-            self._ask(touched)
             self.relabelled.emit()
+            self._ask(touched)
 
     def on_images(self) -> None:
         """Count all anew: images came or went, or are for something else."""
         if self.answers is not None:
-            self._ask(self._images)
             self.relabelled.emit()
+            self._ask(self._images)
 
     def confusion(self) -> Confusion:
         """Return the matrix of all images."""

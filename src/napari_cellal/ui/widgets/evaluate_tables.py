@@ -37,6 +37,7 @@ def headline(
     *,
     boxes: bool,
     classes: bool = True,
+    stale: bool = False,
 ) -> str:
     """Return the result in a few lines (rich text).
 
@@ -46,6 +47,8 @@ def headline(
         Which model, on which images.
     boxes, classes : bool
         What the model gives.
+    stale : bool
+        Whether the figures are of other labels than the totals.
     """
     what = escape(what)
     where = f"on {n_of(totals.images, 'image')} with {n_of(totals.cells, 'cell')}"
@@ -60,7 +63,9 @@ def headline(
     if not classes:
         name, map50 = "AP50, classes ignored,", figures.get("any_class", {}).get("ap50")
     text = "–" if map50 is None else f"{map50:.2f}"
-    if classes and map50 is not None and figures.get("interval"):
+    if stale:
+        text = "… (measured again in a moment)"
+    elif classes and map50 is not None and figures.get("interval"):
         low, high = figures["interval"]
         text += f" ({low:.2f}–{high:.2f})"
     return (
