@@ -8,6 +8,7 @@ import pytest
 from napari_cellal.core.history import edit_of
 from napari_cellal.core.records import Cell
 from napari_cellal.ui.boxes import BoxLayer
+from napari_cellal.ui.crowd import overview
 from napari_cellal.ui.session import Session
 
 NEAR, FAR = (0.0, 0.0, 100.0, 100.0), (250.0, 600.0, 350.0, 700.0)
@@ -123,8 +124,9 @@ def test_another_image_is_whole_again(view, crowded):
     assert view.ids() == ["t"]
 
 
-def test_the_overview_counts_every_cell(view):
-    counts, side = view.crowd.overview()
+def test_the_overview_counts_every_cell(crowded):
+    folder, image = crowded.project.folder, crowded.image
+    counts, side = overview(folder, image.image_id, image.shape[1:])
     assert counts.sum() == len(grid())
     assert side == 800 / 256
 

@@ -6,7 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_cellal.io.store.search import density
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
     from napari_cellal.core.geometry import Box
@@ -101,16 +105,25 @@ class Crowd:
         session = self._session
         return [c for c in session.selected() if c.image_id == session.image_id]
 
-    def overview(self) -> tuple[NDArray[np.float32], float]:
-        """Return how many cells lie in each square, float32[rows, columns], and its side, px."""
-        session = self._session
-        image = session.image
-        assert image is not None
-        assert session.project is not None
-        height, width = image.shape[1:]
-        side = max(height, width) / SQUARES
-        counts = np.zeros((int(np.ceil(height / side)), int(np.ceil(width / side))), np.float32)
-        for row, column, n in session.project.cells.density(image.image_id, side):
-            if 0 <= row < counts.shape[0] and 0 <= column < counts.shape[1]:
-                counts[row, column] = n
-        return counts, side
+
+def overview(
+    folder: Path, image_id: str, size: tuple[int, int]
+) -> tuple[NDArray[np.float32], float]:
+    """Return how many cells lie in each square, float32[rows, columns], and its side, px.
+
+    Of 200,000 cells it takes 0.2 s: for a thread, not the window's.
+
+    Parameters
+    ----------
+    folder : Path
+        The project's.
+    size : (height, width), px
+        Of the image.
+    """
+    height, width = size
+    side = max(height, width) / SQUARES
+    counts = np.zeros((int(np.ceil(height / side)), int(np.ceil(width / side))), np.float32)
+    for row, column, n in density(folder, image_id, side):
+        if 0 <= row < counts.shape[0] and 0 <= column < counts.shape[1]:
+            counts[row, column] = n
+    return counts, side

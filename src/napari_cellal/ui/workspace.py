@@ -183,7 +183,9 @@ class Workspace(QObject):
             if not self.viewer.layers:  # what a person removes later should be freed then
                 self._warm_up.spare_collections()
             self._boxes = BoxLayer(self.session, later=_soon)
-            self.overview = Overview(self.viewer, self.session, self._boxes, self.current_view)
+            self.overview = Overview(
+                self.viewer, self.session, self._boxes, self.current_view, self.batch.ask
+            )
             self.masks = MaskLayer(self.viewer, self.session, self._boxes, self.current_view)
         return self._boxes
 

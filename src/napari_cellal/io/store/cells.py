@@ -134,15 +134,6 @@ class CellTable:
                         return cell
         return None
 
-    def density(self, image_id: str, side: float) -> list[tuple[int, int, int]]:
-        """Return (row, column, cells) of squares of ``side`` px, rejected cells left out."""
-        sql = (
-            "SELECT CAST((y0 + y1) / ? AS INTEGER) AS r, CAST((x0 + x1) / ? AS INTEGER) AS c,"
-            " COUNT(*) FROM cells WHERE image_no = (SELECT image_no FROM images WHERE image_id = ?)"
-            " AND status <> 'rejected' GROUP BY r, c"
-        )
-        return [(r, c, n) for r, c, n in self._all(sql, [2 * side, 2 * side, image_id])]
-
     def in_view(self, image_id: str, view: Box, limit: int = -1) -> list[Cell]:
         """Return the cells of an image whose box touches ``view``, (y0, x0, y1, x1) px.
 

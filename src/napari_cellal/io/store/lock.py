@@ -54,9 +54,14 @@ class ProjectLock:
         except (OSError, ValueError, KeyError, TypeError):
             return "in another window"
 
+    @property
+    def is_held(self) -> bool:
+        """Whether the folder is still ours."""
+        return bool(self._lock.is_locked)
+
     def release(self) -> None:
         """Let go of the folder; a second time does nothing."""
-        if not self._lock.is_locked:  # the owner's file may be another window's by now
+        if not self.is_held:  # the owner's file may be another window's by now
             return
         with contextlib.suppress(OSError):
             self._owner.unlink()

@@ -168,7 +168,8 @@ class Project:
     def close(self) -> None:
         """Let go of the folder. Nothing is left to save."""
         self._db.close()
-        note_closed(self.folder / DATABASE)
+        if self._lock.is_held:  # closed a second time, it may be another window's by now
+            note_closed(self.folder / DATABASE)
         self._lock.release()
 
     def __enter__(self) -> Project:

@@ -123,6 +123,22 @@ def open_boxes(folder: Path) -> list[tuple[str, int | None, int, float]]:
     )
 
 
+def density(folder: Path, image_id: str, side: float) -> list[tuple[int, int, int]]:
+    """Return (row, column, cells) of an image's squares of ``side`` px, rejected ones left out.
+
+    Raises
+    ------
+    ProjectError
+        If the database cannot be read.
+    """
+    sql = (
+        "SELECT CAST((y0 + y1) / ? AS INTEGER) AS r, CAST((x0 + x1) / ? AS INTEGER) AS c,"
+        " COUNT(*) FROM cells WHERE image_no = (SELECT image_no FROM images WHERE image_id = ?)"
+        " AND status <> 'rejected' GROUP BY r, c"
+    )
+    return ask(folder, sql, [2 * side, 2 * side, image_id])
+
+
 @contextlib.contextmanager
 def read_cells(folder: Path) -> Iterator[Callable[[str], list[Cell]]]:
     """Give a function that returns an image's cells, in the order of arrival, rejected ones too.
