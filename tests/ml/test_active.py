@@ -11,7 +11,9 @@ from sklearn.metrics import f1_score
 from napari_cellal.active import learner as learners
 from napari_cellal.active.calibration import Tempered, reliability
 from napari_cellal.active.choices import Context
+from napari_cellal.active.diversity import nearest
 from napari_cellal.active.matrix import Matrix, load_matrix
+from napari_cellal.active.rare import hunted_class
 from napari_cellal.active.requests import SuggestRequest
 from napari_cellal.active.simulate import METRICS, simulate
 from napari_cellal.active.softmax import SelfTraining
@@ -511,6 +513,40 @@ def test_rare_class_hunting_brings_more_of_it(found):
     assert np.mean(labels[context.candidates[choice.positions]] == 3) >= 0.75
     asked = replace(context, like=2)
     assert (labels[context.candidates[STRATEGIES["rare"](asked).positions]] == 2).all()
+
+
+@pytest.mark.parametrize("like", [None, 3])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_rare_class_without_a_label_is_looked_for_among_the_unlike(like, seed):
+    values, labels = blobs((400, 300, 10), spread=1.0, seed=seed)
+    rows = {int(r): int(c) for c in (1, 2) for r in np.flatnonzero(labels == c)[:10]}
+    context = replace(context_of(values, rows, n=8), like=like)
+    asked = context.candidates[STRATEGIES["rare"](context).positions]
+    assert 3 in labels[asked]
+    assert len(set(asked.tolist())) == 8
+    none = replace(context_of(values, {}, n=12), like=like)
+    assert 3 in labels[none.candidates[STRATEGIES["rare"](none).positions]]
+
+
+def test_a_class_that_does_not_occur_is_not_looked_for_for_ever():
+    values, labels = blobs((400, 300, 10), spread=1.0)
+    common = np.flatnonzero(labels < 3)
+    few = {int(r): int(labels[r]) for r in common[:60]}
+    assert hunted_class(context_of(values, few)) is None
+    many = {int(r): int(labels[r]) for r in common[:120]}
+    rarest = min((1, 2), key=list(many.values()).count)
+    assert hunted_class(context_of(values, many)) == rarest
+    assert hunted_class(replace(context_of(values, many), like=3)) is None
+    one = {r: c for r, c in many.items() if c == 1}
+    assert hunted_class(context_of(values, one)) is None  # there is nothing to tell it from
+
+
+@pytest.mark.parametrize(("points", "known"), [(1, 1), (20_000, 3), (9, 0), (0, 4)])
+def test_the_nearest_label_is_found_block_by_block(points, known):
+    rng = np.random.default_rng(points)
+    a, b = (rng.normal(size=(n, 7)).astype(np.float32) for n in (points, known))
+    true = np.array([np.linalg.norm(p - b, axis=1).min(initial=np.inf) for p in a])
+    np.testing.assert_allclose(nearest(a, b), true, rtol=1e-3, atol=1e-2)
 
 
 def test_the_detectors_doubt_is_a_score_near_a_half():

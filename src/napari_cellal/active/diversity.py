@@ -21,6 +21,7 @@ _A_GROUP = 25  # doubtful cells; the groups are made of so many times their numb
 _WIDEST = 2000
 _COMPETENT = 4  # labels of every class from which on doubt is believed
 _COMPARED = 1000
+_BLOCK = 8192  # points compared with all labels at a time
 
 
 def spread_over(context: Context, doubt: NDArray[np.floating]) -> NDArray[np.intp]:
@@ -133,6 +134,34 @@ def herded(context: Context) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
         free[k] = False
         covered = np.maximum(covered, kernel[:, k])
     return some[np.array(taken, np.intp)], np.array(gains)
+
+
+def nearest(points: NDArray[np.float32], known: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return each point's distance to the nearest of ``known`` [L, D], float32[M]; inf for none."""
+    found = np.full(len(points), np.inf, np.float32)
+    for start in range(0, len(points) if len(known) else 0, _BLOCK):
+        part = slice(start, start + _BLOCK)
+        found[part] = np.sqrt(_squared(points[part], known).min(axis=1))
+    return found
+
+
+def unlike_all(context: Context) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """Return n positions, each farthest from all labelled and chosen before it, and how far.
+
+    The k-centre greedy of core-set selection (Sener and Savarese, ICLR 2018). Without labels
+    it begins with the cell farthest from the average.
+    """
+    points, known = context.features, context.matrix.points[context.labelled]
+    far = nearest(points, known if len(known) else points.mean(axis=0, keepdims=True))
+    taken: list[int] = []
+    steps: list[float] = []
+    while len(taken) < context.n:
+        k = int(np.argmax(far))
+        taken.append(k)
+        steps.append(float(far[k]))
+        far = np.minimum(far, nearest(points, points[k : k + 1]))
+        far[taken] = -1.0
+    return np.array(taken, np.intp), np.array(steps, np.float32)
 
 
 def _squared(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:

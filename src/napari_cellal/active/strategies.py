@@ -15,7 +15,7 @@ from .choices import Choice, Context
 from .coldstart import typical_rows
 from .doubt import chosen, entropy_of, least_sure, most
 from .learner import fit_committee
-from .rare import hunt, hunted_class
+from .rare import explore, hunt, hunted_class
 
 _JUDGED = 2000  # cells that a committee is asked about: a forest takes 20 us each
 
@@ -124,9 +124,12 @@ def diverse(context: Context) -> Choice:
 
 
 def rare(context: Context) -> Choice:
-    """Choose cells that look like the class with the fewest labels, or a named one."""
+    """Choose cells that look like the class with the fewest labels, or a named one.
+
+    Until that has a label: cells unlike all that have one.
+    """
     hunted = hunted_class(context)
-    return typical(context) if hunted is None else hunt(context, hunted)
+    return explore(context) if hunted is None else hunt(context, hunted)
 
 
 def detector(context: Context) -> Choice:

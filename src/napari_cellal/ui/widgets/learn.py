@@ -34,7 +34,11 @@ STRATEGIES = (
     ("ranked", "Ranked", "Doubtful cells unlike all that have a label"),
     ("typical", "Typical", "Cells that stand for many others"),
     ("herding", "Covering", "Cells that together resemble as many others as possible"),
-    ("rare", "Rare class", "Cells that look like the class with the fewest labels"),
+    (
+        "rare",
+        "Rare class",
+        "Cells like the class with the fewest labels; before it has one, unlike all",
+    ),
     ("detector", "Detector's doubt", "Boxes of which the detector is least sure"),
     ("random", "Random", "For comparison"),
 )
