@@ -50,9 +50,14 @@ def make_plate(
     return folder
 
 
-def make_slide(path: Path, shape: tuple[int, int] = (450, 600), n: int = 30) -> Path:
+def make_slide(
+    path: Path, shape: tuple[int, int] = (450, 600), n: int = 30, *, rgb: bool = False
+) -> Path:
     """Write an image that can be read in parts."""
-    tifffile.imwrite(path, spots(shape, n, 99), tile=(128, 128), compression="zlib")
+    pixels = spots(shape, n, 99)
+    if rgb:
+        pixels = np.stack([pixels, pixels // 2, pixels // 3], axis=-1)
+    tifffile.imwrite(path, pixels, tile=(128, 128), compression="zlib")
     return path
 
 

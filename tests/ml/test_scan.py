@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,12 +29,11 @@ from napari_cellal.core.errors import CellalError
 from napari_cellal.core.progress import run_job
 from napari_cellal.core.records import Review, Status
 from napari_cellal.io.store import Project
-from napari_cellal.workflows import detecting, learning
+from napari_cellal.workflows import classifying, detecting, learning, patches
 from napari_cellal.workflows.scanning import plan, running, streams
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 @pytest.fixture(scope="module")
@@ -286,6 +287,48 @@ def test_pictures_shown_together_are_found_alike(tmp_path: Path, smear_folder: P
         items = list(run_job(detecting.detections_of(request)).values())
         summary = detecting.apply_detections(project, items).summary
         assert (summary.new, summary.lost, summary.shifted, summary.reclassed) == (0, 0, 0, 0)
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The folder of a classifier of bright and dark pictures, hardly trained."""
+    folder = tmp_path_factory.mktemp("classifier")
+    rng = np.random.default_rng(0)
+    for name, level in (("bright", 150), ("dark", 50)):
+        (folder / name).mkdir()
+        for k in range(10):
+            picture = rng.normal(level, 20, (32, 32, 3)).clip(0, 255).astype(np.uint8)
+            Image.fromarray(picture).save(folder / name / f"{k}.png")
+    request = classifying.request_classifier(
+        patches.of_folder(folder), folder / "models", preset="resnet18", start="scratch",
+        view={"size_px": 32}, steps=3, batch_size=4, device="cpu",
+    )  # fmt: skip
+    return run_job(classifying.train(request)).folder
+
+
+@pytest.mark.parametrize("in_parts", [False, True])
+def test_classes_are_those_of_the_classifier(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    plate: Path,
+    classifier: str,
+    in_parts: bool,
+) -> None:
+    if in_parts:
+        small_is_large(monkeypatch)
+        plate = make_slide(tmp_path / "slide.tif", rgb=True)
+    with Project.create(tmp_path / "a", ["bright", "dark"]) as project:
+        scan(project, [plate], classifier=classifier)
+        classed = cells_of(project)
+    with Project.create(tmp_path / "b", ["bright", "dark"]) as project:
+        scan(project, [plate])
+        request = classifying.request_classing(project, Path(classifier), device="cpu")
+        classifying.apply_classed(project, run_job(classifying.class_patches(request)))
+        for one, other in zip(classed, cells_of(project), strict=True):
+            assert one[:-2] == other[:-2]
+            assert one[-1] == other[-1]
+            near = [dict(ast.literal_eval(row[-2])) for row in (one, other)]
+            assert near[0] == pytest.approx(near[1], abs=1e-4)
 
 
 def test_the_command(tmp_path: Path, plate: Path, capsys: pytest.CaptureFixture[str]) -> None:

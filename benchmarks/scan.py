@@ -1,0 +1,195 @@
+"""A plate scanned, beside a plain loop: images a second, CPU time, memory, the device's busy share.
+
+    python benchmarks/scan.py [--wells 384] [--device cpu] [--workers 0] [--rounds 3] [--model DIR]
+
+The plate is drawn: two sites a well, five channels, a file each. The plain loop is what a script
+would do with the package's own functions: for each image read its channels, detect, write, one
+after the other, in one process. Both are processes of their own, take turns on the same images of
+projects of their own, and are timed from their first image to their last, so that what the other
+work on a computer costs, and the loading of the models, counts for neither.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import tifffile
+
+SHARE = 0.5  # of 520 x 696 px
+ROWS = "ABCDEFGHIJKLMNOP"
+
+
+def make_plate(folder: Path, wells: int) -> None:
+    from napari_cellal.io.samples.fluorescence import CELL_PX, make_field
+
+    size = (round(520 * SHARE), round(696 * SHARE))
+    folder.mkdir(parents=True)
+    for well in range(wells):
+        for site in (1, 2):
+            pixels = make_field(2 * well + site, size, cell_px=CELL_PX * SHARE).pixels
+            for channel, plane in enumerate(pixels, 1):
+                name = f"P1_{ROWS[well // 24]}{well % 24 + 1:02}_s{site}_w{channel}.tif"
+                tifffile.imwrite(folder / name, plane)
+
+
+def make_model(folder: Path, device: str) -> Path:
+    """Return the folder of a detector of five channels, trained for a minute."""
+    from drawn_fields import Fields, train
+
+    folder.mkdir()
+    path, _ = train(Fields(range(10_000, 10_012), SHARE), str(folder), "fast", steps=40)
+    return Path(path)
+
+
+def memory_mb() -> float:
+    """Return what this process and those that it started hold now, without shared pages twice."""
+    total = 0
+    mine = {os.getpid()}
+    for status in sorted(Path("/proc").glob("[0-9]*/status"), key=lambda p: int(p.parent.name)):
+        try:
+            text = status.read_text()
+            if int(text.split("PPid:")[1].split()[0]) in mine or int(status.parent.name) in mine:
+                mine.add(int(status.parent.name))
+                rollup = (status.parent / "smaps_rollup").read_text()
+                total += int(rollup.split("Pss:")[1].split()[0])
+        except (OSError, IndexError):
+            continue
+    return total / 1024
+
+
+def cpu_s() -> float:
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+def run_one(kind: str, project_folder: str, lots: int, device: str, workers: int) -> dict:
+    """Work on a project with one way; return its figures."""
+    from napari_cellal.core.progress import run_job
+    from napari_cellal.detect.requests import ImageFailure
+    from napari_cellal.io.reading import read_plane
+    from napari_cellal.io.store import Project
+    from napari_cellal.workflows import detecting
+    from napari_cellal.workflows.scanning import plan, running
+
+    most, stop = [0.0], threading.Event()
+
+    def watch() -> None:
+        while not stop.wait(0.5):
+            most[0] = max(most[0], memory_mb())
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    with Project.open(project_folder) as project:
+        (model,) = project.models
+        result = {}
+        watcher.start()
+        if kind == "plain":
+            from napari_cellal.detect.registry import load_detector
+
+            detector = load_detector(project.model_folder(model.model_id), device)
+            begun = None
+            for n, key in enumerate(project.images):
+                if n == lots:  # the first images warm up, here as there
+                    begun, before = time.perf_counter(), time.process_time()
+                pixels = read_plane(str(project.image_path(key)), project.plane(key))
+                found = detector.detect(pixels, image_id=key)
+                assert not isinstance(found, ImageFailure)
+                detecting.apply_detections(project, [found])
+            count = len(project.images) - lots
+            result = {"cpu": (time.process_time() - before) / count, "busy": None}
+        else:
+            settings = plan.ScanSettings(model.model_id)
+            todo = plan.plan_scan(project, project.images, settings, device=device)
+            crew = run_job(running.hire(todo.spec, device, workers=workers))
+            job = running.scan(project, todo, crew)
+            begun, since = None, 0
+            try:
+                while True:
+                    step = next(job)
+                    if begun is None and step.done >= lots:
+                        begun, since = time.perf_counter(), step.done
+            except StopIteration as end:
+                report = end.value
+            count = len(project.images) - since
+            result = {"cpu": cpu_s() / len(project.images), "busy": report.busy}
+            assert not report.failed
+        took = time.perf_counter() - begun
+        stop.set()
+        watcher.join()
+        cells = sum(project.cells.counts().values())
+    return result | {"rate": count / took, "memory": most[0], "cells": cells}
+
+
+def make_project(folder: Path, plate: Path, model: Path) -> Path:
+    import shutil
+
+    from napari_cellal.core.progress import run_job
+    from napari_cellal.io.samples.fluorescence import FIELD_CLASSES
+    from napari_cellal.io.store import Project
+    from napari_cellal.networks.model_files import load_record
+    from napari_cellal.workflows.adding import LookOptions, add_looked, look_at_images
+
+    with Project.create(folder, FIELD_CLASSES) as project:
+        begun = time.perf_counter()
+        looked = run_job(look_at_images([plate], LookOptions("plate")))
+        added = add_looked(project, looked)
+        print(f"{len(added.records)} images added in {time.perf_counter() - begun:.1f} s")
+        record = load_record(model)
+        shutil.copytree(model, project.model_folder(record.model_id))
+        project.add_model(record)
+        return project.folder
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--wells", type=int, default=384)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--warm", type=int, default=8, help="images that do not count")
+    parser.add_argument("--model", type=Path, help="a detector of five channels")
+    parser.add_argument("--plate", type=Path, help="a plate that was made before")
+    parser.add_argument("--run", help=argparse.SUPPRESS)
+    parser.add_argument("--project", help=argparse.SUPPRESS)
+    a = parser.parse_args()
+    if a.run:
+        print(json.dumps(run_one(a.run, a.project, a.warm, a.device, a.workers)))
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        plate = a.plate or folder / "P1"
+        if not plate.exists():
+            make_plate(plate, a.wells)
+        model = a.model or make_model(folder / "models", a.device)
+        projects = {}
+        found: dict[str, list[dict]] = {"plain": [], "scan": []}
+        for number in range(a.rounds):
+            for kind in ("plain", "scan") if number % 2 == 0 else ("scan", "plain"):
+                name = f"{kind}{number}"
+                projects[name] = make_project(folder / name, plate, model)
+                command = [sys.executable, __file__, "--run", kind, "--project"]
+                command += [str(projects[name]), "--device", a.device, "--warm", str(a.warm)]
+                command += ["--workers", str(a.workers)]
+                said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+                found[kind].append(json.loads(said.splitlines()[-1]))
+                one = found[kind][-1]
+                busy = "" if one["busy"] is None else f", busy {one['busy']:.2f}"
+                print(
+                    f"{kind:6} {one['rate']:6.2f} images/s, {one['cpu']:.3f} CPU s an image, "
+                    f"{one['memory']:.0f} MB, {one['cells']} cells{busy}, load "
+                    f"{os.getloadavg()[0]:.1f}",
+                    flush=True,
+                )
+        ratios = [s["rate"] / p["rate"] for s, p in zip(found["scan"], found["plain"], strict=True)]
+        print("scan / plain: " + ", ".join(f"{r:.2f}" for r in ratios))
+
+
+if __name__ == "__main__":
+    main()
