@@ -1,12 +1,14 @@
 """A plate scanned, beside a plain loop: images a second, CPU time, memory, the device's busy share.
 
-    python benchmarks/scan.py [--wells 384] [--device cpu] [--workers 0] [--rounds 3] [--model DIR]
+    python benchmarks/scan.py [--wells 384] [--device cpu] [--workers 0] [--rounds 3]
+                              [--model DIR|classical] [--warm-cache]
 
 The plate is drawn: two sites a well, five channels, a file each. The plain loop is what a script
 would do with the package's own functions: for each image read its channels, detect, write, one
 after the other, in one process. Both are processes of their own, take turns on the same images of
-projects of their own, and are timed from their first image to their last, so that what the other
-work on a computer costs, and the loading of the models, counts for neither.
+projects of their own, and are timed from the ninth image to the last, so that the loading of the
+model counts for neither. The files are read from the disk, as those of a plate that was just
+imaged, unless --warm-cache is given.
 """
 
 from __future__ import annotations
@@ -87,25 +89,27 @@ def run_one(kind: str, project_folder: str, lots: int, device: str, workers: int
 
     watcher = threading.Thread(target=watch, daemon=True)
     with Project.open(project_folder) as project:
-        (model,) = project.models
+        model = next(iter(project.models), None)
         result = {}
         watcher.start()
         if kind == "plain":
             from napari_cellal.detect.registry import load_detector
 
-            detector = load_detector(project.model_folder(model.model_id), device)
+            detector = load_detector(
+                "classical" if model is None else project.model_folder(model.model_id), device
+            )
             begun = None
             for n, key in enumerate(project.images):
                 if n == lots:  # the first images warm up, here as there
                     begun, before = time.perf_counter(), time.process_time()
                 pixels = read_plane(str(project.image_path(key)), project.plane(key))
-                found = detector.detect(pixels, image_id=key)
+                found = detector.detect(pixels, image_id=key, rgb=False)
                 assert not isinstance(found, ImageFailure)
                 detecting.apply_detections(project, [found])
             count = len(project.images) - lots
             result = {"cpu": (time.process_time() - before) / count, "busy": None}
         else:
-            settings = plan.ScanSettings(model.model_id)
+            settings = plan.ScanSettings("classical" if model is None else model.model_id)
             todo = plan.plan_scan(project, project.images, settings, device=device)
             crew = run_job(running.hire(todo.spec, device, workers=workers))
             job = running.scan(project, todo, crew)
@@ -127,7 +131,15 @@ def run_one(kind: str, project_folder: str, lots: int, device: str, workers: int
     return result | {"rate": count / took, "memory": most[0], "cells": cells}
 
 
-def make_project(folder: Path, plate: Path, model: Path) -> Path:
+def out_of_cache(plate: Path) -> None:
+    """Have the system forget what it has read of the files."""
+    os.sync()
+    for file in plate.iterdir():
+        with file.open("rb") as stream:
+            os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def make_project(folder: Path, plate: Path, model: Path | None) -> Path:
     import shutil
 
     from napari_cellal.core.progress import run_job
@@ -141,9 +153,10 @@ def make_project(folder: Path, plate: Path, model: Path) -> Path:
         looked = run_job(look_at_images([plate], LookOptions("plate")))
         added = add_looked(project, looked)
         print(f"{len(added.records)} images added in {time.perf_counter() - begun:.1f} s")
-        record = load_record(model)
-        shutil.copytree(model, project.model_folder(record.model_id))
-        project.add_model(record)
+        if model is not None:
+            record = load_record(model)
+            shutil.copytree(model, project.model_folder(record.model_id))
+            project.add_model(record)
         return project.folder
 
 
@@ -154,7 +167,8 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--warm", type=int, default=8, help="images that do not count")
-    parser.add_argument("--model", type=Path, help="a detector of five channels")
+    parser.add_argument("--model", help="classical, or the folder of a detector of five channels")
+    parser.add_argument("--warm-cache", action="store_true")
     parser.add_argument("--plate", type=Path, help="a plate that was made before")
     parser.add_argument("--run", help=argparse.SUPPRESS)
     parser.add_argument("--project", help=argparse.SUPPRESS)
@@ -167,7 +181,9 @@ def main() -> None:
         plate = a.plate or folder / "P1"
         if not plate.exists():
             make_plate(plate, a.wells)
-        model = a.model or make_model(folder / "models", a.device)
+        model = None if a.model == "classical" else Path(a.model) if a.model else None
+        if a.model is None:
+            model = make_model(folder / "models", a.device)
         projects = {}
         found: dict[str, list[dict]] = {"plain": [], "scan": []}
         for number in range(a.rounds):
@@ -177,6 +193,8 @@ def main() -> None:
                 command = [sys.executable, __file__, "--run", kind, "--project"]
                 command += [str(projects[name]), "--device", a.device, "--warm", str(a.warm)]
                 command += ["--workers", str(a.workers)]
+                if not a.warm_cache:
+                    out_of_cache(plate)
                 said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
                 found[kind].append(json.loads(said.splitlines()[-1]))
                 one = found[kind][-1]

@@ -98,6 +98,10 @@ class Here:
     def close(self) -> None:
         self.closed = True
 
+    def pretend_to_be(self, device: str) -> None:
+        """Have images shown to the network as they are on that device, though computed here."""
+        self._scanner.device = device
+
 
 def begin(
     project: Project, paths: Iterable[Path] = (), *, restart: bool = False, **asked: Any

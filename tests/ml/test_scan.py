@@ -278,11 +278,13 @@ def smear_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_pictures_shown_together_are_found_alike(tmp_path: Path, smear_folder: Path) -> None:
+    """As a graphics card is shown them."""
     with Project.create(tmp_path / "p", ["RBC", "WBC", "Platelets"]) as project:
-        report = scan(project, [smear_folder], model="shipped")
-        assert report.failed == {}
-        together = cells_of(project)
-        assert len(together) > 8
+        todo = begin(project, [smear_folder], model="shipped")
+        hands = Here(todo.spec)
+        hands.pretend_to_be("cuda")
+        assert run_job(running.scan(project, todo, hands)).failed == {}
+        assert len(cells_of(project)) > 8
         request = detecting.request_detection(project, project.images, model="shipped")
         items = list(run_job(detecting.detections_of(request)).values())
         summary = detecting.apply_detections(project, items).summary

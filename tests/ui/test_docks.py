@@ -92,7 +92,7 @@ def test_the_manifest_names_what_is_there():
     assert len(titles) == len(set(titles)) == len(DOCKS) + len(WIDE_DOCKS)
 
 
-@pytest.mark.parametrize("name", ["Detect", "Review", "Learn", "Train", "Evaluate"])
+@pytest.mark.parametrize("name", ["Detect", "Review", "Learn", "Train", "Evaluate", "Batch"])
 def test_a_dock_alone_from_the_menu(sit_down, detected, name):
     person = sit_down()
     _, widget = person.viewer.window.add_plugin_dock_widget("napari-cellal", name)
@@ -163,7 +163,7 @@ def test_docks_say_what_they_need(sit_down, folder):
                 found.add(name)
         return found
 
-    assert lacking() == {"Detect", "Review", "Learn", "Train", "Evaluate"}
+    assert lacking() == {"Detect", "Review", "Learn", "Train", "Evaluate", "Batch"}
     assert show(person, "Project")._welcome.isVisible()
     assert not docks["Project"]._page.isVisible()
     for name in DOCKS[1:]:  # the button leads to where it is mended
@@ -172,7 +172,7 @@ def test_docks_say_what_they_need(sit_down, folder):
         person.wait(docks["Project"].isVisible)
 
     docks["Project"].make(str(folder.parent / "empty.cellal"))
-    assert lacking() == {"Detect", "Review", "Learn", "Train", "Evaluate"}
+    assert lacking() == {"Detect", "Review", "Learn", "Train", "Evaluate", "Batch"}
     assert not docks["Project"]._welcome.isVisible()
 
     dock = show(person, "Project")
@@ -195,7 +195,7 @@ def test_docks_say_what_they_need(sit_down, folder):
     person.agree()
     assert lacking() == set()
     session.close_project()
-    assert lacking() == {"Detect", "Review", "Learn", "Train", "Evaluate"}
+    assert lacking() == {"Detect", "Review", "Learn", "Train", "Evaluate", "Batch"}
 
 
 # -- being legible -------------------------------------------------------------------------

@@ -36,7 +36,7 @@ def test_a_dock_opens_alone(window, name):
 def test_every_command_of_the_manifest_can_be_imported():
     manifest = PluginManifest.from_distribution("napari-cellal")
     names = [c.python_name for c in manifest.contributions.commands]
-    assert len(names) == 12
+    assert len(names) == 13
     for name in names:
         module, _, attribute = str(name).partition(":")
         assert callable(getattr(importlib.import_module(module), attribute))

@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 
 HOLD_MS = 150
 """The longest that the picture waits for the next question before it shows the answer."""
-DOCKS = ("Project", "Detect", "Review", "Learn", "Train", "Evaluate")
+DOCKS = ("Project", "Detect", "Review", "Learn", "Train", "Evaluate", "Batch")
 WIDE_DOCKS = ("Gallery", "Map", "Plate")
 """Docks of many cells or images, opened when they are asked for."""
 
@@ -202,6 +202,7 @@ class Workspace(QObject):
             from .widgets.plate import PlateDock
             from .widgets.project import ProjectDock
             from .widgets.review import ReviewDock
+            from .widgets.scan import BatchDock
             from .widgets.train import TrainDock
 
             made = {
@@ -214,6 +215,7 @@ class Workspace(QObject):
                 "Plate": PlateDock,
                 "Train": TrainDock,
                 "Evaluate": EvaluateDock,
+                "Batch": BatchDock,
             }[name](self)
             # A click on a button leaves the keys there.
             made.setFocusProxy(self._canvas if made.home is None else made.home)
@@ -530,6 +532,11 @@ def _wide_dock(name: str) -> QWidget:
 def train_dock() -> QWidget:
     """Return the Train dock."""
     return _here().dock("Train")
+
+
+def batch_dock() -> QWidget:
+    """Return the Batch dock."""
+    return _here().dock("Batch")
 
 
 def evaluate_dock() -> QWidget:

@@ -64,7 +64,7 @@ class ScanReport:
     seconds : float
         From the first task to the last, the models' loading included.
     busy : float
-        Share of that time in which those who compute did so, 0..1.
+        Share of the time since the first result in which those who compute did so, 0..1.
     crew : str
         What did the work.
     ended : bool
@@ -176,6 +176,7 @@ def scan(project: Project, plan: ScanPlan, crew: Crew) -> Job[ScanReport]:
     total = len(plan.waiting)
     pace = _Pace(total)
     begun = time.perf_counter()
+    first: float | None = None
     busy_s = 0.0
     notes: dict[str, None] = {}
     try:
@@ -183,7 +184,10 @@ def scan(project: Project, plan: ScanPlan, crew: Crew) -> Job[ScanReport]:
         yield Progress(0, total, f"Starting {crew.words}")
         while writer.left:
             results = crew.take(_WAIT_S)
-            busy_s += sum(result.busy_s for result in results)
+            if first is not None:
+                busy_s += sum(result.busy_s for result in results)
+            elif results:
+                first = time.perf_counter()
             for result in results:
                 notes |= dict.fromkeys(result.notes)
             crew.put(finish(writer.take(results)), soon=True)
@@ -193,6 +197,7 @@ def scan(project: Project, plan: ScanPlan, crew: Crew) -> Job[ScanReport]:
                 message += f", {len(writer.failed)} failed"
             yield Progress(done, total, message)
         seconds = time.perf_counter() - begun
+        since_first = seconds if first is None else time.perf_counter() - first
         size, words = crew.size, crew.words
     finally:
         crew.close()
@@ -203,7 +208,7 @@ def scan(project: Project, plan: ScanPlan, crew: Crew) -> Job[ScanReport]:
         writer.summary,
         writer.failed,
         seconds,
-        min(1.0, busy_s / max(seconds * size, 1e-6)),
+        min(1.0, busy_s / max(since_first * size, 1e-6)),
         words,
         writer.end(),
         tuple(notes),

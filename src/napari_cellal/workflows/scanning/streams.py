@@ -53,7 +53,7 @@ def work_through(
 
     Threads read the next ones meanwhile, as far as 400 MB go.
     """
-    total = len(tasks)
+    total = sum(len(task.images) for task in tasks)
     yield Progress(0, total, "Loading the model")
     scanner = _scanner(spec, device)
     ahead: deque[tuple[Task, list[Future[Pixels]]]] = deque()
@@ -74,7 +74,7 @@ def work_through(
                     return
                 task, pixels = ahead.popleft()
                 result = scanner.do(task, [future.result() for future in pixels])
-                done += 1
+                done += len(task.images)
                 yield Progress(done, total, "", result)
         finally:
             pool.shutdown(cancel_futures=True)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _TOGETHER = 1000  # rows in one transaction; an image with more is written in several
 _CELLS = 1000  # cells of a large image that are classed and measured in one task
+_LOTS = 50  # that are looked up before a window is heard
 _PLACE_PX = 2048  # and they lie in one square of this side
 
 
@@ -77,10 +78,12 @@ class ScanWriter:
         return len(self._left)
 
     def begin(self) -> Steps[list[Task]]:
-        """Return what is to be done now; large images go on where they stood."""
+        """Return what is to be done now; large images go on where they stood. Pauses."""
         lots: list[Task] = []
         parts: list[Task] = []
-        for lot in self._plan.lots:
+        for number, lot in enumerate(self._plan.lots):
+            if number % _LOTS == 0:
+                yield
             if lot[0] not in self._plan.large:
                 lots.append(Task("lot", tuple(image_to_scan(self._project, k) for k in lot)))
                 continue

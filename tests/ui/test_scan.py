@@ -1,0 +1,108 @@
+"""The Batch dock: a scan begun, paused, gone on with, and what it leaves alone."""
+
+from __future__ import annotations
+
+import json
+
+from qtpy.QtWidgets import QApplication
+from test_docks import clipped, pale
+
+from napari_cellal.core import gestures
+from napari_cellal.core.records import Status
+from napari_cellal.io.store import Project
+from napari_cellal.workflows import detecting
+
+
+def open_batch(person):
+    person.workspace.raise_dock("Batch")
+    dock = person.workspace.dock("Batch")
+    person.wait(lambda: dock.is_on_screen)
+    QApplication.processEvents()
+    return dock
+
+
+def choose(box, data):
+    box.setCurrentIndex(box.findData(data))
+    box.activated.emit(box.currentIndex())
+
+
+def scan_to_the_end(person, dock):
+    person.push(dock.run)
+    person.wait(lambda: dock._result.text() != "")
+
+
+def all_cells(project):
+    return [c for key in project.images for c in project.cells.of_image(key)]
+
+
+def test_a_scan_from_the_window(sit_down, folder):
+    person = sit_down(folder, "Batch")
+    dock = open_batch(person)
+    assert clipped(dock) == []
+    assert pale(dock) == []
+    assert dock.detector.currentData() == detecting.CLASSICAL
+    dock.measure.setChecked(True)
+    scan_to_the_end(person, dock)
+    project = person.session.project
+    cells = all_cells(project)
+    assert cells
+    assert {c.status for c in cells} == {Status.PROPOSED}
+    (scan,) = project.scans.all()
+    assert scan.ended_at
+    assert len(list((project.cache_folder / "measurements").glob("*.npz"))) == 3
+    assert not dock.go_on.isVisible()
+    person.session.undo()
+    person.wait(lambda: not all_cells(project))
+
+
+def test_a_scan_that_was_paused_goes_on(sit_down, folder):
+    person = sit_down(folder, "Batch")
+    dock = open_batch(person)
+    person.push(dock.run)
+    person.wait(lambda: dock.bar.busy)
+    dock.bar.cancel.click()
+    person.wait(dock.go_on.isVisible)
+    assert "Paused" in dock._result.text()
+    person.push(dock.go_on)
+    person.wait(lambda: not dock.go_on.isVisible() and dock._result.text())
+    person.wait(lambda: dock._writer is None)
+    project = person.session.project
+    assert {i.state.value for i in project.scans.images(project.scans.all()[0].scan_id)} == {"done"}
+    assert all_cells(project)
+
+
+def test_what_the_person_reviewed_and_a_bad_file(sit_down, detected):
+    with Project.open(detected) as project:
+        good, _, bad = project.images
+        mine = project.cells.of_image(good)[0]
+        project.history.do(gestures.accept([mine], "me"))
+        project.image_path(bad).write_bytes(b"no picture any more")
+        name = project.images[bad].name
+    person = sit_down(detected, "Batch")
+    dock = open_batch(person)
+    scan_to_the_end(person, dock)
+    assert name in dock._result.text()
+    project = person.session.project
+    assert project.cells.get(mine.cell_id).box == mine.box
+    assert project.cells.get(mine.cell_id).status is Status.CONFIRMED
+    states = {
+        i.image_id: i.state.value for i in project.scans.images(project.scans.all()[0].scan_id)
+    }
+    assert states[bad] == "failed"
+    assert states[good] == "done"
+
+
+def test_the_command_goes_on_with_the_windows_scan(sit_down, folder, capsys):
+    from napari_cellal.cli import main
+
+    person = sit_down(folder, "Batch")
+    dock = open_batch(person)
+    person.push(dock.run)
+    person.wait(lambda: dock.bar.busy)
+    dock.bar.cancel.click()
+    person.wait(dock.go_on.isVisible)
+    person.close()
+    capsys.readouterr()
+    assert main(["scan", str(folder), "--resume", "--workers", "1", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["images"], said["done"], said["failed"]) == (3, 3, [])
