@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 import napari
+import numpy as np
 import tifffile
 from napari._qt.dialogs.qt_notification import NapariQtNotification
 from qtpy.QtCore import Qt
@@ -20,9 +21,12 @@ from qtpy.QtTest import QTest
 
 from napari_cellal.core.geometry import iou_matrix
 from napari_cellal.core.progress import run_job
+from napari_cellal.core.wells import well_name
 from napari_cellal.io.samples.fluorescence import make_field
+from napari_cellal.io.store import Project
 from napari_cellal.ui.show import settle
 from napari_cellal.ui.workspace import Workspace
+from napari_cellal.workflows import adding
 from napari_cellal.workflows.annotating import import_annotations, read_annotations
 from napari_cellal.workflows.sampling import make_samples
 
@@ -228,11 +232,41 @@ def fields(scratch: str) -> None:
     settle(0.5)
 
 
+def plate(scratch: str) -> None:
+    """Write the picture of a plate of 96 wells, two of which hold cells three times as large."""
+    stage = Stage("dark", scratch)
+    place = Path(scratch) / "plate"
+    place.mkdir()
+    rng = np.random.default_rng(0)
+    for row in range(8):
+        for column in range(12):
+            size = 92 if (row, column) in ((2, 1), (6, 4)) else rng.normal(30, 1.2)
+            field = make_field(12 * row + column, (200, 260), cell_px=size)
+            for c, plane in enumerate(field.pixels, 1):
+                name = f"plate1_{well_name(row, column)}_site1_Ch{c}.tif"
+                tifffile.imwrite(place / name, plane)
+    look = adding.LookOptions("plate", ("DNA", "ER", "RNA", "AGP", "Mito"))
+    with Project.create(Path(scratch) / "screen", ["interphase", "mitotic", "large"]) as project:
+        adding.add_looked(project, run_job(adding.look_at_images([place], look)))
+        stage.folder = project.folder
+    stage.detect()
+    w = stage.workspace
+    w.raise_dock("Plate")
+    dock = w.dock("Plate")
+    stage.wait(lambda: len(dock.map.wells) == 96 and not dock._touched)
+    settle(1)
+    dock.map.opened.emit(2, 1)
+    stage.wait(lambda: w.session.image is not None and "C02" in w.session.image.name)
+    stage.picture("plate")
+    stage.viewer.close()
+    settle(0.5)
+
+
 def main() -> None:
     """Write every picture, or those of the parts that are named."""
     IMAGES.mkdir(exist_ok=True)
     os.environ["LOGNAME"] = "ana"  # who reviewed, in the pictures
-    for part in (smears, many, fields):
+    for part in (smears, many, fields, plate):
         if not sys.argv[1:] or part.__name__ in sys.argv[1:]:
             with tempfile.TemporaryDirectory() as scratch:
                 part(scratch)
