@@ -20,6 +20,7 @@ from scan_things import (
     new_project,
     scan,
     small_is_large,
+    spots,
     stop_after,
 )
 
@@ -65,6 +66,9 @@ def test_a_scan_is_one_step_of_undo(tmp_path: Path, plate: Path) -> None:
         assert project.history.undo_label == ""
         project.history.redo()
         assert cells_of(project) == found
+        assert not begin(project, [plate]).waiting
+        project.history.undo()
+        assert len(begin(project, [plate]).waiting) == len(project.images)
 
 
 @pytest.mark.parametrize("steps", [0, 1, 3])
@@ -252,6 +256,31 @@ def test_other_settings_are_another_scan(tmp_path: Path, plate: Path) -> None:
         project.add_classes(["another"])
         with pytest.raises(CellalError, match="not what they were"):
             plan.plan_scan(project, project.images, plan.settings_of(going_on), going_on=going_on)
+
+
+def test_a_plate_in_one_zarr(tmp_path: Path) -> None:
+    import zarr
+
+    top = tmp_path / "screen.zarr"
+    group = zarr.open_group(top, mode="w", zarr_format=3)
+    group.attrs["ome"] = {"plate": {"name": "screen", "wells": [{"path": "A/1"}, {"path": "B/2"}]}}
+    axes = [{"name": n, "type": "channel" if n == "c" else "space"} for n in "cyx"]
+    for number, well in enumerate(("A/1", "B/2")):
+        place = zarr.open_group(top / well, mode="w", zarr_format=3)
+        place.attrs["ome"] = {"well": {"images": [{"path": "0"}]}}
+        image = zarr.open_group(top / well / "0", mode="w", zarr_format=3)
+        plane = spots((96, 112), 6, number)
+        level = image.create_array("0", shape=(2, 96, 112), chunks=(1, 64, 64), dtype="uint8")
+        level[:] = np.stack([plane, plane // 2])
+        scale = [{"type": "scale", "scale": [1, 1, 1]}]
+        paths = [{"path": "0", "coordinateTransformations": scale}]
+        image.attrs["ome"] = {"version": "0.5", "multiscales": [{"axes": axes, "datasets": paths}]}
+    with new_project(tmp_path) as project:
+        report = scan(project, [top])
+        assert (report.done, report.failed) == (2, {})
+        assert {r.place["well"] for r in project.images.values()} == {"A1", "B2"}
+        assert report.cells > 5
+        assert not begin(project, [top]).waiting
 
 
 def test_lists_of_files(tmp_path: Path, plate: Path) -> None:

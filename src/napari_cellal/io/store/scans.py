@@ -119,6 +119,13 @@ class ScanTable:
         with readable_errors(self._name):
             return {number: json.loads(zlib.decompress(body)) for number, body in rows}
 
+    def was_undone(self, scan_id: str) -> bool:
+        """Return whether all that a scan wrote was taken back, and nothing was done since."""
+        found = {
+            undone for (undone,) in self._all("SELECT undone FROM edits WHERE run = ?", [scan_id])
+        }
+        return found == {1}
+
     # -- writing --------------------------------------------------------------------------
 
     @contextlib.contextmanager

@@ -132,7 +132,8 @@ def plan_scan(
     """Return the scan of these images, as far as it is not done already.
 
     A scan with the same settings goes on: images that are done stay so, new ones are added, and
-    once all others are done those that failed are tried again. Finished images are left out.
+    once all others are done those that failed are tried again. Finished images are left out. A
+    scan that was just undone begins anew.
 
     Parameters
     ----------
@@ -162,7 +163,7 @@ def plan_scan(
             "The model or the project's classes are not what they were when the scan was begun, so "
             "it cannot go on. Begin another one with: napari-cellal scan PROJECT PATHS."
         )
-    if restart:
+    if restart or (same and project.scans.was_undone(same[-1].scan_id)):
         for scan in same:
             project.scans.forget(scan.scan_id)
         same = []

@@ -15,6 +15,7 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_cellal.core.errors import CellalError
@@ -107,10 +108,12 @@ def look_at_computer(device: str) -> Job[tuple[str, ...]]:
 def usable_cores() -> int:
     """Return how many cores this process may use, or fewer where memory is short."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    with contextlib.suppress(ValueError, OSError, AttributeError):  # not on every system
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        cores = min(cores or 1, free // _PROCESS_BYTES)
-    return max(1, cores or 1)
+    try:  # what files take of the memory is given up for programs
+        text = Path("/proc/meminfo").read_text(encoding="ascii")
+        free = int(text.split("MemAvailable:")[1].split()[0]) * 1024
+    except (OSError, IndexError, ValueError):  # another system: its cores must do
+        return max(1, cores or 1)
+    return max(1, min(cores or 1, free // _PROCESS_BYTES))
 
 
 class Streams:
@@ -168,6 +171,11 @@ class Streams:
                 if isinstance(result, Failed):
                     raise CellalError(result.message)
                 found.append(result)
+        if not found and not any(thread.is_alive() for thread in self._threads):
+            raise CellalError(
+                "The background processes ended unexpectedly. What is done is kept; go on with it "
+                "by scan PROJECT --resume."
+            )
         return found
 
     def close(self) -> None:
