@@ -58,7 +58,7 @@ class PlateDock(Dock):
         self._pending: JobHandle | None = None
         self._not_searched: dict[str, str] = {}
         self._touched: set[str] = set()
-        self._is_asking = False
+        self._is_asking = self._is_behind = False
         self._turn = 0
         self._soon = QTimer(self)
         self._soon.setSingleShot(True)
@@ -157,34 +157,49 @@ class PlateDock(Dock):
         self._ask_means()
 
     def _ask(self) -> None:
-        """Have the cells counted: all of them, or those of the images that changed."""
-        project = self.session.project
+        """Have the cells counted, all of them or those of touched images, and summed up.
+
+        In a thread: with thousands of wells and many measurements, that takes a while too.
+        """
+        project, old = self.session.project, self._totals
         if project is None or self._is_asking:
             return
-        if self._totals is not None and not self._touched:
+        if old is not None and not self._touched and not self._is_behind:
             return
-        some = None if self._totals is None else tuple(self._touched)
+        some = None if old is None else frozenset(self._touched)
         if some is None:
             self._not_searched = project.scans.not_searched()
         self._touched.clear()
-        self._is_asking = True
+        self._is_asking, self._is_behind = True, False
         folder, least = project.folder, self.session.shown.min_score
-        self.workspace.batch.ask(
-            lambda: cell_totals(folder, least, some), partial(self._take, self._turn, some)
+        sum_up = partial(
+            summarize,
+            tuple(project.images.values()),
+            project.active_classes,
+            means=self._means,
+            not_searched=self._not_searched,
         )
 
-    def _take(self, turn: int, some: tuple[str, ...] | None, found: dict[str, CellTotals]) -> None:
+        def work() -> tuple[dict[str, CellTotals], Summary]:
+            kept = {} if some is None else {k: t for k, t in (old or {}).items() if k not in some}
+            totals = kept | cell_totals(folder, least, some)
+            return totals, sum_up(totals)
+
+        self.workspace.batch.ask(work, partial(self._take, self._turn))
+
+    def _take(self, turn: int, found: tuple[dict[str, CellTotals], Summary]) -> None:
         if turn != self._turn:
             return
         self._is_asking = False
-        if some is None or self._totals is None:
-            self._totals = found
-        else:
-            for key in some:
-                self._totals.pop(key, None)
-            self._totals.update(found)
-        self._sum_up()
+        self._totals, self.summary = found
+        _fill(self.plate, [(plate or "(no name)", plate) for plate in self.summary.plates], "")
+        _fill(self.column_, [(c.words, c.name) for c in self.summary.columns], USUAL)
+        self._paint()
         self._ask()  # what changed meanwhile
+
+    def _sum_up(self) -> None:
+        self._is_behind = True
+        self._ask()
 
     def _ask_means(self) -> None:
         project, path = self.session.project, self.loop.features_path
@@ -219,21 +234,6 @@ class PlateDock(Dock):
     def _on_failed(self, failed: Failed) -> None:
         self._pending = None
         self.session.tell(failed.message, error=True)
-
-    def _sum_up(self) -> None:
-        project = self.session.project
-        if project is None or self._totals is None:
-            return
-        self.summary = summarize(
-            project.images.values(),
-            project.active_classes,
-            self._totals,
-            means=self._means,
-            not_searched=self._not_searched,
-        )
-        _fill(self.plate, [(plate or "(no name)", plate) for plate in self.summary.plates], "")
-        _fill(self.column_, [(c.words, c.name) for c in self.summary.columns], USUAL)
-        self._paint()
 
     # -- showing --------------------------------------------------------------------------
 
