@@ -468,3 +468,26 @@ def test_a_new_model_is_judged_beside_the_one_in_use(folder, model, tmp_path):
         assert judging.request_judgement(trained, found, project=project).old is None
         alone = replace(found, patches=found.of_split("train"))
         assert judging.request_judgement(trained, alone) is None
+
+
+def test_train_on_one_microscope_and_test_on_others_is_one_command(
+    folder, project, tmp_path, capsys
+):
+    place = project.folder
+    project.close()
+    models = tmp_path / "m"
+    run("train", "classifier", folder, *QUICK, "--steps", 2, "-o", models, "--test-on", folder,
+        "--test-on", place)  # fmt: skip
+    said = json.loads(capsys.readouterr().out)
+    ours, theirs = said["elsewhere"]
+    assert (ours["pictures"], theirs["pictures"]) == (64, 32)
+    assert np.sum(theirs["confusion"]["counts"]) == 32
+    assert 0 <= theirs["own_range"]["accuracy"] <= 1
+    before = sorted(models.iterdir())
+    (tmp_path / "odd" / "other").mkdir(parents=True)
+    Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(tmp_path / "odd" / "other" / "1.png")
+    for wrong in (tmp_path / "odd", tmp_path / "gone"):  # said before hours of training
+        argv = ["train", "classifier", folder, *QUICK, "-o", models, "--test-on", wrong]
+        assert main([*map(str, argv)]) == 1
+        assert capsys.readouterr().err.strip().endswith(".")
+    assert sorted(models.iterdir()) == before

@@ -31,7 +31,7 @@ PRESETS = {
         "convnext_tiny",
         "A larger network that sees more detail; wants a GPU.",
         224,
-        ClassifySettings(steps=3000, learning_rate=3e-4, weight_decay=0.05),
+        ClassifySettings(steps=3000, weight_decay=0.05),
     ),
 }
 

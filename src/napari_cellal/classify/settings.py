@@ -53,8 +53,9 @@ class ClassifySettings(CourseSettings):
     """Most steps of ``batch_size`` pictures."""
     batch_size: int = Field(32, ge=1)
     """Pictures a step. More learn more steadily and take more memory and time."""
-    learning_rate: float = Field(1e-3, gt=0)
-    """How far a step changes the network at most. Lower it if the loss jumps or is no number."""
+    learning_rate: float = Field(3e-4, gt=0)
+    """How far a step changes the network at most. Lower it if the loss does not fall: too far, and
+    a pretrained network forgets all it knew and gives every picture the same answer."""
     layer_decay: float = Field(0.8, gt=0, le=1)
     """Of two neighbouring parts of the network the one nearer to the pixels learns at this
     share of the other's rate: what it knows is more general."""

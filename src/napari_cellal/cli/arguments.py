@@ -234,6 +234,13 @@ def make_parser() -> argparse.ArgumentParser:
     )
     classifying.add_argument("--center", type=float, help="share of a picture's side that is shown")
     classifying.add_argument("--mixup", type=float, help="blend pictures in pairs, e.g. 0.2")
+    classifying.add_argument(
+        "--test-on",
+        action="append",
+        default=[],
+        metavar="FOLDER|PROJECT",
+        help="also measure on these, e.g. another microscope's; may be given again",
+    )
     classifying.add_argument("-o", "--output", help="folder for the model")
 
     p = command("classify", classifiers.classify, "give open cells a classifier's classes")

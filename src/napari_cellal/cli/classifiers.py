@@ -33,18 +33,20 @@ def train(a: argparse.Namespace) -> Result:
         request = _request(a, found, a.output or MODELS, a.seed or 0)
         if a.find_rate:
             return rates(run_to_best(classifying.find_rate(request)))
+        others = _others(a, found)
         trained = run_to_best(classifying.train(request))
         known = classifying.find_classifier(None, trained.folder)
-        return _result(a, trained, found, known, begun)
+        return _result(a, trained, found, known, others, begun)
     with Project.open(a.project) as project:
         found = patches.of_project(project, seed=seed(a, project))
         folder = a.output or project.folder / "models"
         request = _request(a, found, folder, seed(a, project))
         if a.find_rate:
             return rates(run_to_best(classifying.find_rate(request)))
+        others = _others(a, found)
         trained = run_to_best(classifying.train(request))
         project.add_model(trained.record)
-        return _result(a, trained, found, Path(trained.folder), begun)
+        return _result(a, trained, found, Path(trained.folder), others, begun)
 
 
 def _request(
@@ -82,10 +84,23 @@ def _request(
     )
 
 
+def _others(a: argparse.Namespace, found: PatchSet) -> dict[str, PatchSet]:
+    """Return what else is measured on: what is wrong with it is said before the training."""
+    from napari_cellal.workflows import elsewhere
+
+    names = found.class_names.values()
+    return {p: elsewhere.labelled_in(p, names, seed=a.seed or 0) for p in a.test_on}
+
+
 def _result(
-    a: argparse.Namespace, trained: Any, found: PatchSet, folder: Path, begun: float
+    a: argparse.Namespace,
+    trained: Any,
+    found: PatchSet,
+    folder: Path,
+    others: dict[str, PatchSet],
+    begun: float,
 ) -> Result:
-    from napari_cellal.workflows import classifying
+    from napari_cellal.workflows import classifying, elsewhere
 
     test = None
     if found.of_split("test"):
@@ -95,6 +110,9 @@ def _result(
             f"Right on {test['accuracy']:.1%} of {test['cells']:,} test pictures "
             f"({test['interval'][0]:.1%} to {test['interval'][1]:.1%})."
         )
+    rows = run(elsewhere.measure_elsewhere(trained.record, folder, others, device=a.device))
+    if rows:
+        say(elsewhere.table(rows))
     return {
         "model": trained.record.model_id,
         "folder": str(folder),
@@ -103,6 +121,7 @@ def _result(
         "seconds": round(time.perf_counter() - begun, 1),
         "val": dict(trained.record.metrics) or None,
         "test": test,
+        "elsewhere": rows,
         "notes": list(found.notes),
         "failures": [f.sentence for f in trained.failures],
     }
