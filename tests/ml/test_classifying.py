@@ -18,8 +18,9 @@ from PIL import Image
 from napari_cellal.classify.alike import features_of
 from napari_cellal.classify.pictures import Cutter, seen
 from napari_cellal.classify.predict import load
-from napari_cellal.classify.requests import TrainedClassifier
+from napari_cellal.classify.requests import Patch, TrainedClassifier
 from napari_cellal.classify.settings import ViewSettings
+from napari_cellal.classify.splits import as_taught
 from napari_cellal.cli import main
 from napari_cellal.core import gestures
 from napari_cellal.core.errors import CellalError, ModelError
@@ -491,3 +492,43 @@ def test_train_on_one_microscope_and_test_on_others_is_one_command(
         assert main([*map(str, argv)]) == 1
         assert capsys.readouterr().err.strip().endswith(".")
     assert sorted(models.iterdir()) == before
+
+
+def test_an_older_model_is_never_tested_on_what_it_learned_from(folder, tmp_path, capsys):
+    place = tmp_path / "growing"
+    rng = np.random.default_rng(5)
+
+    def add(first, last):
+        for kind in CELLS:
+            (place / kind).mkdir(parents=True, exist_ok=True)
+            for k in range(first, last):
+                cell_picture_file = place / kind / f"{k}.png"
+                Image.fromarray(cell_picture(kind, rng)).save(cell_picture_file)
+
+    add(0, 20)
+    run("train", "classifier", place, *QUICK, "--steps", 2, "-o", tmp_path / "m")
+    model = Path(json.loads(capsys.readouterr().out)["folder"])
+    before = patches.of_folder(place, taught_to=model)
+    learned = {p.key for p in before.patches if p.split != "test"}
+    assert before.patches == patches.of_folder(place).patches
+    add(20, 60)
+    drawn = {p.key for p in patches.of_folder(place).of_split("test")}
+    assert drawn & learned  # as the draw alone would have it
+    after = patches.of_folder(place, taught_to=model)
+    assert {p.key for p in after.patches if p.split != "test"} == learned
+    run("evaluate", place, "--model", model)
+    assert json.loads(capsys.readouterr().out)["cells"] == 120 - len(learned)
+
+
+def test_new_pictures_of_a_group_that_was_learned_from_do_not_test():
+    known = {"a": "train", "b": "test", "c": "val"}
+    made = [
+        Patch("a", "a", (1,), group="x"),
+        Patch("new", "n", (1,), group="x"),
+        Patch("b", "b", (1,), group="y", split="train"),
+        Patch("c", "c", (1,), split="test"),
+        Patch("free", "f", (1,)),
+        Patch("said", "s", (1,), split="train"),
+    ]
+    splits = [p.split for p in as_taught(made, known)]
+    assert splits == ["train", "train", "train", "val", "test", "train"]

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import Counter, defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from .requests import Patch
 
 SHARES: Mapping[str, float] = {"train": 0.8, "val": 0.1, "test": 0.1}
+FILE = "pictures.json"
 LEAST = 3
 """A class with fewer pictures cannot stand in every split, and is only learned from."""
 
@@ -25,7 +28,7 @@ def with_splits(
     80 % train, 10 % val, 10 % test, in every class alike; a group stays together. Splits that
     are there are kept; if some are but ``val`` is missing, a tenth of ``train`` becomes it.
     The draw depends on the names and the seed alone. A new picture can move others, since a split
-    takes its share of each class: what was measured on may be learned from the next time.
+    takes its share of each class; a model remembers its own, see `as_taught`.
     """
     notes: list[str] = []
     known = {p.split for p in patches if p.split}
@@ -49,6 +52,42 @@ def with_splits(
         notes.append(f"{'; '.join(few)}: learned from, but too few to be measured.")
     splits = _drawn(patches, SHARES, seed)
     return [replace(p, split=s) for p, s in zip(patches, splits, strict=True)], notes
+
+
+def remembered(patches: Sequence[Patch]) -> bytes:
+    """Return the splits as a file of the model, so that it is never measured on what it learned."""
+    return json.dumps({p.key: p.split for p in patches}).encode()
+
+
+def remembered_by(model_folder: Path) -> dict[str, str] | None:
+    """Return {key: split} of the pictures that a model was made with; None where it has no such.
+
+    Models of earlier versions have none.
+    """
+    try:
+        found = json.loads((model_folder / FILE).read_bytes())
+        return {str(key): str(split) for key, split in found.items()}
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def as_taught(patches: Sequence[Patch], known: Mapping[str, str]) -> list[Patch]:
+    """Return the patches with the splits that they had for a model.
+
+    What it learned from stays learned from, and so does what is new in a group of these. Other
+    pictures keep their split; those without one were never shown to it, and can test it.
+    """
+    groups: dict[str, str] = {}
+    for p in patches:
+        told = known.get(p.key, "")
+        if p.group and told and groups.get(p.group) != "train":
+            groups[p.group] = told
+    done = []
+    for p in patches:
+        told = known.get(p.key) or groups.get(p.group, "")
+        split = told if told in ("train", "val") else p.split or told or "test"
+        done.append(replace(p, split=split))
+    return done
 
 
 def _order(text: str, seed: int) -> str:

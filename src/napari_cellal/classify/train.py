@@ -31,6 +31,7 @@ from .pictures import Cutter, Pictures, look_through
 from .predict import BATCH, TorchClassifier
 from .requests import ClassifierRequest, PatchFailure, TrainedClassifier
 from .settings import NetworkSettings
+from .splits import FILE, remembered
 from .start import Start, find_start
 from .weights import network_settings, state_with, view_settings
 
@@ -149,7 +150,8 @@ def train_classifier(
         },
     )
     folder = Path(request.models_folder, request.model_id)
-    record = save_model(record, state_with(outcome.state, head), folder)
+    splits = {FILE: remembered(request.patches)}
+    record = save_model(record, state_with(outcome.state, head), folder, splits)
     yield Progress(outcome.steps, outcome.steps, outcome.stopped or "The model is trained")
     return TrainedClassifier(record, str(folder), data.failures)
 

@@ -182,9 +182,12 @@ def evaluate(a: argparse.Namespace, project: Project | None) -> Result:
     record = load_record(folder)
     names = dict(zip(record.class_ids, record.class_names, strict=True))
     if project is None:
-        found = patches.of_folder(a.project, table=a.labels, class_names=names, seed=a.seed or 0)
+        found = patches.of_folder(
+            a.project, table=a.labels, class_names=names, seed=a.seed or 0, taught_to=folder
+        )
     else:
-        found = patches.in_classes_of(record, patches.of_project(project, seed=seed(a, project)))
+        cells = patches.of_project(project, seed=seed(a, project), taught_to=folder)
+        found = patches.in_classes_of(record, cells)
     for note in found.notes:
         say(note)
     chosen = found.patches if a.split == ALL else found.of_split(a.split)

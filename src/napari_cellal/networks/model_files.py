@@ -16,6 +16,7 @@ from napari_cellal.core.errors import ModelError
 from napari_cellal.core.records import ModelRecord
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from torch import Tensor
@@ -30,11 +31,21 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def save_model(record: ModelRecord, state: dict[str, Tensor], folder: Path) -> ModelRecord:
+def save_model(
+    record: ModelRecord,
+    state: dict[str, Tensor],
+    folder: Path,
+    beside: Mapping[str, bytes] | None = None,
+) -> ModelRecord:
     """Write a model folder all at once and return the record with the weights' checksum.
 
     The files are written to ``.NAME.partial`` beside the folder, which is then renamed, so
     a killed process leaves no folder that looks like a model.
+
+    Parameters
+    ----------
+    beside : {file name: content} or None
+        Further files of the model.
 
     Raises
     ------
@@ -51,6 +62,8 @@ def save_model(record: ModelRecord, state: dict[str, Tensor], folder: Path) -> M
         save_file(tensors, partial / WEIGHTS)
         record = dataclasses.replace(record, weights_sha256=sha256_of(partial / WEIGHTS))
         (partial / CARD).write_bytes(_adapter.dump_json(record, indent=2))
+        for name, content in (beside or {}).items():
+            (partial / name).write_bytes(content)
         os.replace(partial, folder)
     except OSError as error:
         raise ModelError(f"The model could not be written to '{folder}': {error}.") from error

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_cellal.classify.requests import Patch
-from napari_cellal.classify.splits import with_splits
+from napari_cellal.classify.splits import as_taught, remembered_by, with_splits
 from napari_cellal.core.errors import CellalError
 from napari_cellal.core.history import finish
 from napari_cellal.core.progress import Job, Progress
@@ -126,20 +126,27 @@ def lessons_in(found: PatchSet) -> Lessons:
     return Lessons(found.counts(), found.notes)
 
 
-def of_project(project: Project, *, seed: int = 0) -> PatchSet:
+def of_project(project: Project, *, seed: int = 0, taught_to: Path | None = None) -> PatchSet:
     """Return a project's confirmed cells, each with its image's split.
 
     A project without ``val`` images holds out a tenth of the images for it.
+
+    Parameters
+    ----------
+    taught_to : Path or None
+        A model's folder: what it learned from is never test.
 
     Raises
     ------
     CellalError
         If no cell is confirmed.
     """
-    return finish(project_steps(project, seed=seed))
+    return finish(project_steps(project, seed=seed, taught_to=taught_to))
 
 
-def project_steps(project: Project, *, seed: int = 0) -> Steps[PatchSet]:
+def project_steps(
+    project: Project, *, seed: int = 0, taught_to: Path | None = None
+) -> Steps[PatchSet]:
     """Do what `of_project` does, pausing after each image."""
     active = {c.class_id: c.name for c in project.active_classes}
     cells = []
@@ -154,7 +161,7 @@ def project_steps(project: Project, *, seed: int = 0) -> Steps[PatchSet]:
         )
     used = {c.class_id for c in cells}
     names = {c: name for c, name in active.items() if c in used}
-    patches, notes = with_splits(of_cells(project, cells), names, seed=seed)
+    patches, notes = _split(of_cells(project, cells), names, seed, taught_to)
     images = {c.image_id for c in cells}
     channels = Counter(project.images[key].channels for key in images)
     sizes = {project.images[key].pixel_size_um for key in images}
@@ -196,6 +203,7 @@ def of_folder(
     table: str | Path | None = None,
     class_names: Mapping[int, str] | None = None,
     seed: int = 0,
+    taught_to: Path | None = None,
 ) -> PatchSet:
     """Return the pictures of a folder; see `io.patch_folder.read_patch_folder`.
 
@@ -203,6 +211,8 @@ def of_folder(
     ----------
     class_names : {class_id: name} or None
         Of a model; pictures of other classes are told and left out. None numbers the classes.
+    taught_to : Path or None
+        A model's folder: what it learned from is never test.
 
     Raises
     ------
@@ -222,11 +232,20 @@ def of_folder(
     patches = [_patch(row, tuple(ids[x] for x in row.labels)) for row in rows]
     if not patches:
         raise CellalError(f"No picture of '{Path(folder).name}' is of a class that is known.")
-    done, more = with_splits(patches, names, seed=seed)
+    done, more = _split(patches, names, seed, taught_to)
     used = {c for p in done for c in p.class_ids}
     if class_names is None:
         names = {c: name for c, name in names.items() if c in used}
     return PatchSet(tuple(done), names, (), (*notes, *more), found.multi_label)
+
+
+def _split(
+    patches: list[Patch], names: Mapping[int, str], seed: int, taught_to: Path | None
+) -> tuple[list[Patch], list[str]]:
+    known = None if taught_to is None else remembered_by(taught_to)
+    if known is not None and any(p.key in known for p in patches):
+        return as_taught(patches, known), []
+    return with_splits(patches, names, seed=seed)
 
 
 def read_folder(

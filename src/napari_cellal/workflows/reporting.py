@@ -127,7 +127,9 @@ def request_folder_report(
     records = [load_record(model) for model in models]
     first = records[0]
     names = dict(zip(first.class_ids, first.class_names, strict=True))
-    found = patches.of_folder(folder, table=table, class_names=names, seed=seed)
+    found = patches.of_folder(
+        folder, table=table, class_names=names, seed=seed, taught_to=models[0]
+    )
     if found.multi_label:
         raise CellalError("Pictures with several classes each have no such page: use 'evaluate'.")
     chosen = found.patches if split == evaluating.ALL else found.of_split(split)

@@ -87,7 +87,8 @@ def request_score(
             project, model=model, split=split, score=score, device=device, seed=seed
         )
         return ScoreRequest(boxes.run.model_id, split, boxes, notes=boxes.run.warnings)
-    found = patches.in_classes_of(record, patches.of_project(project, seed=seed))
+    taught = patches.of_project(project, seed=seed, taught_to=project.model_folder(model))
+    found = patches.in_classes_of(record, taught)
     evaluating.in_split(project, split)  # refuses an unknown one
     chosen = found.patches if split == evaluating.ALL else found.of_split(split)
     if not chosen:
