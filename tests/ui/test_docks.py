@@ -26,6 +26,7 @@ from qtpy.QtWidgets import (
     QStyle,
     QStyleOptionButton,
     QStyleOptionComboBox,
+    QTabBar,
     QTableView,
 )
 from superqt import QElidingLabel
@@ -145,6 +146,18 @@ def test_a_dock_behind_another_waits_until_it_is_seen(sit_down, detected, monkey
 
 
 # -- needs ---------------------------------------------------------------------------------
+
+
+def test_every_tab_shows_its_whole_name(sit_down, detected):
+    person = sit_down(detected, "Project")
+    bars = [bar for bar in person.window.findChildren(QTabBar) if bar.count() >= len(DOCKS)]
+    assert bars
+    for bar in bars:
+        names = [bar.tabText(k) for k in range(bar.count())]
+        assert set(DOCKS) <= set(names)
+        for k, name in enumerate(names):
+            assert bar.tabRect(k).width() > bar.fontMetrics().horizontalAdvance(name)
+            assert bar.tabRect(k).right() < bar.width()
 
 
 def test_docks_say_what_they_need(sit_down, folder):

@@ -26,6 +26,7 @@ from .boxes import BoxLayer
 from .camera import Camera, camera_of
 from .channels import Channels
 from .controls import dock_around
+from .dock_tabs import show_whole_names
 from .images import ImageView
 from .jobs import Jobs
 from .keys import KeyFilter
@@ -246,6 +247,7 @@ class Workspace(QObject):
             outer = dock_around(self.dock(name))
         outer.show()
         outer.raise_()
+        show_whole_names(self.viewer.window._qt_window)
         if name in WIDE_DOCKS:
             self._wide.follow(outer)
             self.dock(name).setFocus()
