@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 from scan_things import (
     Here,
@@ -26,7 +27,7 @@ from scan_things import (
 
 from napari_cellal.cli import main
 from napari_cellal.core import gestures
-from napari_cellal.core.errors import CellalError
+from napari_cellal.core.errors import CellalError, ModelError
 from napari_cellal.core.progress import run_job
 from napari_cellal.core.records import Review, Status
 from napari_cellal.io.store import Project
@@ -281,6 +282,20 @@ def test_a_plate_in_one_zarr(tmp_path: Path) -> None:
         assert {r.place["well"] for r in project.images.values()} == {"A1", "B2"}
         assert report.cells > 5
         assert not begin(project, [top]).waiting
+
+
+def test_images_that_a_model_cannot_see_fail_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    Image.new("RGB", (90, 70), (230, 210, 210)).save(folder / "one.png")
+    two = np.stack([spots((70, 90), 3, 0)] * 2)
+    tifffile.imwrite(folder / "two.tif", two, metadata={"axes": "CYX"})
+    with new_project(tmp_path) as project:
+        report = scan(project, [folder], model="shipped")
+        assert [project.images[key].name for key in report.failed] == ["two.tif"]
+        assert (report.done, report.ended) == (1, True)
+    with new_project(tmp_path / "other") as project, pytest.raises(ModelError, match="2 channels"):
+        begin(project, [folder / "two.tif"], model="shipped")
 
 
 def test_lists_of_files(tmp_path: Path, plate: Path) -> None:

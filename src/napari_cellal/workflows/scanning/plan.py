@@ -17,7 +17,11 @@ from napari_cellal.detect.shipped import SHIPPED, shipped_record
 from napari_cellal.features.table import MeasureRequest
 from napari_cellal.io.planes import is_large
 from napari_cellal.io.store.scans import ScanState
-from napari_cellal.workflows.channel_checks import check_channels, shipped_warnings
+from napari_cellal.workflows.channel_checks import (
+    channel_warnings,
+    check_channels,
+    shipped_warnings,
+)
 from napari_cellal.workflows.classifying import find_classifier
 from napari_cellal.workflows.describing import sets_of
 from napari_cellal.workflows.detecting import (
@@ -286,17 +290,24 @@ def _spec(
     if not fitting:
         raise ModelError(misfits[ids[0]])
     chosen = PredictSettings(flips=settings.flips) if settings.flips else USUAL
-    run = request_detection(project, fitting, model=model_id, device=device, settings=chosen)
+    # Of one image: what 20,000 of them are is looked up lot by lot, see `image_to_scan`.
+    run = request_detection(project, fitting[:1], model=model_id, device=device, settings=chosen)
+    images = [project.images[key] for key in fitting]
+    warnings: tuple[str, ...] = ()
+    if model_id == SHIPPED:
+        warnings = shipped_warnings(images)
+    elif record is not None:
+        warnings = channel_warnings(record, images)
     nothing = Detections("", (), (), (), model_id)
     spec = ScanSpec(
         "",
-        replace(run, images=()),
+        replace(run, images=(), warnings=()),
         least_score(nothing, settings.score),
         features=settings.features,
     )
     if settings.classifier:
         spec = _with_classifier(project, spec, settings.classifier)
-    return spec, run.warnings, misfits
+    return spec, warnings, misfits
 
 
 def _with_classifier(project: Project, spec: ScanSpec, name: str) -> ScanSpec:
