@@ -155,9 +155,7 @@ def test_every_tab_shows_its_whole_name(sit_down, detected):
     for bar in bars:
         names = [bar.tabText(k) for k in range(bar.count())]
         assert set(DOCKS) <= set(names)
-        for k, name in enumerate(names):
-            assert bar.tabRect(k).width() > bar.fontMetrics().horizontalAdvance(name)
-            assert bar.tabRect(k).right() < bar.width()
+        assert bar.sizeHint().width() <= bar.width()  # else Qt cuts the names
 
 
 def test_docks_say_what_they_need(sit_down, folder):
