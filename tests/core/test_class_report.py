@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from napari_cellal.evaluate.calibration import calibration_error, reliability
+from napari_cellal.core.reliability import calibration_error, reliability
 from napari_cellal.evaluate.classification import class_report
 
 TRUE = np.eye(3, dtype=bool)[[0, 0, 0, 1, 1, 2]]

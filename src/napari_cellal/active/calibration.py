@@ -9,6 +9,9 @@ from scipy.optimize import minimize_scalar
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.model_selection import StratifiedKFold
 
+from napari_cellal.core.reliability import calibration_error
+from napari_cellal.core.reliability import reliability as points_of
+
 from .requests import Reliability, ReliabilityPoint
 
 if TYPE_CHECKING:
@@ -16,7 +19,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_BINS = 10
 _FOLDS = 4
 _FEWEST = 2 * _FOLDS
 _COOLEST, _HOTTEST = 0.1, 10.0
@@ -40,17 +42,9 @@ def reliability(
         return None
     sure = p.max(axis=1)
     right = np.asarray(classes)[p.argmax(axis=1)] == truth
-    place = np.minimum((sure * _BINS).astype(int), _BINS - 1)
-    points = tuple(
-        ReliabilityPoint(
-            int((place == k).sum()),
-            round(float(sure[place == k].mean()), 4),
-            round(float(right[place == k].mean()), 4),
-        )
-        for k in np.unique(place)
-    )
-    error = sum(q.cells * abs(q.sure - q.right) for q in points) / len(truth)
-    return Reliability(round(error, 4), points)
+    found = points_of(sure, right)
+    points = tuple(ReliabilityPoint(q.n, round(q.confidence, 4), round(q.right, 4)) for q in found)
+    return Reliability(round(calibration_error(found) or 0.0, 4), points)
 
 
 class Tempered(ClassifierMixin, BaseEstimator):  # type: ignore[misc]

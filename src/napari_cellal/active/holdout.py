@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.stats import binomtest
 
+from napari_cellal.core.rates import macro_f1
+
 from .calibration import reliability
 from .requests import HoldoutScore
 
@@ -58,10 +60,8 @@ def _confusion(truth: NDArray[np.int64], guess: NDArray[np.int64]) -> NDArray[np
 
 def _macro_f1(tables: NDArray[np.integer]) -> NDArray[np.float64]:
     """Return the mean F1 over the classes of each confusion table [S, K, K]."""
-    total = tables.sum(axis=1) + tables.sum(axis=2)  # [S, K]
-    hits = np.diagonal(tables, axis1=1, axis2=2)
-    f1 = 2 * hits / np.maximum(total, 1)
-    return np.asarray(f1.sum(axis=1) / np.maximum((total > 0).sum(axis=1), 1))
+    hits = np.diagonal(tables, axis1=1, axis2=2)  # [S, K]
+    return macro_f1(hits, tables.sum(axis=2), tables.sum(axis=1), also_said=True)
 
 
 def _f1_interval(table: NDArray[np.int64]) -> tuple[float, float]:

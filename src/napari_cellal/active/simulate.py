@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 from sklearn.model_selection import train_test_split
 
+from napari_cellal.core import rates
 from napari_cellal.core.progress import Job, Progress
 
 from . import learner as learners
@@ -82,9 +83,8 @@ def macro_f1(truth: NDArray[np.int64], p: NDArray[np.float64], classes: Sequence
     Equally probable ones count as in `accuracy`.
     """
     table = _confusion(truth, p, classes)
-    total = table.sum(axis=0) + table.sum(axis=1)
-    there = total > 0
-    return float(np.mean(2 * np.diag(table)[there] / total[there]))
+    cells, said = table.sum(axis=1), table.sum(axis=0)
+    return float(rates.macro_f1(np.diag(table), cells, said, also_said=True))
 
 
 def _confusion(

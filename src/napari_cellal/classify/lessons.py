@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, log_softmax
 
 from napari_cellal.core.progress import Job, Progress
+from napari_cellal.core.rates import macro_f1
 from napari_cellal.networks.course import Look
 
 from .augment import augmented, mixed
@@ -41,16 +42,13 @@ def targets_of(patches: Sequence[Patch], class_ids: Sequence[int]) -> NDArray[np
     return out
 
 
-def macro_f1(
+def score_of(
     found: NDArray[np.floating], targets: NDArray[np.floating], *, multi_label: bool
 ) -> float:
     """Return F1 averaged over the classes that occur, 0..1, of probabilities, [N, K]."""
     true = targets > 0.5
     said = found > 0.5 if multi_label else found >= found.max(axis=1, keepdims=True)
-    right = (true & said).sum(axis=0)
-    f1 = 2 * right / np.maximum(true.sum(axis=0) + said.sum(axis=0), 1)
-    occurs = true.any(axis=0)
-    return float(f1[occurs].mean()) if occurs.any() else 0.0
+    return float(macro_f1((true & said).sum(axis=0), true.sum(axis=0), said.sum(axis=0)))
 
 
 def class_weights(targets: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -158,7 +156,7 @@ class Examiner:
         """Yield often and return F1, averaged over classes."""
         found = yield from self.answers(progress)
         multi_label = self._classifier.shape.multi_label
-        return Look(macro_f1(found, self.targets, multi_label=multi_label))
+        return Look(score_of(found, self.targets, multi_label=multi_label))
 
     def words(self, score: float) -> str:
         """Return what a person reads of the score."""

@@ -25,7 +25,7 @@ from napari_cellal.networks.stepping import Stepper
 
 from .architectures import architecture
 from .heads import fit_head, tempered
-from .lessons import Examiner, Lessons, macro_f1, targets_of
+from .lessons import Examiner, Lessons, score_of, targets_of
 from .network import Classifier, put_in
 from .pictures import Cutter, Pictures, look_through
 from .predict import BATCH, TorchClassifier
@@ -357,7 +357,7 @@ def _metrics(
         right = found.argmax(axis=1) == targets.argmax(axis=1)
     return {
         "accuracy": float(right.mean()),
-        "macro_f1": macro_f1(found, targets, multi_label=multi_label),
+        "macro_f1": score_of(found, targets, multi_label=multi_label),
         "cells": len(targets),
         "split": "val",
     }

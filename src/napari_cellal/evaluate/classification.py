@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from .calibration import ReliabilityPoint, calibration_error, reliability
+from napari_cellal.core.rates import f1_of, macro_f1
+from napari_cellal.core.reliability import ReliabilityPoint, calibration_error, reliability
+
 from .intervals import wilson_interval
 from .metrics import Rates
 
@@ -156,7 +158,7 @@ def class_report(
     return ClassReport(
         float(right.mean()) if len(right) else 0.0,
         wilson_interval(int(right.sum()), len(right)),
-        float(np.mean([r.f1 for r in present])) if present else 0.0,
+        float(macro_f1((has & said).sum(axis=0), has.sum(axis=0), said.sum(axis=0))),
         sum(r.f1 * r.support for r in present) / support if support else 0.0,
         _mean([r.average_precision for r in per_class.values()]),
         _mean([r.roc_auc for r in per_class.values()]),
@@ -188,7 +190,7 @@ def _figures(
     return ClassFigures(
         right / named if named else 0.0,
         right / support if support else 0.0,
-        2 * right / max(named + support, 1),
+        float(f1_of(right, support, named)),
         support,
         wilson_interval(right, named),
         wilson_interval(right, support),
@@ -255,12 +257,10 @@ def _per_source(
         mine = of == source
         n = int(mine.sum())
         hits = (has[mine] & said[mine]).sum(axis=0)
-        f1 = 2 * hits / np.maximum(has[mine].sum(axis=0) + said[mine].sum(axis=0), 1)
-        occurs = has[mine].any(axis=0)
         result[source] = SourceFigures(
             float(right[mine].mean()),
             wilson_interval(int(right[mine].sum()), n),
-            float(f1[occurs].mean()) if occurs.any() else 0.0,
+            float(macro_f1(hits, has[mine].sum(axis=0), said[mine].sum(axis=0))),
             n,
         )
     return result

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_cellal.core.reliability import ReliabilityPoint, reliability
+
 from .average_precision import Truth, hits_of, image_boxes, of_class
-from .calibration import ReliabilityPoint, reliability
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

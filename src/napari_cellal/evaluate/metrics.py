@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.metrics import average_precision_score, confusion_matrix
 
 from napari_cellal.core.geometry import match_boxes
+from napari_cellal.core.rates import f1_of, macro_f1
 
 from .average_precision import (
     ImageBoxes,
@@ -226,10 +227,11 @@ def evaluate_classes(
         per_class[class_id] = ClassRates(rates.precision, rates.recall, rates.f1, rates.support, ap)
     right = int(np.trace(table))
     present = [rates for rates in per_class.values() if rates.support]
+    hits, cells, said = np.diag(table), table.sum(axis=1), table.sum(axis=0)
     return ClassMetrics(
         right / len(t) if len(t) else 0.0,
         wilson_interval(right, len(t)),
-        float(np.mean([rates.f1 for rates in present])) if present else 0.0,
+        float(macro_f1(hits, cells, said)),
         _mean([rates.average_precision for rates in present]),
         per_class,
         _as_tuples(table),
@@ -250,7 +252,7 @@ def _rates(images: Sequence[ImageBoxes], score: float, iou: float) -> Rates:
 def _rates_of(right: int, named: int, support: int) -> Rates:
     precision = right / named if named else 0.0
     recall = right / support if support else 0.0
-    return Rates(precision, recall, 2 * right / max(named + support, 1), support)
+    return Rates(precision, recall, float(f1_of(right, support, named)), support)
 
 
 def _box_confusion(

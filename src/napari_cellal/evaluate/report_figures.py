@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .calibration import ReliabilityPoint, calibration_error
+from napari_cellal.core.reliability import ReliabilityPoint, calibration_error
+
 from .curves import PrecisionCurve, precision_curves, score_reliability
 from .drawing import COLORS, Line, lines_svg
 from .html import Markup, Text, bullets, cards, element, section, share, table

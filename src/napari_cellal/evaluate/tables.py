@@ -6,6 +6,10 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from napari_cellal.core import rates
+
 from .intervals import wilson_interval
 from .matches import NOTHING, Confusion, Tally
 
@@ -132,7 +136,7 @@ def class_lines(table: Confusion) -> tuple[ClassLine, ...]:
                 wilson_interval(right, said),
                 right / support if support else 0.0,
                 wilson_interval(right, support),
-                2 * right / max(support + said, 1),
+                float(rates.f1_of(right, support, said)),
             )
         )
     return tuple(lines)
@@ -145,8 +149,8 @@ def gives_classes(tallied: Tally) -> bool:
 
 def macro_f1(lines: Iterable[ClassLine]) -> float:
     """Return F1 averaged over the classes that occur, 0..1."""
-    present = [line.f1 for line in lines if line.support]
-    return sum(present) / len(present) if present else 0.0
+    counts = [(line.recall * line.support, line.support, line.said) for line in lines]
+    return float(rates.macro_f1(*np.array(counts, np.float64).reshape(-1, 3).T))
 
 
 def mix_ups(table: Confusion, most: int = 8) -> tuple[MixUp, ...]:
