@@ -45,6 +45,8 @@ def test_of_many_cells_those_of_some_images(project):
     assert len(chosen) == 10
     assert looked_at.images_looked_at(project, 100) == chosen  # the same each time
     assert looked_at.cells_looked_at(project, chosen) == (100, 380)
+    splits = [project.images[key].split for key in chosen]
+    assert splits.count(Split.TRAIN) == splits.count(Split.VAL) == 5  # as in the whole project
     assert set(looked_at.images_looked_at(project, 200)) > set(chosen)
     assert list(chosen) == sorted(chosen)
     project.settings = project.settings.model_copy(update={"seed": 1})
@@ -54,14 +56,16 @@ def test_of_many_cells_those_of_some_images(project):
 def test_images_with_labels_come_first(project):
     chosen = looked_at.images_looked_at(project, 100)
     others = [key for key in project.images if key not in chosen and key not in ("i00", "i39")]
-    for key in others[:8]:
+    by_split = [k for s in Split for k in others if project.images[k].split is s]
+    labelled = [*by_split[:4], *by_split[-4:]]
+    for key in labelled:
         project.history.do(gestures.accept(project.cells.of_image(key)[:1], "me"))
     now = looked_at.images_looked_at(project, 100)
-    assert set(others[:8]) < set(now)
+    assert set(labelled) < set(now)
     assert len(now) == 10
-    assert set(now) - set(others[:8]) < set(chosen)
+    assert set(now) - set(labelled) < set(chosen)
     project.history.undo()
-    assert others[7] not in looked_at.images_looked_at(project, 100)
+    assert labelled[-1] not in looked_at.images_looked_at(project, 100)
     for key in others:
         project.history.do(gestures.accept(project.cells.of_image(key)[:1], "me"))
     assert len(looked_at.images_looked_at(project, 100)) == 10

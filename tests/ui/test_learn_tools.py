@@ -83,7 +83,7 @@ def test_the_image_most_worth_finishing_is_shown(sit_down, detected):
 
 
 def test_of_too_many_cells_learn_looks_at_some(sit_down, detected, monkeypatch):
-    some = partial(looked_at.images_looked_at, most=1)  # one image of the three
+    some = partial(looked_at.images_looked_at, most=1)  # one image of each split
     monkeypatch.setattr(looked_at, "images_looked_at", some)
     person = sit_down(detected, "Learn")
     project, loop = person.session.project, person.workspace.learn
@@ -91,8 +91,7 @@ def test_of_too_many_cells_learn_looks_at_some(sit_down, detected, monkeypatch):
     dock = person.workspace.dock("Learn")
     person.push(dock.start)
     person.wait(lambda: loop.question is not None, 90_000)
-    (chosen,) = loop.looks_at
-    mine = {c.cell_id for c in project.cells.of_image(chosen)}
+    mine = {c.cell_id for key in loop.looks_at for c in project.cells.of_image(key)}
     assert set(loop._measured.cell_ids) == mine
     assert loop.how_many == (len(mine), len(person.rows()))
     for key in "12112":
@@ -108,7 +107,7 @@ def test_of_too_many_cells_learn_looks_at_some(sit_down, detected, monkeypatch):
 
     person.wait(lambda: classed() == mine and not len(person.session.works), 60_000)
     assert mine != set(person.rows())  # nobody looked at the others
-    other = next(key for key in project.images if key != chosen)
+    other = next(key for key in project.images if key not in loop.looks_at)
     person.session.show_image(other)
     person.wait_for_image()
     assert not loop._stale

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from napari_cellal.core.records import Status
+from napari_cellal.core.records import Split, Status
 from napari_cellal.features.table import MeasureRequest
 from napari_cellal.io.store.search import read_cells
 
@@ -25,9 +25,9 @@ and an answer waits a fraction of a second instead of seconds (docs/benchmarks.m
 def images_looked_at(project: Project, most: int = MOST_CELLS) -> dict[str, None] | None:
     """Return the images whose cells the learner looks at, as dict keys; None where it is all.
 
-    In a project of more than ``most`` cells: images that have labels, then others, both in an
-    order that the project's seed draws, until they hold as many. Whole images, since to read
-    one costs more than to measure a cell; so train, val and test keep their shares.
+    In a project of more than ``most`` cells: of train, val and test images those that have
+    labels, then others, both in an order that the project's seed draws, until they hold their
+    share. Whole images, since to read one costs more than to measure a cell.
     """
     cells = _cells_of_images(project)
     if sum(cells.values()) <= most:
@@ -39,12 +39,14 @@ def images_looked_at(project: Project, most: int = MOST_CELLS) -> dict[str, None
         return key not in labelled, hashlib.sha256(f"{seed}/{key}".encode()).digest()
 
     chosen: set[str] = set()
-    n = 0
-    for key in sorted(cells, key=order):
-        if n >= most:
-            break
-        chosen.add(key)
-        n += cells[key]
+    for split in Split:
+        own = [key for key in cells if project.images[key].split is split]
+        left = most * sum(cells[key] for key in own) / sum(cells.values())
+        for key in sorted(own, key=order):
+            if left <= 0:
+                break
+            chosen.add(key)
+            left -= cells[key]
     return {key: None for key in project.images if key in chosen}
 
 

@@ -275,7 +275,20 @@ class LearnDock(Dock):
         if project is None or path is None:
             self.session.tell("Start first and answer a few cells.")
             return
-        pool = learning.Pool(project, self.loop.looks_at)
+        handle = self.workspace.jobs.run(
+            "Reading the cells",
+            learning.read_pool,
+            str(project.folder),
+            {key: r.split for key, r in project.images.items()},
+            None if self.loop.looks_at is None else list(self.loop.looks_at),
+            lane="quick",
+        )
+        handle.finished.connect(lambda pool: self._class_the_rest_of(pool, project, path))
+        handle.failed.connect(self._on_failed)
+
+    def _class_the_rest_of(self, pool: learning.Pool, project: Project, path: str) -> None:
+        if self.session.project is not project:
+            return
         if len(set(pool.labelled.values())) < 2:
             self.session.tell("The learner needs labels of two classes at least.")
             return
