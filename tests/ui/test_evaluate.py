@@ -308,7 +308,7 @@ def test_two_models_stand_side_by_side_and_follow_the_labels(person, tmp_path):
     assert set(dock.against._alone()[0]) == {c.cell_id for c in others}
     assert dock.against._alone()[1] == []
     assert "0.250" in dock.against._table.text()
-    assert clipped(dock) == []
+    person.wait(lambda: clipped(dock) == [])
     dock.ensureWidgetVisible(dock.against.only_first)
     person.push(dock.against.only_first)
     gallery = person.workspace.dock("Gallery")
@@ -320,6 +320,7 @@ def test_two_models_stand_side_by_side_and_follow_the_labels(person, tmp_path):
     person.press("1")
     show(person, "Evaluate")
     person.wait(lambda: dock.against._alone()[1] == [cell_id])
+    person.wait(lambda: "0.250" not in dock.against._table.text())  # that was of other labels
 
     file = tmp_path / "both.html"
     dock.report.write_to(str(file))

@@ -43,6 +43,7 @@ class AgainstPanel(QWidget):
         self.session = workspace.session
         self._first = first
         self.second = Counting(self.session)
+        self.second.relabelled.connect(self._on_relabelled)
         self.figures: dict[str, Any] = {}
         self.model = ComboBox("The model that is put beside the one above")
         self.compare = button(
@@ -53,7 +54,11 @@ class AgainstPanel(QWidget):
         self.bar = JobBar("Stop measuring the second model")
         self._table = note()
         self._table.setTextFormat(Qt.TextFormat.RichText)
-        self._table.setToolTip("Both counted on the same labels, as they are now")
+        self._table.setToolTip(
+            "First: the model measured above. Second: the one chosen here. Both are counted on the "
+            "same labels, as they are now; the average precision of the second goes when a label "
+            "changes, until it is compared again"
+        )
         self.only_first = button("", "Show these cells in the gallery", self._open_first)
         self.only_second = button("", "Show these cells in the gallery", self._open_second)
         layout = QVBoxLayout(self)
@@ -86,6 +91,9 @@ class AgainstPanel(QWidget):
         self.second.forget()
         self.figures = {}
         self.show_both()
+
+    def _on_relabelled(self) -> None:
+        self.figures = {}  # average precision of other labels; the counts follow
 
     @property
     def answers(self) -> Answers | None:
