@@ -528,6 +528,22 @@ def test_a_rare_class_without_a_label_is_looked_for_among_the_unlike(like, seed)
     assert 3 in labels[none.candidates[STRATEGIES["rare"](none).positions]]
 
 
+def test_automatic_leaves_the_typical_once_all_labels_are_of_one_class():
+    values, labels = blobs((600, 8), spread=1.0)
+    names = {1: "A", 2: "B"}
+    rows: dict[int, int] = {}
+    while 2 not in rows.values() and len(rows) < 40:
+        context = context_of(values, rows, classes=names)
+        row = context.candidates[STRATEGIES["automatic"](context).positions[0]]
+        rows[int(row)] = int(labels[row])
+    assert 2 in rows.values()
+    common = {int(r): 1 for r in np.flatnonzero(labels == 1)[:8]}
+    for choose, few in (("typical", 7), ("rare", 8)):
+        context = context_of(values, dict(list(common.items())[:few]), n=3, classes=names)
+        chosen = STRATEGIES["automatic"](context).positions
+        assert chosen.tolist() == STRATEGIES[choose](context).positions.tolist()
+
+
 def test_a_class_that_does_not_occur_is_not_looked_for_for_ever():
     values, labels = blobs((400, 300, 10), spread=1.0)
     common = np.flatnonzero(labels < 3)

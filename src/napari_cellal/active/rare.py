@@ -72,7 +72,8 @@ def explore(context: Context) -> Choice:
     2 % later than random ones did, these sooner (docs/benchmarks.md).
     """
     positions, far = unlike_all(context)
-    why = "it is unlike every cell with a label, as cells of a rare class are"
+    than = "every cell with a label" if len(context.labelled) else "most others"
+    why = f"it is unlike {than}, as cells of a rare class are"
     return Choice(positions, np.asarray(far, np.float64), (why,) * len(positions))
 
 

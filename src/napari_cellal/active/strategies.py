@@ -152,13 +152,14 @@ def automatic(context: Context) -> Choice:
     Uncertainty loses to random while labels are few, so typical cells come first: until
     every class has a label, or four a class are spent (a class of the project may not
     occur in these images at all). Then `diverse`, which goes from covering all cells to
-    the most doubtful as the labels of each class grow.
+    the most doubtful as the labels of each class grow. While all those labels are of one
+    class, the others are rare, and cells unlike them are asked about.
     """
     spent = len(context.labelled) >= 4 * max(len(context.classes), 2)
     known = set(context.labels.tolist())
-    if context.learner is None or not (spent or known >= set(context.classes)):
-        return typical(context)
-    return diverse(context)
+    if context.learner is None:
+        return explore(context) if spent else typical(context)
+    return diverse(context) if spent or known >= set(context.classes) else typical(context)
 
 
 STRATEGIES: MappingProxyType[str, Strategy] = MappingProxyType(
