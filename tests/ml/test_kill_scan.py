@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -90,6 +91,32 @@ def test_a_scan_killed_at_any_moment_finds_the_same(
             states = {image.state.value for image in project.scans.images(todo.spec.scan_id)}
             assert states == {"done"}
             assert len(project.scans.all()) == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs process groups")
+@pytest.mark.parametrize("model", ["classical", "shipped"])
+def test_ctrl_c_pauses_and_says_how_to_go_on(tmp_path: Path, model: str) -> None:
+    """A terminal sends it to every process of the command."""
+    plate = make_plate(tmp_path / "P1", 30)
+    with new_project(tmp_path) as project:
+        folder = str(project.folder)
+    command = [sys.executable, "-m", "napari_cellal", "scan", folder, str(plate), "--model", model]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert process.stderr is not None
+        said = ""
+        while "Starting" not in said:
+            line = process.stderr.readline()
+            assert line, said
+            said += line
+        os.killpg(process.pid, signal.SIGINT)
+        said = process.communicate(timeout=60)[1]
+    assert process.returncode == 1
+    assert "--resume" in said.splitlines()[-1]
+    assert "Traceback" not in said
+    with Project.open(folder) as project:
+        assert begin(project, [plate], model=model).resumed
 
 
 if __name__ == "__main__":

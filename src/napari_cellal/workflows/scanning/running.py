@@ -12,7 +12,7 @@ from napari_cellal.core.progress import Job, Progress
 from napari_cellal.detect.registry import CLASSICAL
 from napari_cellal.workflows.worker import Failed, Finished, WorkerProcess
 
-from .streams import Streams, look_at_computer, usable_cores
+from .streams import Streams, deaf_children, look_at_computer, usable_cores
 from .writing import ScanWriter
 
 if TYPE_CHECKING:
@@ -156,7 +156,8 @@ def hire(
 
 def _asked(worker: WorkerProcess, device: str) -> Job[tuple[str, ...]]:
     """Return what the computer has; asked in a process, for torch must not be loaded in ours."""
-    worker.start(look_at_computer, device)
+    with deaf_children():
+        worker.start(look_at_computer, device)
     while True:
         yield Progress(0, 0, "Looking at the computer")
         for message in worker.poll(_WAIT_S):

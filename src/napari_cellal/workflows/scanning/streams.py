@@ -26,7 +26,7 @@ from napari_cellal.workflows.worker import Failed, Finished, WorkerProcess
 from .tasks import Done
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from .searching import Pixels, Scanner
     from .tasks import ScanSpec, Task
@@ -37,6 +37,22 @@ _ROUND = 32  # most tasks a process is given at once
 _WAITING = 256  # results that wait for the writer
 _LIVES = 2  # times that a task may end its process
 _PROCESS_BYTES = 1_500_000_000  # what a process with a network takes, generously
+
+
+@contextlib.contextmanager
+def deaf_children() -> Iterator[None]:
+    """Let processes that this thread starts not hear Ctrl+C: it is for the project's owner."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    from multiprocessing import resource_tracker
+
+    resource_tracker.ensure_running()  # it would open our ears again when it starts later
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @lru_cache(maxsize=1)
@@ -193,12 +209,10 @@ class Streams:
     # -- one thread for each process ------------------------------------------------------
 
     def _drive(self, worker: WorkerProcess, device: str) -> None:
-        if hasattr(signal, "pthread_sigmask"):
-            # Inherited by the process: Ctrl+C is for the one who owns the project.
-            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            while tasks := self._round():
-                self._run(worker, device, tasks)
+            with deaf_children():
+                while tasks := self._round():
+                    self._run(worker, device, tasks)
         except OSError as error:
             self._results.put(Failed(f"A process could not be started ({error}).", foreseen=True))
         finally:
