@@ -88,7 +88,7 @@ def seams_of(detector: TorchDetector, side: int) -> dict[str, list[Seam]]:
     scale = detector._fitted[1] or detector._shape.scale
     near_px = max(2.0, 1.5 / scale)  # as in predict.TorchDetector._search_tiles
     overlap = int(np.ceil(detector._shape.largest_box_px + 2 * near_px)) + 1
-    for part in large.parts_of((side, side), large._PART_PX, detector.margin_px):
+    for part in large.parts_of((side, side), large.PART_PX, detector.margin_px):
         add("part", *part.core)
         y, x, y1, x1 = part.window
         for t in tiles_of((y1 - y, x1 - x), max(1, int(detector._tile_px / scale)), overlap):
