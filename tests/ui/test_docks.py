@@ -35,7 +35,7 @@ from napari_cellal.core.history import edit_of
 from napari_cellal.core.records import Split, Status
 from napari_cellal.detect.shipped import SHIPPED
 from napari_cellal.ui.camera import camera_of
-from napari_cellal.ui.controls import Dock
+from napari_cellal.ui.dock import Dock
 from napari_cellal.ui.neighbours import NeighbourStrip
 from napari_cellal.ui.plots import ProbabilityBars
 from napari_cellal.ui.workspace import DOCKS, WIDE_DOCKS, Workspace

@@ -12,8 +12,8 @@ from qtpy.QtWidgets import QLabel, QSizePolicy, QWidget
 
 from napari_cellal.core.errors import CellalError
 
-from .controls import DOCK_WIDTH
 from .crops import pictures_of, pixmap_of, window_around
+from .dock import DOCK_WIDTH
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from qtpy.compat import isalive
 from qtpy.QtCore import QObject, Qt, QTimer
 
-from .controls import DOCK_WIDTH
+from .dock import DOCK_WIDTH
 
 if TYPE_CHECKING:
     from qtpy.QtWidgets import QDockWidget, QMainWindow

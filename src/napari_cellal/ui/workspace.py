@@ -25,7 +25,7 @@ from .batch import Batch
 from .boxes import BoxLayer
 from .camera import Camera, camera_of
 from .channels import Channels
-from .controls import dock_around
+from .dock import dock_around
 from .dock_tabs import show_whole_names
 from .images import ImageView
 from .jobs import Jobs

@@ -10,7 +10,9 @@ import numpy as np
 from qtpy.QtCore import Qt, QTimer
 
 from napari_cellal.ui.cell_pictures import CellPictures
-from napari_cellal.ui.controls import ComboBox, Dock, JobBar, Needs, button, note, row
+from napari_cellal.ui.controls import ComboBox, button, note, row
+from napari_cellal.ui.dock import Dock, Needs
+from napari_cellal.ui.job_bar import JobBar
 from napari_cellal.ui.map_colors import PointStates
 from napari_cellal.ui.picking_keys import bind_picking_keys
 from napari_cellal.ui.scatter import Scatter

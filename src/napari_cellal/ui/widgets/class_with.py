@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_cellal.core.records import local_time
-from napari_cellal.ui.controls import ComboBox, JobBar, SpinBox, button, heading, note, row
+from napari_cellal.ui.controls import ComboBox, SpinBox, button, heading, note, row
+from napari_cellal.ui.job_bar import JobBar
 from napari_cellal.workflows import classifying
 
 if TYPE_CHECKING:

@@ -9,7 +9,9 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 from napari_cellal.classify.requests import PatchFailure
 from napari_cellal.core.errors import CellalError
 from napari_cellal.networks.points import TrainPoint
-from napari_cellal.ui.controls import JobBar, Needs, button, note
+from napari_cellal.ui.controls import button, note
+from napari_cellal.ui.dock import Needs
+from napari_cellal.ui.job_bar import JobBar
 from napari_cellal.ui.training_plot import TrainingPlot
 from napari_cellal.workflows import classifying, judging, patches, training
 

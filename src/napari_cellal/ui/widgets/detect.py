@@ -11,17 +11,9 @@ from napari_cellal.core.errors import CellalError
 from napari_cellal.core.records import Status, local_time
 from napari_cellal.detect.settings import PredictSettings
 from napari_cellal.detect.shipped import SHIPPED
-from napari_cellal.ui.controls import (
-    ComboBox,
-    Dock,
-    Fold,
-    JobBar,
-    Needs,
-    button,
-    heading,
-    note,
-    row,
-)
+from napari_cellal.ui.controls import ComboBox, Fold, button, heading, note, row
+from napari_cellal.ui.dock import Dock, Needs
+from napari_cellal.ui.job_bar import JobBar
 from napari_cellal.ui.slider import Slider
 from napari_cellal.workflows import detecting
 from napari_cellal.workflows.training import use_detector

@@ -18,8 +18,10 @@ from napari_cellal.evaluate.tables import (
     totals_of,
 )
 from napari_cellal.ui.confusion import ConfusionMatrix
-from napari_cellal.ui.controls import Dock, JobBar, Needs, button, heading, note, row
+from napari_cellal.ui.controls import button, heading, note, row
 from napari_cellal.ui.counting import Counting
+from napari_cellal.ui.dock import Dock, Needs
+from napari_cellal.ui.job_bar import JobBar
 from napari_cellal.ui.marked_place import MarkedPlace
 from napari_cellal.workflows import scoring
 

@@ -11,8 +11,9 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 from napari_cellal.core.errors import CellalError
 from napari_cellal.evaluate.matches import NOTHING
 from napari_cellal.evaluate.tables import class_lines, macro_f1, totals_of
-from napari_cellal.ui.controls import ComboBox, JobBar, button, heading, note
+from napari_cellal.ui.controls import ComboBox, button, heading, note
 from napari_cellal.ui.counting import Counting
+from napari_cellal.ui.job_bar import JobBar
 from napari_cellal.workflows import detecting, scoring
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
 from napari_cellal.core.errors import CellalError
-from napari_cellal.ui.controls import JobBar, button
+from napari_cellal.ui.controls import button
+from napari_cellal.ui.job_bar import JobBar
 from napari_cellal.workflows import reporting
 
 if TYPE_CHECKING:

@@ -12,8 +12,10 @@ from napari_cellal.core.records import Status
 from napari_cellal.ui.batch_filter import BatchFilter
 from napari_cellal.ui.box_looks import UNCLASSED
 from napari_cellal.ui.cell_pictures import CellPictures
-from napari_cellal.ui.controls import Dock, JobBar, Needs, button, note, row, swatch
+from napari_cellal.ui.controls import button, note, row, swatch
+from napari_cellal.ui.dock import Dock, Needs
 from napari_cellal.ui.grid import CAPTION_PX, PictureGrid
+from napari_cellal.ui.job_bar import JobBar
 from napari_cellal.ui.picking_keys import bind_picking_keys
 from napari_cellal.ui.words import STATUS_WORDS
 

@@ -18,7 +18,8 @@ from qtpy.QtWidgets import (
 )
 
 from napari_cellal.core.errors import CellalError
-from napari_cellal.ui.controls import ComboBox, JobBar, SpinBox, button, note, row
+from napari_cellal.ui.controls import ComboBox, SpinBox, button, note, row
+from napari_cellal.ui.job_bar import JobBar
 from napari_cellal.workflows import adding, previewing
 
 if TYPE_CHECKING:

@@ -25,7 +25,8 @@ from qtpy.QtWidgets import (
 from napari_cellal.io.exchange.columns import ROLES
 from napari_cellal.io.exchange.formats import AUTO, FORMATS
 from napari_cellal.io.exchange.report import ReadOptions
-from napari_cellal.ui.controls import ComboBox, JobBar, button, empty, note, row
+from napari_cellal.ui.controls import ComboBox, button, empty, note, row
+from napari_cellal.ui.job_bar import JobBar
 from napari_cellal.workflows import annotating
 
 if TYPE_CHECKING:

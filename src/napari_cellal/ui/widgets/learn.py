@@ -9,7 +9,9 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_cellal.active.forecast import forecast
 from napari_cellal.core.filters import REVIEWED, CellFilter
-from napari_cellal.ui.controls import ComboBox, Dock, JobBar, Needs, SpinBox, button, note, row
+from napari_cellal.ui.controls import ComboBox, SpinBox, button, note, row
+from napari_cellal.ui.dock import Dock, Needs
+from napari_cellal.ui.job_bar import JobBar
 from napari_cellal.ui.plots import CurvePlot
 from napari_cellal.workflows import learning
 

@@ -15,7 +15,8 @@ from napari_cellal.evaluate.heat import brief, scale_of
 from napari_cellal.evaluate.outliers import is_outlier, robust_z
 from napari_cellal.io.store.search import find_cells
 from napari_cellal.io.store.totals import CellTotals, cell_totals
-from napari_cellal.ui.controls import ComboBox, Dock, Needs, button, note, row
+from napari_cellal.ui.controls import ComboBox, button, note, row
+from napari_cellal.ui.dock import Dock, Needs
 from napari_cellal.ui.keys import KeyFilter
 from napari_cellal.ui.plate_map import PlateMap, WellLook
 from napari_cellal.workflows.summarizing import (

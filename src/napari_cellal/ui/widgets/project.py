@@ -11,7 +11,9 @@ from superqt import QElidingLabel
 
 from napari_cellal.core.errors import CellalError
 from napari_cellal.io.store import Project
-from napari_cellal.ui.controls import Dock, JobBar, button, heading, note, row
+from napari_cellal.ui.controls import button, heading, note, row
+from napari_cellal.ui.dock import Dock
+from napari_cellal.ui.job_bar import JobBar
 from napari_cellal.workflows import finishing
 
 from .class_list import ClassList

@@ -9,18 +9,9 @@ from qtpy.QtWidgets import QFormLayout, QGridLayout, QLabel, QWidget
 from superqt import QCollapsible, QElidingLabel
 
 from napari_cellal.core.records import Status, local_time
-from napari_cellal.ui.controls import (
-    Dock,
-    Needs,
-    SpinBox,
-    button,
-    empty,
-    heading,
-    note,
-    row,
-    swatch,
-)
+from napari_cellal.ui.controls import SpinBox, button, empty, heading, note, row, swatch
 from napari_cellal.ui.crop_view import CropView
+from napari_cellal.ui.dock import Dock, Needs
 from napari_cellal.ui.words import STATUS_WORDS
 
 from .why import WhyPanel

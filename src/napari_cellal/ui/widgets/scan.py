@@ -9,7 +9,9 @@ from qtpy.QtWidgets import QCheckBox, QVBoxLayout, QWidget
 from napari_cellal.core.errors import CellalError
 from napari_cellal.core.records import local_time
 from napari_cellal.detect.shipped import SHIPPED
-from napari_cellal.ui.controls import ComboBox, Dock, JobBar, Needs, button, heading, note, row
+from napari_cellal.ui.controls import ComboBox, button, heading, note, row
+from napari_cellal.ui.dock import Dock, Needs
+from napari_cellal.ui.job_bar import JobBar
 from napari_cellal.workflows import detecting
 from napari_cellal.workflows.describing import QUICK
 from napari_cellal.workflows.scanning import plan

@@ -8,7 +8,8 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QButtonGroup, QRadioButton, QVBoxLayout, QWidget
 
 from napari_cellal.core.errors import CellalError
-from napari_cellal.ui.controls import Dock, Needs, button, heading, row
+from napari_cellal.ui.controls import button, heading, row
+from napari_cellal.ui.dock import Dock, Needs
 
 from .classifier_training import ClassifierTraining
 from .model_table import ModelTable

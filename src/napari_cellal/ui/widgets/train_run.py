@@ -10,7 +10,8 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 from napari_cellal.core.errors import CellalError
 from napari_cellal.networks import unfinished
 from napari_cellal.networks.points import TrainPoint
-from napari_cellal.ui.controls import JobBar, note
+from napari_cellal.ui.controls import note
+from napari_cellal.ui.job_bar import JobBar
 from napari_cellal.ui.training_plot import TrainingPlot
 from napari_cellal.workflows import compositing, pacing, promoting, training
 

@@ -9,7 +9,8 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_cellal.ui.cell_pictures import CellPictures
-from napari_cellal.ui.controls import ComboBox, JobBar, button, note, row
+from napari_cellal.ui.controls import ComboBox, button, note, row
+from napari_cellal.ui.job_bar import JobBar
 from napari_cellal.ui.neighbours import PICTURE_PX, NeighbourStrip
 from napari_cellal.ui.why_layer import WhyLayer
 from napari_cellal.workflows import classifying, explaining
