@@ -15,8 +15,10 @@ from test_train import LONG_MS, _labelled, labelled  # noqa: F401  fixtures
 
 from napari_cellal.core.history import edit_of
 from napari_cellal.core.records import Cell, ModelRecord, Origin, Proposal, Review, Split
+from napari_cellal.io.store import Project
+from napari_cellal.networks import unfinished
 from napari_cellal.ui import jobs
-from napari_cellal.workflows import classifying
+from napari_cellal.workflows import classifying, patches
 
 BRIGHT, DARK = 230, 20
 OLDER = ModelRecord("older", "classifier", "resnet18", (1, 2), ("odd", "even"), ())
@@ -256,6 +258,34 @@ def test_a_learning_rate_is_found_and_put_into_the_form(person, pictures, monkey
     found = part.choices.form.changes()["learning_rate"]
     assert 0 < found < 1
     assert classifiers(person) == []
+
+
+@pytest.fixture
+def cut_off(labelled):  # noqa: F811
+    """What a training leaves on disk that was ended with its window; the checkpoint is damaged."""
+    with Project.open(labelled) as project:
+        request = classifying.request_classifier(
+            patches.of_project(project), project.folder / "models", start="scratch", steps=2,
+            batch_size=4, view={"size_px": 32}, name="begun before",
+        )  # fmt: skip
+    file = unfinished.file_of(request)
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"weights")
+    unfinished.describe(request)
+    return file
+
+
+def test_a_training_that_was_cut_off_is_offered_and_goes_on(cut_off, person):
+    dock = turn_to_classifiers(person)
+    part = dock.classifier
+    person.wait(part.cut_off.isVisible)
+    dock.ensureWidgetVisible(part.cut_off)
+    person.push(part.cut_off.go_on)
+    person.wait(lambda: not part.cut_off.isVisible())
+    person.wait(lambda: part.summary.model is not None, LONG_MS)
+    (model,) = classifiers(person)
+    assert (model.name, model.trained_on["steps"]) == ("begun before", 2)
+    assert not cut_off.parent.exists()
 
 
 # -- what does not go well -----------------------------------------------------------------

@@ -19,6 +19,7 @@ from napari_cellal.core.progress import Job, Progress
 from napari_cellal.core.records import Status
 from napari_cellal.io.atomic import write_atomic
 from napari_cellal.io.image_files import image_files
+from napari_cellal.networks import unfinished
 
 from . import learning
 from .channel_checks import check_channels
@@ -124,6 +125,25 @@ def find_rate(request: ClassifierRequest) -> Job[FoundRate]:
     from napari_cellal.classify.train import find_classifier_rate
 
     return find_classifier_rate(request)
+
+
+def find_unfinished(project: Project) -> Path | None:
+    """Return the file of the training of a project that was cut off last, None without one."""
+    return next(iter(unfinished.find(project.folder / "models", ClassifierRequest)), None)
+
+
+def go_on(file: Path) -> Job[tuple[TrainedClassifier, PatchSet]]:
+    """Return the job of a training that was cut off, and what it learns from: as it was then.
+
+    Raises
+    ------
+    ModelError
+        If it cannot go on.
+    """
+    request = unfinished.read(file, ClassifierRequest)
+    trained = yield from train(request)
+    names = dict(zip(request.class_ids, request.class_names, strict=True))
+    return trained, PatchSet(request.patches, names, request.channels)
 
 
 @dataclass(frozen=True, slots=True)

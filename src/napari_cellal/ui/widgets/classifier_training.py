@@ -8,24 +8,28 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_cellal.classify.requests import PatchFailure
 from napari_cellal.core.errors import CellalError
+from napari_cellal.networks import unfinished
 from napari_cellal.networks.points import TrainPoint
 from napari_cellal.ui.controls import button, note
 from napari_cellal.ui.dock import Needs
 from napari_cellal.ui.job_bar import JobBar
 from napari_cellal.ui.training_plot import TrainingPlot
-from napari_cellal.workflows import classifying, judging, patches, training
+from napari_cellal.workflows import classifying, judging, patches
 
 from .class_with import ClassWith
 from .classifier_choices import ClassifierChoices
 from .classifier_summary import ClassifierSummary
+from .train_cut_off import CutOff
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from napari_cellal.classify.requests import ClassifierRequest, TrainedClassifier
     from napari_cellal.core.progress import Progress
     from napari_cellal.io.store import Project
     from napari_cellal.networks.points import FoundRate
+    from napari_cellal.ui.jobs import JobHandle
     from napari_cellal.ui.workspace import Workspace
     from napari_cellal.workflows.judging import Judgement
     from napari_cellal.workflows.patches import PatchSet
@@ -64,6 +68,8 @@ class ClassifierTraining(QWidget):
             lambda: self.workspace.raise_dock("Project"),
             "Shows the Project dock",
         )
+        self.cut_off = CutOff(classifying.find_unfinished)
+        self.cut_off.wanted.connect(self._go_on)
         self.page = QWidget()
         self.choices = ClassifierChoices(workspace)
         self.start = button(
@@ -95,6 +101,7 @@ class ClassifierTraining(QWidget):
                 self,
                 (
                     self.needs,
+                    self.cut_off,
                     self.page,
                     self.bar,
                     self.plot,
@@ -117,6 +124,7 @@ class ClassifierTraining(QWidget):
         project = self.session.project
         self.page.setVisible(project is not None)
         self.needs.setVisible(project is None)
+        self._look_for_cut_off()
         if project is not None:
             self.choices.show_all()
 
@@ -128,6 +136,11 @@ class ClassifierTraining(QWidget):
         if not self.bar.busy:
             self.plot.hide()
             self._say("")
+        if self._look_for_cut_off():
+            self.session.tell("The training of a classifier was cut off. Go on with it? See Train.")
+
+    def _look_for_cut_off(self) -> bool:
+        return self.cut_off.look(None if self.bar.busy else self.session.project)
 
     def _say(self, text: str) -> None:
         self.text.setText(text)
@@ -197,19 +210,40 @@ class ClassifierTraining(QWidget):
             return
         self.summary.forget()
         folder, name = project.folder, project.name
-        self._failures = 0
-        self.plot.clear()
         handle = self.workspace.jobs.run(
             "Training the classifier",
             classifying.train,
             request,
-            after_cancel=lambda: training.forget_unfinished(request),
+            after_cancel=lambda: unfinished.forget(request),
         )
+        handle.finished.connect(lambda done: self._on_trained(folder, name, done, found))
+        self._watch(handle)
+
+    def _go_on(self, file: Path) -> None:
+        """Train on from where a training was cut off."""
+        project = self.session.project
+        if project is None or self.bar.busy:
+            return
+        self.summary.forget()
+        folder, name = project.folder, project.name
+        handle = self.workspace.jobs.run(
+            "Going on with the training",
+            classifying.go_on,
+            file,
+            after_cancel=lambda: unfinished.forget_file(file),
+        )
+        handle.finished.connect(lambda done: self._on_trained(folder, name, *done))
+        self._watch(handle)
+
+    def _watch(self, handle: JobHandle) -> None:
+        """Show a training under way."""
+        self._failures = 0
+        self.plot.clear()
         self.bar.follow(handle, can_keep=True)
+        self.cut_off.hide()
         self._say("You can go on labelling meanwhile.")
         self._show_part(self.bar)
         handle.progressed.connect(self._on_step)
-        handle.finished.connect(lambda done: self._on_trained(folder, name, done, found))
         handle.failed.connect(self._on_failed)
         handle.cancelled.connect(lambda: self._say("Cancelled; nothing of it was kept."))
 

@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QButtonGroup, QRadioButton, QVBoxLayout, QWidget
 from napari_cellal.core.errors import CellalError
 from napari_cellal.ui.controls import button, heading, row
 from napari_cellal.ui.dock import Dock, Needs
+from napari_cellal.workflows import training
 
 from .classifier_training import ClassifierTraining
 from .model_table import ModelTable
@@ -70,7 +71,7 @@ class TrainDock(Dock):
             self._start,
             main=True,
         )
-        self.cut_off = CutOff()
+        self.cut_off = CutOff(training.find_unfinished)
         self.running = TrainingRun(workspace)
         self.verdict = VerdictPanel(workspace)
         self.models = ModelTable(workspace)

@@ -10,9 +10,9 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_cellal.networks import unfinished
 from napari_cellal.ui.controls import button, note, row
-from napari_cellal.workflows import training
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from napari_cellal.io.store import Project
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 
 class CutOff(QWidget):
     """Shown while there is one and nothing else is trained.
+
+    Parameters
+    ----------
+    find : callable
+        Gives the file of a project's training that was cut off last, None without one.
 
     Attributes
     ----------
@@ -29,8 +34,9 @@ class CutOff(QWidget):
 
     wanted = Signal(object)
 
-    def __init__(self) -> None:
+    def __init__(self, find: Callable[[Project], Path | None]) -> None:
         super().__init__()
+        self._find = find
         self._file: Path | None = None
         self._say = note()
         self.go_on = button(
@@ -51,7 +57,7 @@ class CutOff(QWidget):
 
     def look(self, project: Project | None) -> bool:
         """Show what there is of a project, if anything; return whether there is."""
-        self._file = None if project is None else training.find_unfinished(project)
+        self._file = None if project is None else self._find(project)
         if self._file is not None:
             at = time.strftime("%Y-%m-%d %H:%M", time.localtime(self._file.stat().st_mtime))
             self._say.setText(f"A training was cut off on {at}. Go on with it?")
