@@ -138,21 +138,22 @@ def _map(report: Report) -> list[Markup]:
         Dot(cell.place or (0, 0), name if name in colors else "others", colors.get(name, _GREY))
         for cell, name in zip(placed, names, strict=True)
     ]
+    first, second = look.explained
     figures = [element("figure", scatter_svg(by_class), element("figcaption", "by class"))]
+    words = [
+        f"The first two principal components ({first:.0%} and {second:.0%} of the variance) of "
+        f"{look.words}. Cells that look alike lie close."
+    ]
     if len(common) > 1:
         figures.append(
             element("figure", scatter_svg(by_source), element("figcaption", "by source"))
         )
-    first, second = look.explained
+        words.append(
+            "Where the colours of sources fall apart, the sources look different: what is learned "
+            "from one may not hold on the other."
+        )
     return [
         element("h3", "How the cells look"),
         element("div", *figures, kind="side"),
-        bullets(
-            [
-                f"The first two principal components ({first:.0%} and {second:.0%} of the "
-                f"variance) of {look.words}. Cells that look alike lie close.",
-                "Where the colours of sources fall apart, the sources look different: what is "
-                "learned from one may not hold on the other.",
-            ]
-        ),
+        bullets(words),
     ]
