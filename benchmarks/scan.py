@@ -5,10 +5,11 @@
 
 The plate is drawn: two sites a well, five channels, a file each. The plain loop is what a script
 would do with the package's own functions: for each image read its channels, detect, write, one
-after the other, in one process. Both are processes of their own, take turns on the same images of
-projects of their own, and are timed from the 16th image to the last, so that the loading of the
-model counts for neither. The files are read from the disk, as those of a plate that was just
-imaged, unless --warm-cache is given.
+after the other, in one process. The loop "torchvision" does so with the same network run as
+torchvision's own parts do it: see plain_training.py. All are processes of their own, take turns on
+the same images of projects of their own, and are timed from the 16th image to the last, so that
+the loading of the model counts for none. The files are read from the disk, as those of a plate
+that was just imaged, unless --warm-cache is given.
 """
 
 from __future__ import annotations
@@ -21,9 +22,15 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
+from unittest.mock import patch
 
 import tifffile
+
+if TYPE_CHECKING:
+    from napari_cellal.detect.predict import TorchDetector
 
 SHARE = 0.5  # of 520 x 696 px
 ROWS = "ABCDEFGHIJKLMNOP"
@@ -88,6 +95,20 @@ def cpu_s() -> float:
     return total / os.sysconf("SC_CLK_TCK")
 
 
+def plain_detector(folder: Path, device: str) -> TorchDetector:
+    """Return a model in torchvision's own way: no norms folded, its RoIAlign, single precision."""
+    import torch
+
+    from napari_cellal.detect import faster_rcnn, predict
+    from napari_cellal.detect.weights import load_model
+    from plain_training import plain_pool
+
+    with patch.object(faster_rcnn, "cell_pool", plain_pool):
+        record, network = load_model(folder)
+    predict.autocast = lambda device: nullcontext()
+    return predict.TorchDetector(record, network, torch.device(device))
+
+
 def run_one(kind: str, project_folder: str, warm: int, device: str, workers: int) -> dict:
     """Work on a project with one way; return its figures."""
     from napari_cellal.core.progress import run_job
@@ -115,12 +136,14 @@ def run_one(kind: str, project_folder: str, warm: int, device: str, workers: int
                 seen.append((time.perf_counter(), cpu_s(), done))
 
         watcher.start()
-        if kind == "plain":
+        if kind != "scan":
             from napari_cellal.detect.registry import load_detector
 
-            detector = load_detector(
-                "classical" if model is None else project.model_folder(model.model_id), device
-            )
+            folder = None if model is None else project.model_folder(model.model_id)
+            if kind == "torchvision":
+                detector = plain_detector(folder, device)
+            else:
+                detector = load_detector(folder or "classical", device)
             for n, key in enumerate(project.images, 1):
                 pixels = read_plane(str(project.image_path(key)), project.plane(key))
                 found = detector.detect(pixels, image_id=key, rgb=False)
@@ -201,9 +224,10 @@ def main() -> None:
         if a.model is None:
             model = make_model(folder / "models", a.device)
         projects = {}
-        found: dict[str, list[dict]] = {"plain": [], "scan": []}
+        kinds = ["plain", "scan"] if model is None else ["torchvision", "plain", "scan"]
+        found: dict[str, list[dict]] = {kind: [] for kind in kinds}
         for number in range(a.rounds):
-            for kind in ("plain", "scan") if number % 2 == 0 else ("scan", "plain"):
+            for kind in kinds if number % 2 == 0 else reversed(kinds):
                 name = f"{kind}{number}"
                 projects[name] = make_project(folder / name, plate, model)
                 command = [sys.executable, __file__, "--run", kind, "--project"]
@@ -216,13 +240,15 @@ def main() -> None:
                 one = found[kind][-1]
                 busy = "" if one["busy"] is None else f", busy {one['busy']:.2f}"
                 print(
-                    f"{kind:6} {one['rate']:6.2f} images/s, {one['cpu']:.3f} CPU s an image, "
+                    f"{kind:11} {one['rate']:6.2f} images/s, {one['cpu']:.3f} CPU s an image, "
                     f"{one['memory']:.0f} MB, {one['cells']} cells{busy}, load "
                     f"{os.getloadavg()[0]:.1f}",
                     flush=True,
                 )
-        ratios = [s["rate"] / p["rate"] for s, p in zip(found["scan"], found["plain"], strict=True)]
-        print("scan / plain: " + ", ".join(f"{r:.2f}" for r in ratios))
+        for kind in kinds[:-1]:
+            pairs = zip(found["scan"], found[kind], strict=True)
+            ratios = ", ".join(f"{s['rate'] / p['rate']:.2f}" for s, p in pairs)
+            print(f"scan / {kind}: {ratios}")
 
 
 if __name__ == "__main__":
