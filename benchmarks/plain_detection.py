@@ -1,9 +1,10 @@
 """The shipped detector beside the same network run as torchvision runs one, on BCCD's test split.
 
-python benchmarks/plain_detection.py BCCD [--images 24] [--json]
+python benchmarks/plain_detection.py BCCD [--images 24] [--model DIR] [--json]
 
-``plain, 800``: torchvision's own resizing with its default of 800 px, one picture at a time, the
-network as it was trained; ``plain, 352``: the same at the size that the detector was made for.
+``plain, 800``: torchvision's own resizing with its default of 800 px and its RoIAlign, one picture
+at a time, the network as it was trained; ``plain, own size``: the same at the size that the
+detector was made for.
 ``flips``: ours with mirrored looks. Times are the CPU's, of one thread, so that other work on the
 machine counts little; the ways take turns at every image.
 """
@@ -16,15 +17,19 @@ import statistics
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 import detector_speed as bench
 from napari_cellal.core.records import Detections
+from napari_cellal.detect import faster_rcnn
+from napari_cellal.detect.predict import first_scale
 from napari_cellal.detect.registry import load_detector
 from napari_cellal.detect.settings import PredictSettings
 from napari_cellal.detect.shipped import FOLDER, class_map
-from napari_cellal.detect.weights import load_model
+from napari_cellal.detect.weights import load_model, network_settings
 from napari_cellal.evaluate.metrics import evaluate_boxes
 from napari_cellal.io.reading import read_plane
+from plain_training import plain_pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,14 +37,20 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-def plain(side: int) -> Callable[..., Detections]:
-    """Return the shipped network in torchvision's own way, with pictures of this short side."""
+BCCD_PX = (480, 640)
+
+
+def plain(folder: Path, side: int | None) -> Callable[..., Detections]:
+    """Return a network in torchvision's own way, with pictures of this short side."""
     import torch  # after the package, which tells OpenMP how to wait
     from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
     from napari_cellal.networks.normalization import Normalization
 
-    record, network = load_model(FOLDER)
+    with patch.object(faster_rcnn, "cell_pool", plain_pool):
+        record, network = load_model(folder)
+    if side is None:
+        side = round(first_scale(network_settings(record), BCCD_PX) * min(BCCD_PX))
     norm = Normalization.from_dict(record.normalization)
     network.transform = GeneralizedRCNNTransform(side, 1333, list(norm.mean), list(norm.std))
     network.limit(PredictSettings(keep_score=0.05))
@@ -61,18 +72,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("bccd", type=Path)
     parser.add_argument("--images", type=int, default=24)
+    parser.add_argument("--model", type=Path, default=FOLDER, help="a detector of BCCD's classes")
     parser.add_argument("--json", action="store_true")
     a = parser.parse_args()
     ids: dict[str, int] = {}
     images = bench.bccd(a.bccd, "test", ids)[: a.images]
-    known = {theirs: ours for ours, theirs in class_map((k, n) for n, k in ids.items()).items()}
+    known = {k: k for k in ids.values()}  # a model of the project has its classes
+    if a.model == FOLDER:
+        pairs = class_map((k, n) for n, k in ids.items())
+        known = {theirs: ours for ours, theirs in pairs.items()}
     truth = {i.path: (i.boxes, [known[c] for c in i.class_ids]) for i in images}
     low = PredictSettings(keep_score=0.05)
     ways: dict[str, Callable[..., Detections]] = {
-        "ours": load_detector(FOLDER, "cpu", low).detect,
-        "plain, 352": plain(352),
-        "plain, 800": plain(800),
-        "flips": load_detector(FOLDER, "cpu", low.model_copy(update={"flips": True})).detect,
+        "ours": load_detector(a.model, "cpu", low).detect,
+        "plain, own size": plain(a.model, None),
+        "plain, 800": plain(a.model, 800),
+        "flips": load_detector(a.model, "cpu", low.model_copy(update={"flips": True})).detect,
     }
     found: dict[str, list[Detections]] = {way: [] for way in ways}
     seconds: dict[str, list[float]] = {way: [] for way in ways}
