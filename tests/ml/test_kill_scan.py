@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -102,7 +103,13 @@ def test_ctrl_c_pauses_and_says_how_to_go_on(tmp_path: Path, model: str) -> None
         folder = str(project.folder)
     command = [sys.executable, "-m", "napari_cellal", "scan", folder, str(plate), "--model", model]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # a run of tests that was begun with & ignores it, and would have its children do so
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     ) as process:
         assert process.stderr is not None
         said = ""
