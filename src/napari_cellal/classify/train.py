@@ -20,7 +20,7 @@ from napari_cellal.networks.course import Course, Outcome
 from napari_cellal.networks.devices import autocast, choose_device, describe_device
 from napari_cellal.networks.model_files import save_model
 from napari_cellal.networks.normalization import Normalization, NormalizationFit
-from napari_cellal.networks.rates import STEPS, find_rate
+from napari_cellal.networks.rates import find_rate
 from napari_cellal.networks.stepping import Stepper
 
 from .architectures import architecture
@@ -246,7 +246,7 @@ def _read(request: ClassifierRequest, start: Start, reader: Reader) -> Job[_Data
 
 
 def find_classifier_rate(
-    request: ClassifierRequest, *, reader: Reader = read_plane, steps: int = STEPS
+    request: ClassifierRequest, *, reader: Reader = read_plane, steps: int | None = None
 ) -> Job[FoundRate]:
     """Yield a `RatePoint` a step and return them with a suggestion, also after an `EndEarly`.
 

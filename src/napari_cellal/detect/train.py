@@ -20,7 +20,7 @@ from napari_cellal.networks.course import Course, Outcome
 from napari_cellal.networks.devices import choose_device, describe_device
 from napari_cellal.networks.model_files import save_model
 from napari_cellal.networks.normalization import Normalization
-from napari_cellal.networks.rates import STEPS, find_rate
+from napari_cellal.networks.rates import find_rate
 
 from .architectures import architecture
 from .average_precision import ap50
@@ -172,7 +172,7 @@ def train_detector(
 
 
 def find_detector_rate(
-    request: TrainRequest, *, reader: Reader = read_plane, steps: int = STEPS
+    request: TrainRequest, *, reader: Reader = read_plane, steps: int | None = None
 ) -> Job[FoundRate]:
     """Yield a `RatePoint` a step and return them with a suggestion, also after an `EndEarly`.
 

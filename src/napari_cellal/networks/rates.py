@@ -28,7 +28,7 @@ _SURE = 5  # steps before a running mean is taken for the lowest
 
 
 def find_rate(
-    stepper: Stepper, batches: Batches, settings: CourseSettings, steps: int = STEPS
+    stepper: Stepper, batches: Batches, settings: CourseSettings, steps: int | None = None
 ) -> Job[FoundRate]:
     """Yield a `RatePoint` a step and return them with a suggestion, also after an `EndEarly`.
 
@@ -44,6 +44,7 @@ def find_rate(
     ModelError
         If no rate gave a loss.
     """
+    steps = steps or STEPS
     stepper.freeze(settings.frozen_share > 0)
     points: list[RatePoint] = []
     running = 0.0
