@@ -1,6 +1,7 @@
 """How quick the window is: answers in Learn, and edits among many boxes.
 
-    python benchmarks/window.py [--cells 10000] [--answers 60] [--boxes 5000] [--json]
+    python benchmarks/window.py [--cells 10000] [--answers 60] [--boxes 5000]
+                                [--features automatic] [--json]
 
 Opens a real napari window (under Xvfb where there is no screen: ``xvfb-run -a``) on a
 synthetic project and drives it with key events. Times end when the canvas has been drawn.
@@ -26,7 +27,7 @@ from napari_cellal.core.records import Cell, Origin, Proposal, Split, new_id
 from napari_cellal.io.samples.write import write_samples
 from napari_cellal.io.store import Project
 from napari_cellal.ui.workspace import Workspace
-from napari_cellal.workflows import adding
+from napari_cellal.workflows import adding, describing
 
 IMAGES = 25
 
@@ -170,6 +171,12 @@ def main() -> None:
     parser.add_argument("--cells", type=int, default=10_000)
     parser.add_argument("--boxes", type=int, default=5_000)
     parser.add_argument("--answers", type=int, default=60)
+    parser.add_argument(
+        "--features",
+        choices=describing.CHOICES,
+        default=describing.AUTOMATIC,
+        help="automatic: a network looks at the cells meanwhile, in a process of its own",
+    )
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
@@ -179,12 +186,14 @@ def main() -> None:
         viewer.show()
         workspace = Workspace.of(viewer)
         workspace.dock_all()
+        workspace.learn.better.choice = options.features
         workspace.open_project(folder)
         project = workspace.session.project
         first, second = list(project.images)[:2]
         workspace.session.show_image(second)
         result = {
             "candidates": options.cells,
+            "features": options.features,
             "answer_to_next": answers(workspace, options.answers),
             "many_boxes": edits(workspace, first),
         }
