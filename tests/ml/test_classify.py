@@ -30,6 +30,8 @@ from napari_cellal.networks.checkpoints import Checkpoint
 from napari_cellal.networks.normalization import Normalization
 from napari_cellal.networks.points import RatePoint, TrainPoint
 
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
+
 SIDE = 32
 IDS = (3, 7)
 QUICK = ClassifySettings(
@@ -41,14 +43,6 @@ QUICK = ClassifySettings(
     frozen_share=0.1,
     shift=0,
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 class Pool:

@@ -12,7 +12,6 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from napari_cellal.classify.alike import features_of
@@ -34,16 +33,10 @@ from napari_cellal.networks.normalization import Normalization
 from napari_cellal.workflows import adding, classifying, detecting, judging, patches, scoring
 from napari_cellal.workflows.patches import of_cells
 
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
+
 CELLS = {"bright": 230, "dark": 20}
 QUICK = ["--preset", "resnet18", "--start", "scratch", "--size", "32", "--device", "cpu"]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def cell_picture(kind, rng, side=32):
@@ -79,7 +72,6 @@ def run(*argv):
 @pytest.fixture(scope="module")
 def model(folder, tmp_path_factory):
     """The folder of a classifier trained on those cells."""
-    torch.set_num_threads(1)
     found = patches.of_folder(folder)
     request = classifying.request_classifier(
         found, tmp_path_factory.mktemp("models"), preset="resnet18", start="scratch",

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from cli_things import check
 
 from napari_cellal.cli import main, running
 from napari_cellal.core.progress import EndEarly, Progress
@@ -22,11 +23,9 @@ from napari_cellal.io.store import Project
 from napari_cellal.workflows import detecting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from cli_things import Run
 
     from napari_cellal.core.progress import Job
-
-    Run = Callable[..., Any]
 
 FIGURES = {
     "model": str,
@@ -79,45 +78,6 @@ IMPORT = {
     "problem_counts": dict,
     "problems": list,
 }
-
-
-def check(result: dict[str, Any], keys: dict[str, Any]) -> dict[str, Any]:
-    """Return the result, which has exactly these keys, of these types."""
-    assert set(result) == set(keys)
-    for key, kind in keys.items():
-        assert isinstance(result[key], kind), key
-    return result
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Return the one JSON object that a command prints."""
-
-    def call(*argv: object) -> Any:
-        capsys.readouterr()
-        assert main([*map(str, argv), "--json"]) == 0
-        out = capsys.readouterr().out
-        assert out.count("\n") == 1
-        return json.loads(out)
-
-    return call
-
-
-@pytest.fixture
-def fails(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Return the sentence that a command fails with."""
-
-    def call(*argv: object) -> str:
-        capsys.readouterr()
-        assert main([*map(str, argv), "--json"]) == 1
-        out, err = capsys.readouterr()
-        assert out == ""
-        assert "Traceback" not in err
-        last = err.strip().splitlines()[-1]
-        assert last.endswith((".", ")"))
-        return last
-
-    return call
 
 
 @pytest.fixture(scope="session")

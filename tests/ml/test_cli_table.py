@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import csv
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
+from cli_things import check
 
 from napari_cellal.cli import main
 from napari_cellal.io.store import Project
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Run = Callable[..., Any]
+    from cli_things import Run
 
 TABLE = {
     "per": str,
@@ -28,38 +26,6 @@ TABLE = {
     "not_searched": int,
     "notes": list,
 }
-
-
-def check(result: dict[str, Any], keys: dict[str, Any]) -> dict[str, Any]:
-    """Return the result, which has exactly these keys, of these types."""
-    assert {key: type(value) for key, value in result.items()} == keys
-    return result
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Return the one JSON object that a command prints."""
-
-    def call(*argv: object) -> Any:
-        capsys.readouterr()
-        assert main([*map(str, argv), "--json"]) == 0
-        return json.loads(capsys.readouterr().out)
-
-    return call
-
-
-@pytest.fixture
-def fails(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Return the sentence that a command fails with."""
-
-    def call(*argv: object) -> str:
-        capsys.readouterr()
-        assert main([*map(str, argv), "--json"]) == 1
-        out, err = capsys.readouterr()
-        assert out == ""
-        return err.strip().splitlines()[-1]
-
-    return call
 
 
 @pytest.fixture(scope="session")

@@ -39,6 +39,8 @@ from napari_cellal.networks.devices import choose_device
 from napari_cellal.networks.points import TrainPoint
 from napari_cellal.networks.schedules import learning_rate
 
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
+
 SIDE = 96
 SHORT = (
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
@@ -49,14 +51,6 @@ SHORT = (
     MemoryError(),
 )
 CLASS = 7  # an id that is not its own index
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 class Pool:

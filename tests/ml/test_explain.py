@@ -19,16 +19,10 @@ from napari_cellal.classify.settings import ClassifySettings, NetworkSettings, V
 from napari_cellal.classify.train import train_classifier
 from napari_cellal.core.progress import run_job
 
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
+
 SIDE, SIGN = 64, 16
 IDS = (1, 2, 3)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 class Signs:

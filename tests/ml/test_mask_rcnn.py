@@ -24,15 +24,9 @@ from napari_cellal.detect.settings import NetworkSettings, PredictSettings, Trai
 from napari_cellal.detect.tiles import full_mask
 from napari_cellal.detect.train import train_detector
 
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
+
 SIDE = 64
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def corner(y: int, x: int, side: int):

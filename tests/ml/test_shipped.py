@@ -27,15 +27,9 @@ from napari_cellal.io.store import Project
 from napari_cellal.networks.normalization import EACH, Normalization
 from napari_cellal.workflows import detecting
 
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
+
 RGB = ImageRecord("a", "a.png", (3, 100, 120), "uint8", ("red", "green", "blue"), True)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def nuclei(side=240, n=12, radius=11, seed=0, top=220, dtype=np.uint8):

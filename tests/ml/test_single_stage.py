@@ -25,17 +25,11 @@ from napari_cellal.detect.train import train_detector
 from napari_cellal.detect.weights import load_model
 from napari_cellal.networks.model_files import load_state
 
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
+
 NAME = find_preset("dense").architecture
 SIZES = ((14.0, 20.0), (40.0, 60.0))
 CELL, BAD, LARGE = [10.0, 10, 26, 26], [50.0, 50, 66, 66], [0.0, 0, 60, 60]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def network_of(channels=1, classes=1, norm="group", name=NAME):
