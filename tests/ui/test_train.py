@@ -95,7 +95,7 @@ def test_only_starts_that_fit_the_network_are_offered(person):
     person.session.project.add_model(replace(CARD, model_id="r", architecture="resnet50"))
 
     def offered():
-        return [choices.start.itemData(k) for k in range(choices.start.count())]
+        return [choices.start.box.itemData(k) for k in range(choices.start.box.count())]
 
     assert offered() == ["auto", "shipped", "m1", "imagenet", "file", "scratch"]
     choices.preset.setCurrentIndex(choices.preset.findData("accurate"))
@@ -106,7 +106,7 @@ def test_only_starts_that_fit_the_network_are_offered(person):
 
 def test_what_was_set_stays_until_it_is_taken_back(person):
     choices = show(person, "Train").choices
-    person.push(choices.fold)
+    person.push(choices.advanced.fold)
     steps = choices.form.fields["steps"]
     person.wait(steps.isVisible)
     steps.setValue(77)
@@ -115,8 +115,8 @@ def test_what_was_set_stays_until_it_is_taken_back(person):
     person.session.project.add_model(CARD)
     assert choices.settings().steps == 77
     dock = show(person, "Train")
-    dock.ensureWidgetVisible(choices.reset)
-    person.push(choices.reset)
+    dock.ensureWidgetVisible(choices.advanced.reset)
+    person.push(choices.advanced.reset)
     usual = training.settings_for(person.session.project)
     assert choices.settings() == usual
     # more images are worth more steps, but what was set stays
@@ -159,13 +159,13 @@ def test_a_learning_rate_is_found_and_put_into_the_form(person, monkeypatch):
     monkeypatch.setattr(jobs, "run", lambda title, _call, *args: finish(title, find, args))
     dock = show(person, "Train")
     choices = dock.choices
-    person.push(choices.fold)
+    person.push(choices.advanced.fold)
     assert choices.settings().learning_rate == 6e-4
-    dock.ensureWidgetVisible(choices.find_rate)
-    person.push(choices.find_rate)
+    dock.ensureWidgetVisible(choices.advanced.find_rate)
+    person.push(choices.advanced.find_rate)
     person.wait(lambda: choices.settings().learning_rate == 1e-4)
-    person.wait(choices.rates.isVisible)
-    assert len(choices.rates.points) == 3
+    person.wait(choices.advanced.rates.isVisible)
+    assert len(choices.advanced.rates.points) == 3
 
 
 def finish(title, find, args):
@@ -334,7 +334,7 @@ def test_a_start_that_is_no_file_is_said_in_a_sentence(person, tmp_path, monkeyp
     wrong.write_text("nothing")
     monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: (str(wrong), ""))
     dock = show(person, "Train")
-    start = dock.choices.start
+    start = dock.choices.start.box
     start.setCurrentIndex(start.findData("file"))
     start.activated.emit(start.currentIndex())
     dock = train(person, 2)

@@ -61,7 +61,7 @@ def turn_to_classifiers(person):
 
 def be_quick(part, steps):
     """Choose a training that takes seconds."""
-    choose(part.choices.start, "scratch")
+    choose(part.choices.start.box, "scratch")
     fields = part.choices.form.fields
     for name, value in {"steps": steps, "batch_size": 4, "validate_every": 2}.items():
         fields[name].setValue(value)
@@ -251,10 +251,10 @@ def test_a_learning_rate_is_found_and_put_into_the_form(person, pictures, monkey
     part = dock.classifier
     take_folder(person, part, pictures, monkeypatch)
     be_quick(part, 4)
-    person.push(part.choices.fold)
-    dock.ensureWidgetVisible(part.choices.find_rate)
-    person.push(part.choices.find_rate)
-    person.wait(part.choices.rates.isVisible, LONG_MS)
+    person.push(part.choices.advanced.fold)
+    dock.ensureWidgetVisible(part.choices.advanced.find_rate)
+    person.push(part.choices.advanced.find_rate)
+    person.wait(part.choices.advanced.rates.isVisible, LONG_MS)
     found = part.choices.form.changes()["learning_rate"]
     assert 0 < found < 1
     assert classifiers(person) == []

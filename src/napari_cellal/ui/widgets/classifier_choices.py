@@ -7,27 +7,26 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from psygnal import Signal
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QLabel, QLineEdit, QVBoxLayout, QWidget
 
 from napari_cellal.classify.presets import PRESETS
 from napari_cellal.classify.settings import ClassifySettings, ViewSettings
-from napari_cellal.core.records import local_time
-from napari_cellal.ui.controls import ComboBox, Fold, button, heading, note, row
+from napari_cellal.ui.controls import ComboBox, heading, note, row
 from napari_cellal.ui.settings_form import SettingsForm
-from napari_cellal.ui.training_plot import RatePlot
 from napari_cellal.workflows import classifying, patches
+
+from .advanced_settings import AdvancedSettings
+from .start_weights import StartWeights
 
 if TYPE_CHECKING:
     from napari_cellal.classify.requests import ClassifierRequest
     from napari_cellal.io.store import Project
-    from napari_cellal.networks.points import FoundRate
     from napari_cellal.ui.workspace import Workspace
     from napari_cellal.workflows.patches import Lessons, PatchSet
     from napari_cellal.workflows.worker import Failed
 
-CELLS, FOLDER, FILE = "cells", "folder", "file"
+CELLS, FOLDER = "cells", "folder"
 MOST_CLASSES = 24
 """In the table; a person reads no longer one, and the rest is counted."""
 MOST_NOTES = 6
@@ -74,21 +73,12 @@ GROUPS = (
 
 
 class ClassifierChoices(QWidget):
-    """Name, what is learned from, size, starting weights, settings.
-
-    Attributes
-    ----------
-    rate_asked : Signal()
-        The person wants a learning rate to be found.
-    """
-
-    rate_asked = Signal()
+    """Name, what is learned from, size, starting weights, settings."""
 
     def __init__(self, workspace: Workspace) -> None:
         super().__init__()
         self.session = workspace.session
         self._workspace = workspace
-        self._file = ""
         self._filled_for: Project | None = None
         self.found: PatchSet | None = None
         """The pictures of the folder, once they are read."""
@@ -110,9 +100,8 @@ class ClassifierChoices(QWidget):
             self.preset.setItemData(at, preset.cost, Qt.ItemDataRole.ToolTipRole)
         self.preset.activated.connect(self._on_preset)
         self._cost = note()
-        self.start = ComboBox("The weights that the training starts from")
-        self.start.activated.connect(self._on_start)
-        self._about_start = note()
+        self.start = StartWeights(workspace)
+        self.start.chosen.connect(self._show_start)
         self._table = note()
         self._table.setTextFormat(Qt.TextFormat.RichText)
         self._table.setToolTip(
@@ -124,25 +113,8 @@ class ClassifierChoices(QWidget):
         self.view = SettingsForm(
             ViewSettings(), [("How a cell is shown", tuple(ViewSettings.model_fields))]
         )
-        self.reset = button("As the preset has it", "Take back your changes", self._show_settings)
-        self._advanced = QWidget()
-        self.fold = Fold(
-            "Every setting of the training. The preset's need never be changed.", self._advanced
-        )
-        inner = QVBoxLayout(self._advanced)
-        inner.setContentsMargins(0, 0, 0, 0)
-        self.find_rate = button(
-            "Find a learning rate",
-            "Some 60 steps with a rising rate show which one suits these pictures; it is put into "
-            "the form. Nothing is kept of them.",
-            self.rate_asked.emit,
-        )
-        self.rates = RatePlot()
-        self.rates.hide()
-        for widget in (self.view, self.form, self.find_rate, self.rates, self.reset):
-            inner.addWidget(widget)
-        self.form.changed.connect(self._on_setting)
-        self.view.changed.connect(self._on_setting)
+        self.advanced = AdvancedSettings(self.view, self.form, learns_from="pictures")
+        self.advanced.reset_asked.connect(self._show_settings)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(6)
@@ -152,13 +124,11 @@ class ClassifierChoices(QWidget):
             self._about_source,
             row(QLabel("Network"), self.preset),
             self._cost,
-            row(QLabel("Starts from"), self.start),
-            self._about_start,
+            self.start,
             heading("It learns from"),
             self._table,
             self._warnings,
-            self.fold,
-            self._advanced,
+            self.advanced,
         ):
             layout.addWidget(widget)
         self._about_source.hide()
@@ -197,31 +167,15 @@ class ClassifierChoices(QWidget):
 
     def _fill_starts(self) -> None:
         """Offer the weights that fit the preset's network."""
-        project, kept = self.session.project, self.start.currentData()
         network = PRESETS[self.preset.currentData()].architecture
-        self.start.clear()
-        self.start.addItem("Automatic", "auto")
-        for record in reversed(project.models if project else []):
-            if record.kind == "classifier" and record.architecture == network:
-                name = self._workspace.model_name(record.model_id)
-                self.start.addItem(f"{name} · {local_time(record.created_at)}", record.model_id)
-        self.start.addItem("ImageNet (everyday pictures)", "imagenet")
-        self.start.addItem("A file…", FILE)
-        self.start.addItem("From scratch", "scratch")
-        at = self.start.findData(kept)
-        self.start.setCurrentIndex(max(0, 0 if kept == FILE and not self._file else at))
+        self.start.offer("classifier", network, ["imagenet"])
         self._show_start()
 
     def _show_start(self) -> None:
-        texts = {
-            "auto": "From ImageNet weights (downloaded once), else from nothing.",
-            "imagenet": "Downloaded once, then kept on this computer.",
-            "scratch": "Knows nothing at first: takes many labels and long.",
-            FILE: Path(self._file).name,
-        }
-        text = texts.get(self.start.currentData(), "Goes on from what that model knows.")
-        self._about_start.setText(text)
-        self._about_start.setVisible(bool(text))
+        self.start.show_about(
+            "From ImageNet weights (downloaded once), else from nothing.",
+            model="Goes on from what that model knows.",
+        )
 
     def _show_settings(self) -> None:
         preset = PRESETS[self.preset.currentData()]
@@ -230,34 +184,13 @@ class ClassifierChoices(QWidget):
         self.form.set_value(preset.settings.model_copy(update={"seed": seed}))
         self.view.set_value(ViewSettings(size_px=preset.size_px))
         self._cost.setText(preset.cost)
-        self._on_setting()
-
-    def _on_setting(self) -> None:
-        n = len(self.form.changes()) + len(self.view.changes())
-        self.fold.setText(f"Advanced ({n} changed)" if n else "Advanced")
-        self.reset.setEnabled(bool(n))
-
-    def show_rate(self, found: FoundRate) -> None:
-        """Draw the search for a learning rate and put its suggestion into the form."""
-        self.rates.show_points(found.points, found.suggested)
-        self.rates.show()
-        self.form.change("learning_rate", found.suggested)
+        self.advanced.show_changes()
 
     # -- choosing -------------------------------------------------------------------------
 
     def _on_preset(self, *_: object) -> None:
         self._fill_starts()
         self._show_settings()
-
-    def _on_start(self, *_: object) -> None:
-        if self.start.currentData() == FILE:
-            name, _ = QFileDialog.getOpenFileName(
-                self, "Starting weights", self._file, "Weights (*.safetensors)"
-            )
-            self._file = name or self._file
-            if not self._file:
-                self.start.setCurrentIndex(0)
-        self._show_start()
 
     def _on_source(self, *_: object) -> None:
         if self.is_folder:
@@ -318,10 +251,9 @@ class ClassifierChoices(QWidget):
         CellalError
             If it cannot be done.
         """
-        chosen = self.start.currentData()
-        start = self._file if chosen == FILE else str(chosen)
-        if chosen in {m.model_id for m in project.models}:
-            start = str(project.model_folder(chosen))
+        start = self.start.value
+        if start in {m.model_id for m in project.models}:
+            start = str(project.model_folder(start))
         settings: Any = self.form.value()
         view: Any = self.view.value()
         return classifying.request_classifier(

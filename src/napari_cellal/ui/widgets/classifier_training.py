@@ -94,7 +94,7 @@ class ClassifierTraining(QWidget):
         self.text.hide()
         self.summary = ClassifierSummary(workspace)
         self.class_with = ClassWith(workspace)
-        self.choices.rate_asked.connect(self._find_rate)
+        self.choices.advanced.rate_asked.connect(self._find_rate)
         for body, widgets in (
             (self.page, (self.choices, self.start)),
             (
@@ -199,7 +199,7 @@ class ClassifierTraining(QWidget):
 
         def on_found(rate: FoundRate) -> None:
             if self.session.project is project:
-                self.choices.show_rate(rate)
+                self.choices.advanced.show_rate(rate)
 
         handle.finished.connect(on_found)
         handle.failed.connect(self._on_failed)

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 from html import escape
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFileDialog, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from napari_cellal.core.errors import CellalError
-from napari_cellal.core.records import local_time
 from napari_cellal.detect.architectures import architecture
 from napari_cellal.detect.presets import PRESETS
 from napari_cellal.detect.settings import TrainSettings
 from napari_cellal.detect.shipped import SHIPPED
 from napari_cellal.io.composites import COLORS, PCA
-from napari_cellal.ui.controls import ComboBox, Fold, button, clock, heading, note, row
+from napari_cellal.ui.controls import ComboBox, button, clock, heading, note, row
 from napari_cellal.ui.settings_form import SettingsForm
-from napari_cellal.ui.training_plot import RatePlot
 from napari_cellal.workflows import compositing, pacing, training
+
+from .advanced_settings import AdvancedSettings
+from .start_weights import AUTOMATIC, PUBLISHED, StartWeights
 
 if TYPE_CHECKING:
     from napari_cellal.io.store import Project
-    from napari_cellal.networks.points import FoundRate
     from napari_cellal.ui.workspace import Workspace
 
 SEES = (
@@ -32,7 +31,6 @@ SEES = (
     (COLORS, "channels in colours"),
     (PCA, "principal components"),
 )
-FILE = "file"
 GROUPS = (
     ("Length", ("steps", "minutes", "patience")),
     (
@@ -83,18 +81,14 @@ class TrainChoices(QWidget):
     ----------
     measure_asked : Signal()
         The person wants to know how long it takes on this computer.
-    rate_asked : Signal()
-        The person wants a learning rate to be found.
     """
 
     measure_asked = Signal()
-    rate_asked = Signal()
 
     def __init__(self, workspace: Workspace) -> None:
         super().__init__()
         self.session = workspace.session
         self._workspace = workspace
-        self._file = ""
         self._filled_for: Project | None = None
         self.preset = ComboBox("How large the network is, and how long it learns")
         for at, (name, preset) in enumerate(PRESETS.items()):
@@ -109,9 +103,8 @@ class TrainChoices(QWidget):
             self.measure_asked.emit,
         )
         self.measure.setFixedWidth(90)
-        self.start = ComboBox("The weights that the training starts from")
-        self.start.activated.connect(self._on_start)
-        self._about_start = note()
+        self.start = StartWeights(workspace)
+        self.start.chosen.connect(self._show_settings)
         self.sees = ComboBox(
             "What the network sees of images with several channels. All channels natively loses "
             "nothing; colours start from weights that know pictures of three channels."
@@ -126,23 +119,8 @@ class TrainChoices(QWidget):
         self._warnings = note()
         self.form = SettingsForm(TrainSettings(), GROUPS)
         self.form.changed.connect(self._on_setting)
-        self.reset = button("As the preset has it", "Take back your changes", self._show_settings)
-        self._advanced = QWidget()
-        self.fold = Fold(
-            "Every setting of the training. The preset's need never be changed.", self._advanced
-        )
-        inner = QVBoxLayout(self._advanced)
-        inner.setContentsMargins(0, 0, 0, 0)
-        self.find_rate = button(
-            "Find a learning rate",
-            "Some 60 steps with a rising rate show which one suits these labels; it is put into "
-            "the form. Nothing is kept of them.",
-            self.rate_asked.emit,
-        )
-        self.rates = RatePlot()
-        self.rates.hide()
-        for widget in (self.form, self.find_rate, self.rates, self.reset):
-            inner.addWidget(widget)
+        self.advanced = AdvancedSettings(self.form, learns_from="labels")
+        self.advanced.reset_asked.connect(self._show_settings)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(6)
@@ -150,14 +128,12 @@ class TrainChoices(QWidget):
             row(QLabel("Preset"), self.preset),
             self._cost,
             row(self._time, self.measure),
-            row(QLabel("Starts from"), self.start),
-            self._about_start,
+            self.start,
             self._sees_line,
             heading("It learns from"),
             self._labels,
             self._warnings,
-            self.fold,
-            self._advanced,
+            self.advanced,
         ):
             layout.addWidget(widget)
 
@@ -194,7 +170,7 @@ class TrainChoices(QWidget):
         warnings = found.warnings()
         self._warnings.setText("\n".join(f"• {text}" for text in warnings))
         self._warnings.setVisible(bool(warnings))
-        usual = training.settings_for(project, self.preset.currentData(), self.start_weights)
+        usual = training.settings_for(project, self.preset.currentData(), self.start.value)
         if usual != self.form.base:  # more images are worth more steps
             self.form.set_value(usual, keep=True)
             self._on_setting()
@@ -206,34 +182,18 @@ class TrainChoices(QWidget):
         project = self.session.project
         if project is None:
             return
-        kept = self.start.currentData()
         name = PRESETS[self.preset.currentData()].architecture
         network = architecture(name)
-        self.start.clear()
-        self.start.addItem("Automatic", "auto")
-        if network.shipped:
-            self.start.addItem("Shipped detector", SHIPPED)
-        for record in reversed(project.models):
-            if record.kind == "detector" and record.architecture == name:
-                made = local_time(record.created_at)
-                text = f"{self._workspace.model_name(record.model_id)} · {made}"
-                self.start.addItem(text, record.model_id)
-        if network.coco:
-            self.start.addItem("COCO (everyday pictures)", "coco")
-        if network.imagenet:
-            self.start.addItem("ImageNet (everyday pictures)", "imagenet")
-        self.start.addItem("A file…", FILE)
-        self.start.addItem("From scratch", "scratch")
-        at = self.start.findData(kept)
-        self.start.setCurrentIndex(max(0, 0 if kept == FILE and not self._file else at))
+        published = [key for key in PUBLISHED if getattr(network, key)]
+        self.start.offer("detector", name, published, shipped=network.shipped)
         self._show_start()
 
     def _show_start(self, *_: object) -> None:
         project = self.session.project
         if project is None:
             return
-        chosen = self.start.currentData()
-        if chosen == "auto":
+        automatic = ""
+        if self.start.value == AUTOMATIC:
             try:
                 settings, composite = self.settings(), project.composite(self.kind_seen)
             except CellalError:  # said when the training starts
@@ -241,33 +201,22 @@ class TrainChoices(QWidget):
             found = training.automatic_start(
                 project, self.preset.currentData(), settings, composite
             )
-            text = {
+            automatic = {
                 SHIPPED: "From the shipped detector, which knows blood cells and nuclei.",
                 "published": "From COCO or ImageNet weights (downloaded once), else from nothing.",
             }.get(found, f"From the model in use, {self._workspace.model_name(found)}.")
-        elif chosen == FILE:
-            text = Path(self._file).name
-        elif chosen == "scratch":
-            text = "Knows nothing at first: takes many labels and long."
-        elif chosen in ("coco", "imagenet"):
-            text = "Downloaded once, then kept on this computer."
-        else:
-            text = ""
-        self._about_start.setText(text)
-        self._about_start.setVisible(bool(text))
+        self.start.show_about(automatic)
 
     def _show_settings(self) -> None:
         project = self.session.project
         if project is not None:
             preset = self.preset.currentData()
-            self.form.set_value(training.settings_for(project, preset, self.start_weights))
+            self.form.set_value(training.settings_for(project, preset, self.start.value))
             self._cost.setText(PRESETS[preset].cost)
         self._on_setting()
 
     def _on_setting(self) -> None:
-        n = len(self.form.changes()) if self.session.project is not None else 0
-        self.fold.setText(f"Advanced ({n} changed)" if n else "Advanced")
-        self.reset.setEnabled(bool(n))
+        self.advanced.show_changes()
         self._show_start()
         self.show_time()
 
@@ -295,35 +244,13 @@ class TrainChoices(QWidget):
         self.measure.setVisible(seconds is None and bool(device))
         self._cost.setVisible(seconds is None)  # a time of another computer beside it confuses
 
-    def show_rate(self, found: FoundRate) -> None:
-        """Draw the search for a learning rate and put its suggestion into the form."""
-        self.rates.show_points(found.points, found.suggested)
-        self.rates.show()
-        self.form.change("learning_rate", found.suggested)
-
     # -- choosing -------------------------------------------------------------------------
 
     def _on_preset(self, *_: object) -> None:
         self._fill_starts()
         self._show_settings()
 
-    def _on_start(self, *_: object) -> None:
-        if self.start.currentData() == FILE:
-            name, _ = QFileDialog.getOpenFileName(
-                self, "Starting weights", self._file, "Weights (*.safetensors)"
-            )
-            self._file = name or self._file
-            if not self._file:
-                self.start.setCurrentIndex(0)
-        self._show_settings()
-
     # -- what was chosen ------------------------------------------------------------------
-
-    @property
-    def start_weights(self) -> str:
-        """What `training.request_training` calls the start."""
-        chosen = self.start.currentData() or "auto"
-        return self._file if chosen == FILE else str(chosen)
 
     @property
     def kind_seen(self) -> str:
@@ -361,7 +288,7 @@ class TrainChoices(QWidget):
         return training.request_training(
             project,
             preset=self.preset.currentData(),
-            start=self.start_weights,
+            start=self.start.value,
             settings=self.settings(),
             composite=composite,
         )
