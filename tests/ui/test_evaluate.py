@@ -43,7 +43,7 @@ def say(person, dock, found):
     project = person.session.project
     request = scoring.request_score(project, model=detecting.CLASSICAL, split=evaluating.ALL)
     answers = scoring.Answers(request, tuple(project.images), found, {}, {"map50": 0.5})
-    dock._on_answers(project, answers, "something")
+    dock._on_answers(answers, "something")
     person.wait(lambda: dock.table is not None)
 
 

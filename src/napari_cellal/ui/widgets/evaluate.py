@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
-from napari_cellal.core.errors import CellalError
 from napari_cellal.evaluate.matches import NOTHING
 from napari_cellal.evaluate.tables import (
     class_lines,
@@ -21,11 +20,10 @@ from napari_cellal.ui.confusion import ConfusionMatrix
 from napari_cellal.ui.controls import button, heading, note, row
 from napari_cellal.ui.counting import Counting
 from napari_cellal.ui.dock import Dock, Needs
-from napari_cellal.ui.job_bar import JobBar
 from napari_cellal.ui.marked_place import MarkedPlace
 from napari_cellal.workflows import scoring
 
-from .evaluate_against import LANES, AgainstPanel
+from .evaluate_against import AgainstPanel
 from .evaluate_choices import EvaluateChoices
 from .evaluate_pairs import Pairs
 from .evaluate_places import Places
@@ -38,6 +36,7 @@ from .evaluate_tables import (
     name_of,
     source_table,
 )
+from .measure_bar import MeasureBar
 
 if TYPE_CHECKING:
     from napari_cellal.evaluate.matches import Confusion
@@ -97,7 +96,7 @@ class EvaluateDock(Dock):
             self._measure,
             main=True,
         )
-        self.bar = JobBar("Stop measuring; the figures before stay")
+        self.bar = MeasureBar(self.workspace, "Stop measuring; the figures before stay")
         self.result = QWidget()
         self._line = _rich()
         self._notes = note()
@@ -206,36 +205,16 @@ class EvaluateDock(Dock):
     # -- measuring ------------------------------------------------------------------------
 
     def _measure(self) -> None:
-        project = self.session.project
-        if project is None:
-            return
-        if self.bar.busy:
-            self.session.tell("A measurement is under way. Cancel it first, or wait.")
-            return
-        model = self.model.currentData()
-        try:
-            request = scoring.request_score(
-                project,
-                model=model,
-                split=self.split.currentData(),
-                score=self.score.value(),
-                seed=project.settings.seed,
-            )
-        except CellalError as error:
-            self.session.tell(str(error), error=True)
+        request = self.bar.request(
+            self.model.currentData(), self.split.currentData(), self.score.value()
+        )
+        if request is None:
             return
         name = self.model.currentText()
         what = f"{name}, {self.split.currentText().lower()}"
-        handle = self.workspace.jobs.run(
-            f"Measuring {name}", scoring.score, request, lane=LANES.get(model, "heavy")
-        )
-        self.bar.follow(handle)
-        handle.finished.connect(lambda answers: self._on_answers(project, answers, what))
-        handle.failed.connect(self._on_failed)
+        self.bar.run(request, name, lambda answers: self._on_answers(answers, what))
 
-    def _on_answers(self, project: Project, answers: Answers, what: str) -> None:
-        if self.session.project is not project:
-            return
+    def _on_answers(self, answers: Answers, what: str) -> None:
         self._what = what
         self.figures, self._stale = answers.figures, False
         self.against.forget()

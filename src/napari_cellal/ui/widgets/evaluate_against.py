@@ -8,23 +8,17 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
-from napari_cellal.core.errors import CellalError
 from napari_cellal.evaluate.matches import NOTHING
 from napari_cellal.evaluate.tables import class_lines, macro_f1, totals_of
 from napari_cellal.ui.controls import ComboBox, button, heading, note
 from napari_cellal.ui.counting import Counting
-from napari_cellal.ui.job_bar import JobBar
-from napari_cellal.workflows import detecting, scoring
+
+from .measure_bar import MeasureBar
 
 if TYPE_CHECKING:
     from napari_cellal.evaluate.matches import Match
-    from napari_cellal.io.store import Project
     from napari_cellal.ui.workspace import Workspace
     from napari_cellal.workflows.scoring import Answers
-    from napari_cellal.workflows.worker import Failed
-
-LANES = {detecting.CLASSICAL: "classical", scoring.PROPOSED: "quick"}
-"""Where a model is measured; others on the lane of torch."""
 
 
 class AgainstPanel(QWidget):
@@ -52,7 +46,7 @@ class AgainstPanel(QWidget):
             "Measure the second model on the same images, in the background. It changes nothing",
             self._compare,
         )
-        self.bar = JobBar("Stop measuring the second model")
+        self.bar = MeasureBar(workspace, "Stop measuring the second model")
         self._table = note()
         self._table.setTextFormat(Qt.TextFormat.RichText)
         self._table.setToolTip(
@@ -102,23 +96,11 @@ class AgainstPanel(QWidget):
         return self.second.answers
 
     def _compare(self) -> None:
-        project, first = self.session.project, self._first.answers
-        if project is None or first is None:
+        first = self._first.answers
+        if first is None:
             return
-        if self.bar.busy:
-            self.session.tell("A measurement is under way. Cancel it first, or wait.")
-            return
-        model = self.model.currentData()
-        try:
-            request = scoring.request_score(
-                project,
-                model=model,
-                split=first.request.split,
-                score=self._first.score,
-                seed=project.settings.seed,
-            )
-        except CellalError as error:
-            self.session.tell(str(error), error=True)
+        request = self.bar.request(self.model.currentData(), first.request.split, self._first.score)
+        if request is None:
             return
         if (request.boxes is None) != (first.request.boxes is None):
             self.session.tell(
@@ -126,26 +108,16 @@ class AgainstPanel(QWidget):
                 "same."
             )
             return
-        handle = self._workspace.jobs.run(
-            f"Measuring {self.model.currentText()}",
-            scoring.score,
-            request,
-            lane=LANES.get(model, "heavy"),
-        )
-        self.bar.follow(handle)
-        handle.finished.connect(lambda answers: self._on_answers(project, first, answers))
-        handle.failed.connect(self._on_failed)
+        name = self.model.currentText()
+        self.bar.run(request, name, lambda answers: self._on_answers(first, answers))
 
-    def _on_answers(self, project: Project, first: Answers, answers: Answers) -> None:
-        if self.session.project is not project or self._first.answers is not first:
+    def _on_answers(self, first: Answers, answers: Answers) -> None:
+        if self._first.answers is not first:
             return  # another model is measured by now
         self.figures = answers.figures
         self.second.score = self._first.score
         self.second.take(answers)
         self.measured.emit()
-
-    def _on_failed(self, failed: Failed) -> None:
-        self.session.tell(failed.message, error=True)
 
     # -- the result -----------------------------------------------------------------------
 
