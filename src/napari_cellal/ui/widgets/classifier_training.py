@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
@@ -208,35 +208,42 @@ class ClassifierTraining(QWidget):
         request = self._request(project, found)
         if request is None:
             return
-        self.summary.forget()
-        folder, name = project.folder, project.name
         handle = self.workspace.jobs.run(
             "Training the classifier",
             classifying.train,
             request,
             after_cancel=lambda: unfinished.forget(request),
         )
-        handle.finished.connect(lambda done: self._on_trained(folder, name, done, found))
-        self._watch(handle)
+        self._follow(project, handle, found)
 
     def _go_on(self, file: Path) -> None:
         """Train on from where a training was cut off."""
         project = self.session.project
         if project is None or self.bar.busy:
             return
-        self.summary.forget()
-        folder, name = project.folder, project.name
         handle = self.workspace.jobs.run(
             "Going on with the training",
             classifying.go_on,
             file,
             after_cancel=lambda: unfinished.forget_file(file),
         )
-        handle.finished.connect(lambda done: self._on_trained(folder, name, *done))
-        self._watch(handle)
+        self._follow(project, handle)
 
-    def _watch(self, handle: JobHandle) -> None:
-        """Show a training under way."""
+    def _follow(self, project: Project, handle: JobHandle, found: PatchSet | None = None) -> None:
+        """Show a training to its end.
+
+        Parameters
+        ----------
+        found : PatchSet or None
+            What it learns from; None where its result says so.
+        """
+        folder, name = project.folder, project.name
+
+        def on_trained(result: Any) -> None:
+            trained, learned_from = result if found is None else (result, found)
+            self._on_trained(folder, name, trained, learned_from)
+
+        self.summary.forget()
         self._failures = 0
         self.plot.clear()
         self.bar.follow(handle, can_keep=True)
@@ -244,6 +251,7 @@ class ClassifierTraining(QWidget):
         self._say("You can go on labelling meanwhile.")
         self._show_part(self.bar)
         handle.progressed.connect(self._on_step)
+        handle.finished.connect(on_trained)
         handle.failed.connect(self._on_failed)
         handle.cancelled.connect(lambda: self._say("Cancelled; nothing of it was kept."))
 
