@@ -34,11 +34,12 @@ from superqt import QElidingLabel
 from napari_cellal.core.history import edit_of
 from napari_cellal.core.records import Split, Status
 from napari_cellal.detect.shipped import SHIPPED
+from napari_cellal.ui.all_docks import DOCKS, WIDE_DOCKS
 from napari_cellal.ui.camera import camera_of
 from napari_cellal.ui.dock import Dock
 from napari_cellal.ui.neighbours import NeighbourStrip
 from napari_cellal.ui.plots import ProbabilityBars
-from napari_cellal.ui.workspace import DOCKS, WIDE_DOCKS, Workspace
+from napari_cellal.ui.workspace import Workspace
 from napari_cellal.workflows import detecting
 
 CONTROLS = (QAbstractButton, QComboBox, QAbstractSpinBox, QAbstractSlider, QLineEdit)

@@ -8,7 +8,8 @@ import pytest
 from npe2 import PluginManifest
 from qtpy.QtWidgets import QDockWidget
 
-from napari_cellal.ui.workspace import DOCKS, Workspace
+from napari_cellal.ui.all_docks import DOCKS
+from napari_cellal.ui.workspace import Workspace
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ def test_masks_are_shown_and_follow(sit_down, folder) -> None:
     world = np.array([masks.layer.data_to_world(p) for p in places])
     there = np.argwhere(mask.within((0, 0, *session.image.shape[1:])))
     assert np.array_equal(world, there)
-    assert workspace._keys_are_ours()
+    assert workspace.keys.are_ours()
 
     def value(y: int, x: int) -> int:
         return int(masks.layer.data[y, x])

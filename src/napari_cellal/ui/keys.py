@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from qtpy.QtGui import QKeyEvent
     from qtpy.QtWidgets import QWidget
 
+    from .session import Session
+
 
 ONCE = {*"0123456789", "Enter", "Delete", "Backspace", "F"}
 """Keys that answer: held down they would answer for cells that nobody has looked at."""
@@ -143,3 +145,13 @@ class KeyFilter(QObject):
                 self._held.add(name)
         event.accept()
         return True
+
+
+def class_of_key(session: Session, digit: str) -> int | None:
+    """Return the class that has a key; None where none has it, and that is told."""
+    project = session.project
+    found = next((c for c in project.active_classes if c.shortcut == digit), None)
+    if found is None:
+        session.tell(f"No class has the key {digit}. Classes are in the Project dock.")
+        return None
+    return found.class_id

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .keys import KeyFilter
+from .keys import KeyFilter, class_of_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,12 +31,9 @@ def bind_picking_keys(
     keys = KeyFilter(widget, lambda: session.project is not None)
 
     def press(digit: str) -> None:
-        project = session.project
-        found = next((c for c in project.active_classes if c.shortcut == digit), None)
-        if found is None:
-            session.tell(f"No class has the key {digit}. Classes are in the Project dock.")
-        else:
-            gesture(lambda: batch.give_class(found.class_id))
+        class_id = class_of_key(session, digit)
+        if class_id is not None:
+            gesture(lambda: batch.give_class(class_id))
 
     for digit in "123456789":
         keys.bind((digit,), "class", lambda d=digit: press(d))

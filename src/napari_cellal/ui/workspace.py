@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import atexit
-import logging
 import weakref
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import napari
 from napari.utils.notifications import show_info, show_warning
 from qtpy.QtCore import QObject, QTimer, Signal
 
@@ -21,15 +18,17 @@ from napari_cellal.workflows import pacing
 from napari_cellal.workflows.detecting import CLASSICAL
 from napari_cellal.workflows.learning import LEARNER
 
+from .all_docks import DOCKS, WIDE_DOCKS, make_dock
 from .batch import Batch
 from .boxes import BoxLayer
 from .camera import Camera, camera_of
 from .channels import Channels
 from .dock import dock_around
 from .dock_tabs import show_whole_names
+from .held_picture import HeldPicture
+from .image_keys import ImageKeys
 from .images import ImageView
 from .jobs import Jobs
-from .keys import KeyFilter
 from .learn_loop import LearnLoop
 from .mask_layer import MaskLayer
 from .overview import Overview
@@ -40,16 +39,8 @@ from .wide_docks import WideDocks
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari.layers import Layer
+    import napari
     from qtpy.QtWidgets import QWidget
-
-log = logging.getLogger(__name__)
-
-HOLD_MS = 150
-"""The longest that the picture waits for the next question before it shows the answer."""
-DOCKS = ("Project", "Detect", "Review", "Learn", "Train", "Evaluate", "Batch")
-WIDE_DOCKS = ("Gallery", "Map", "Plate")
-"""Docks of many cells or images, opened when they are asked for."""
 
 _workspaces: weakref.WeakValueDictionary[int, Workspace] = weakref.WeakValueDictionary()
 
@@ -93,15 +84,9 @@ class Workspace(QObject):
         self._at_exit = lambda: (left := me()) is not None and left.close()
         atexit.register(self._at_exit)
         self._canvas = viewer.window._qt_viewer.canvas.native
-        self.keys = KeyFilter(self._canvas, self._keys_are_ours)
-        self._bind_keys()
+        self.keys = ImageKeys(self, self._canvas)
+        self._held = HeldPicture(self._canvas, self.learn, self)
         self.learn.upcoming.connect(self.images.prefetch)
-        self.learn.answered.connect(self._hold_picture)
-        self.learn.question_changed.connect(self._release_picture)
-        self._hold = QTimer(self)
-        self._hold.setSingleShot(True)
-        self._hold.setInterval(HOLD_MS)
-        self._hold.timeout.connect(self._release_picture)
         self.session.told.connect(self._tell)
         self.session.project_changed.connect(self._on_project)
         self.session.image_changed.connect(self._bring_boxes_back)
@@ -157,8 +142,7 @@ class Workspace(QObject):
         self.session.project_changed.disconnect(self._on_project)
         self.session.image_changed.disconnect(self._bring_boxes_back)
         self.viewer.layers.events.removing.disconnect(self._take_graphics)
-        self.learn.answered.disconnect(self._hold_picture)
-        self.learn.question_changed.disconnect(self._release_picture)
+        self._held.disconnect_all()
         for dock in self.docks.values():
             dock.disconnect_session()
         self.batch.close()
@@ -195,29 +179,7 @@ class Workspace(QObject):
     def dock(self, name: str) -> QWidget:
         """Return a dock's widget, made on first use."""
         if name not in self.docks:
-            from .widgets.cell_map import MapDock
-            from .widgets.detect import DetectDock
-            from .widgets.evaluate import EvaluateDock
-            from .widgets.gallery import GalleryDock
-            from .widgets.learn import LearnDock
-            from .widgets.plate import PlateDock
-            from .widgets.project import ProjectDock
-            from .widgets.review import ReviewDock
-            from .widgets.scan import BatchDock
-            from .widgets.train import TrainDock
-
-            made = {
-                "Project": ProjectDock,
-                "Detect": DetectDock,
-                "Review": ReviewDock,
-                "Learn": LearnDock,
-                "Gallery": GalleryDock,
-                "Map": MapDock,
-                "Plate": PlateDock,
-                "Train": TrainDock,
-                "Evaluate": EvaluateDock,
-                "Batch": BatchDock,
-            }[name](self)
+            made = make_dock(name, self)
             # A click on a button leaves the keys there.
             made.setFocusProxy(self._canvas if made.home is None else made.home)
             self.docks[name] = made
@@ -364,105 +326,6 @@ class Workspace(QObject):
         half_y, half_x = height / camera.zoom / 2, width / camera.zoom / 2
         return (y - half_y, x - half_x, y + half_y, x + half_x)
 
-    def _hold_picture(self) -> None:
-        """Draw nothing until the next question is there: one change to see, and sooner."""
-        self._canvas.setUpdatesEnabled(False)
-        self._hold.start()
-
-    def _release_picture(self, *_: object) -> None:
-        if not self._canvas.updatesEnabled():
-            self._hold.stop()
-            self._canvas.setUpdatesEnabled(True)
-
-    # -- keys -----------------------------------------------------------------------------
-
-    def _keys_are_ours(self) -> bool:
-        if self.session.project is None:
-            return False
-        active: Layer | None = self.viewer.layers.selection.active
-        ours = [self.boxes.layer, *self.images.layers]
-        ours += [f.layer for f in (self.overview, self.masks) if f is not None and f.layer]
-        return active is None or any(active is layer for layer in ours)
-
-    def _bind_keys(self) -> None:
-        bind, session, learn = self.keys.bind, self.session, self.learn
-        for digit in "123456789":
-            bind(
-                (digit,),
-                "give the boxes in hand that class; in Learn: answer, go to the next",
-                lambda d=digit: self._press_digit(d),
-                shown_as="1 to 9" if digit == "1" else "",
-            )
-        bind(("0",), "unsure", lambda: self._either(learn.mark_unsure, session.mark_unsure))
-        bind(
-            ("Enter",),
-            "accept as it is; in Learn: the model's guess",
-            lambda: self._either(learn.accept, session.accept),
-        )
-        bind(
-            ("Delete", "Backspace"),
-            "reject a proposal, delete a drawn box",
-            lambda: self._either(learn.reject, session.remove),
-        )
-        bind(("Tab",), "next box, centred", lambda: session.step_cell(1))
-        bind(("Shift+Tab",), "box before, centred", lambda: session.step_cell(-1))
-        bind(("Escape",), "stop drawing; let go; back to the whole view", self._escape)
-        bind(("W",), "draw a box", self.toggle_drawing)
-        bind(("D",), "next image", lambda: session.step_image(1))
-        bind(("A",), "image before", lambda: session.step_image(-1))
-        bind(("F",), "image finished: accept the boxes shown, go to the next", session.finish_image)
-        bind(("N",), "Learn: next suggestion (skip)", self._next_suggestion)
-        bind(("B",), "Learn: one step back", learn.back)
-        bind(
-            ("G",),
-            "gallery: pick many cells and class them with one key; in it, back to the image",
-            lambda: self.raise_dock("Gallery"),
-        )
-        bind(
-            ("H",),
-            "hide the boxes while held",
-            lambda: self._show_boxes(False),
-            release=lambda: self._show_boxes(True),
-        )
-        bind(("C",), "one channel alone, the next, all together", self.channels.step)
-        for digit in "123456789":
-            bind(
-                (f"Ctrl+{digit}",),
-                "show or hide a channel",
-                lambda d=digit: self.channels.toggle(int(d)),
-                shown_as="Ctrl+1 to Ctrl+9" if digit == "1" else "",
-            )
-        bind(("Shift+C",), "contrast automatic again", self.channels.make_automatic)
-        bind(("Ctrl+Z",), "undo", session.undo)
-        bind(("Ctrl+Shift+Z", "Ctrl+Y"), "redo", session.redo)
-        bind(("?",), "show these keys", self.show_keys)
-
-    def _either(self, in_learn: Any, in_review: Any) -> None:
-        (in_learn if self.learn.is_asking else in_review)()
-
-    def _press_digit(self, digit: str) -> None:
-        project = self.session.project
-        found = next((c for c in project.active_classes if c.shortcut == digit), None)
-        if found is None:
-            self.session.tell(f"No class has the key {digit}. Classes are in the Project dock.")
-        else:
-            self.press_class(found.class_id)
-
-    def _escape(self) -> None:
-        layer = self.boxes.layer
-        if layer.mode != "select":
-            layer.mode = "select"
-            return
-        self.session.select(())
-        self.camera.back()
-
-    def _next_suggestion(self) -> None:
-        self.raise_dock("Learn")
-        self.learn.skip()
-
-    def _show_boxes(self, visible: bool) -> None:
-        self.boxes.layer.visible = visible
-
     def show_keys(self) -> None:
         """Show the list of keys."""
         self.raise_dock("Review")
@@ -471,76 +334,3 @@ class Workspace(QObject):
 
 def _soon(do: Callable[[], None]) -> None:
     QTimer.singleShot(40, do)  # time to draw what is there, and to hear the next key
-
-
-# -- what the manifest names --------------------------------------------------------------
-
-
-# Without parameters: napari gives its viewer to widget classes only, not to functions.
-
-
-def _here() -> Workspace:
-    viewer = napari.current_viewer()
-    if viewer is None:
-        raise RuntimeError("napari-cellal's docks need an open napari window.")
-    return Workspace.of(viewer)
-
-
-def open_workspace() -> QWidget:
-    """Return the Project dock, and put the other docks beside it as tabs."""
-    workspace = _here()
-    for name in DOCKS[1:]:  # in turns of their own, so that the window stays awake
-        QTimer.singleShot(0, partial(workspace.dock, name))
-    QTimer.singleShot(0, workspace.dock_all)
-    return workspace.dock("Project")
-
-
-def detect_dock() -> QWidget:
-    """Return the Detect dock."""
-    return _here().dock("Detect")
-
-
-def review_dock() -> QWidget:
-    """Return the Review dock."""
-    return _here().dock("Review")
-
-
-def learn_dock() -> QWidget:
-    """Return the Learn dock."""
-    return _here().dock("Learn")
-
-
-def gallery_dock() -> QWidget:
-    """Return the Gallery dock."""
-    return _wide_dock("Gallery")
-
-
-def map_dock() -> QWidget:
-    """Return the Map dock."""
-    return _wide_dock("Map")
-
-
-def plate_dock() -> QWidget:
-    """Return the Plate dock."""
-    return _wide_dock("Plate")
-
-
-def _wide_dock(name: str) -> QWidget:
-    workspace = _here()
-    QTimer.singleShot(0, partial(workspace.raise_dock, name))  # once napari has docked it
-    return workspace.dock(name)
-
-
-def train_dock() -> QWidget:
-    """Return the Train dock."""
-    return _here().dock("Train")
-
-
-def batch_dock() -> QWidget:
-    """Return the Batch dock."""
-    return _here().dock("Batch")
-
-
-def evaluate_dock() -> QWidget:
-    """Return the Evaluate dock."""
-    return _here().dock("Evaluate")
