@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from psygnal import Signal
 from pydantic import TypeAdapter, ValidationError
 
+from napari_cellal.core.classes import checked, find_class, with_names
 from napari_cellal.core.errors import ProjectError
 from napari_cellal.core.history import History
 from napari_cellal.core.records import (
-    CLASS_COLORS,
     CellClass,
     ImageRecord,
     ModelRecord,
@@ -54,11 +54,6 @@ def _person() -> str:
         return getpass.getuser()
     except (OSError, KeyError):  # no such user: containers, some Windows services
         return "person"
-
-
-def _free_key(wanted: str, taken: set[str]) -> str:
-    free = [d for d in "123456789" if d not in taken]
-    return wanted if wanted in free else next(iter(free), "")
 
 
 class Project:
@@ -339,35 +334,11 @@ class Project:
 
     def class_named(self, name: str) -> CellClass | None:
         """Return the class of that name; the exact spelling wins over another case."""
-        same = [c for c in self._classes.values() if c.name.casefold() == name.strip().casefold()]
-        exact = [c for c in same if c.name == name.strip()]
-        return next(iter(exact or same), None)
+        return find_class(self._classes.values(), name)
 
     def add_classes(self, names: Iterable[str]) -> list[CellClass]:
         """Add classes that are not there yet and return the class of every name."""
-        result: list[CellClass] = []
-        added: list[CellClass] = []
-        keys = {c.shortcut for c in self.active_classes}
-        for name in (n.strip() for n in names):
-            if not name:
-                continue
-            found = next((c for c in added if c.name.casefold() == name.casefold()), None)
-            found = found or self.class_named(name)
-            if found is None:
-                class_id = max([*self._classes, *(c.class_id for c in added)], default=0) + 1
-                found = CellClass(
-                    class_id,
-                    name,
-                    CLASS_COLORS[(class_id - 1) % len(CLASS_COLORS)],
-                    _free_key(str(class_id), keys),
-                )
-                added.append(found)
-            elif found.retired:
-                key = _free_key(found.shortcut, keys) if found.shortcut else ""
-                found = replace(found, retired=False, shortcut=key)
-                added.append(found)
-            keys.add(found.shortcut)
-            result.append(found)
+        result, added = with_names(self._classes.values(), names)
         self._write_classes(added)
         return result
 
@@ -377,23 +348,9 @@ class Project:
         Raises
         ------
         ProjectError
-            If another class has that name or key.
+            If another class has that name or key, or the name is none.
         """
-        for other in self._classes.values():
-            if other.class_id == changed.class_id:
-                continue
-            if other.name.casefold() == changed.name.strip().casefold():
-                retired = " (retired)" if other.retired else ""
-                raise ProjectError(f"There is a class {other.name}{retired} already.")
-            if other.retired or changed.retired:
-                continue
-            if changed.shortcut and other.shortcut == changed.shortcut:
-                raise ProjectError(f"The key {changed.shortcut} belongs to {other.name}.")
-        if not changed.name.strip():
-            raise ProjectError("A class needs a name.")
-        if "," in changed.name:
-            raise ProjectError("A class's name has no comma: commas stand between names.")
-        self._write_classes([replace(changed, name=changed.name.strip())])
+        self._write_classes([checked(changed, self._classes.values())])
 
     def _write_classes(self, classes: list[CellClass]) -> None:
         if not classes:
