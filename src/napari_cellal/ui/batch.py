@@ -5,7 +5,6 @@ The gallery and the map meet here; the picture knows nothing of it.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,7 +13,6 @@ import numpy as np
 from qtpy.QtCore import QObject, Signal
 
 from napari_cellal.core import gestures
-from napari_cellal.core.errors import CellalError
 from napari_cellal.core.filters import CellFilter
 from napari_cellal.io.store.search import CellState, cell_states, find_cells
 from napari_cellal.workflows.browsing import (
@@ -24,10 +22,13 @@ from napari_cellal.workflows.browsing import (
     request_order,
 )
 
+from .asking import Asker
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from napari_cellal.active.requests import OrderRequest, OrderResult
+    from napari_cellal.core.errors import CellalError
     from napari_cellal.core.history import Edit
     from napari_cellal.core.records import Cell
     from napari_cellal.workflows.worker import Failed
@@ -72,7 +73,6 @@ class Batch(QObject):
     rows_changed = Signal()
     picked_changed = Signal()
     state_changed = Signal()
-    _answered = Signal(object, object, object)
 
     def __init__(self, session: Session, jobs: Jobs, learn: LearnLoop) -> None:
         super().__init__()
@@ -95,8 +95,7 @@ class Batch(QObject):
         self._ranking: OrderResult | None = None
         self._ranking_of: tuple[object, ...] = ()
         self._place: dict[str, int] = {}
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="cellal-batch")
-        self._answered.connect(self._on_answer)
+        self._asker = Asker("batch", self)
         session.project_changed.connect(self._on_project)
         session.edited.connect(self._on_edit)
         session.images_changed.connect(self._on_images)
@@ -109,7 +108,7 @@ class Batch(QObject):
         self.session.edited.disconnect(self._on_edit)
         self.session.images_changed.disconnect(self._on_images)
         self._learn.measured.disconnect(self._on_measured)
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._asker.close()
 
     # -- listing --------------------------------------------------------------------------
 
@@ -130,7 +129,7 @@ class Batch(QObject):
 
     def ask(self, question: Callable[[], Made], then: Callable[[Made], object]) -> None:
         """Have ``then`` hear what a question to the database gives; it is asked in a thread."""
-        self._in_thread(question, then, turn=None)
+        self._asker.ask(question, then, failed=self._on_error)
 
     def states(
         self, make: Callable[[list[CellState]], Made], then: Callable[[Made], object]
@@ -175,7 +174,7 @@ class Batch(QObject):
         else:
             look = ProjectLook.of(project)
             make = partial(request_order, look, path, self.order, like=self.like)
-            self._in_thread(make, partial(self._rank, (self.order, self.like, path)))
+            self._ask_for_list(make, partial(self._rank, (self.order, self.like, path)))
 
     @property
     def note(self) -> str:
@@ -221,33 +220,12 @@ class Batch(QObject):
             rank = np.fromiter((place.get(key, last) for key in found), np.int64, len(found))
             return [found[k] for k in np.argsort(rank, kind="stable").tolist()], place
 
-        self._in_thread(find, lambda answer: self._take(*answer))
+        self._ask_for_list(find, lambda answer: self._take(*answer))
 
-    def _in_thread(
-        self, ask: Callable[[], object], then: Callable[[Any], object], turn: int | None = -1
-    ) -> None:
-        """Have ``then`` hear the answer; by default only if no other list was asked for."""
-        turn = self._turn if turn == -1 else turn
-
-        def work() -> None:
-            try:
-                answer = ask() if turn in (None, self._turn) else None
-            except CellalError as error:
-                answer = error
-            try:
-                self._answered.emit(turn, answer, then)
-            except RuntimeError:  # the window closed meanwhile
-                return
-
-        self._pool.submit(work)
-
-    def _on_answer(self, turn: int | None, answer: object, then: Callable[[Any], None]) -> None:
-        if turn not in (None, self._turn):
-            return
-        if isinstance(answer, CellalError):
-            self._give_up(str(answer))
-        else:
-            then(answer)
+    def _ask_for_list(self, question: Callable[[], Made], then: Callable[[Made], object]) -> None:
+        """Have ``then`` hear the answer if no other list was asked for by then."""
+        turn = self._turn
+        self._asker.ask(question, then, failed=self._on_error, is_wanted=lambda: turn == self._turn)
 
     def _take(self, cell_ids: list[str], place: dict[str, int]) -> None:
         self.cell_ids, self._place = cell_ids, place
@@ -259,6 +237,9 @@ class Batch(QObject):
         self._picks_all = False
         self.picked_changed.emit()
         self.state_changed.emit()
+
+    def _on_error(self, error: CellalError) -> None:
+        self._give_up(str(error))
 
     def _on_failed(self, failed: Failed) -> None:
         self._give_up(failed.message)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import QObject, QRect, QSize, Qt, Signal
+from qtpy.QtCore import QObject, QRect, QSize, Qt
 from qtpy.QtGui import QColor, QPainter, QPalette, QPixmap
 from qtpy.QtWidgets import QLabel, QSizePolicy, QWidget
 
-from napari_cellal.core.errors import CellalError
-
+from .asking import Asker
 from .crops import pictures_of, pixmap_of, window_around
 from .dock import DOCK_WIDTH
 
@@ -107,8 +106,6 @@ class CropView(QObject):
         Of the composite.
     """
 
-    _arrived = Signal(object, object)
-
     def __init__(self, session: Session, images: ImageView, side_px: int, tooltip: str) -> None:
         super().__init__()
         self._session = session
@@ -119,13 +116,12 @@ class CropView(QObject):
         self.composite.setToolTip(tooltip)
         self.channels = ChannelStrip()
         self._wanted: _Key | None = None
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="cellal-crop")
-        self._arrived.connect(self._on_arrived)
+        self._asker = Asker("crop", self)
 
     def close(self) -> None:
         """Read no more, before the window closes."""
         self._wanted = None
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._asker.close()
 
     def show_cell(self, cell: Cell | None) -> QPixmap | None:
         """Show a cell, if its image has been read, and return the composite.
@@ -158,24 +154,17 @@ class CropView(QObject):
         rows, columns = window_around(key[1], pixels.shape[1:])
         top, left = rows.start, columns.start
 
-        def read() -> None:
-            if key is not self._wanted:
-                return
-            try:
-                part = np.asarray(pixels[:, rows, columns])
-            except CellalError:  # its file is gone; the picture has said so
-                return
+        def read() -> list[NDArray[np.float64]]:
+            part = np.asarray(pixels[:, rows, columns])
             box = (y0 - top, x0 - left, y1 - top, x1 - left)
-            try:
-                self._arrived.emit(key, pictures_of(part, box, key[2]))
-            except RuntimeError:  # the window closed meanwhile
-                return
+            return pictures_of(part, box, key[2])
 
-        self._pool.submit(read)
+        # Where its file is gone the picture has said so.
+        self._asker.ask(read, partial(self._on_read, key), is_wanted=lambda: key is self._wanted)
 
-    def _on_arrived(self, key: _Key, pictures: list[NDArray[np.float64]]) -> None:
+    def _on_read(self, key: _Key, pictures: list[NDArray[np.float64]]) -> None:
         project = self._session.project
-        if key is self._wanted and project is not None and key[0] in project.images:
+        if project is not None and key[0] in project.images:
             self._show(pictures, self._names(key))
 
     def _show(self, pictures: list[NDArray[np.float64]], names: tuple[str, ...]) -> None:
