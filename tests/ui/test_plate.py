@@ -149,7 +149,7 @@ def test_measurements_come_when_there_are_some(sit_down, plate):
     columns = dock.column_.count()
     person.workspace.learn.measure()
     person.wait(lambda: dock.column_.count() > columns + 20, 90_000)
-    name = dock.summary.columns[dock.summary.column("measured") + 1].name
+    name = dock.counts.summary.columns[dock.counts.summary.column("measured") + 1].name
     choose(dock.column_, name)
     assert all(np.isfinite(look.value) for look in dock.map.wells.values())
 
@@ -194,7 +194,7 @@ def test_without_wells_the_dock_says_what_is_missing(sit_down, detected):
     person.push(dock.needs.findChild(QPushButton))
     person.wait(person.workspace.dock("Project").isVisible)
     person.session.close_project()
-    person.wait(lambda: dock.summary is None)
+    person.wait(lambda: dock.counts.summary is None)
 
 
 @pytest.mark.parametrize("theme", ["dark", "light"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,27 +13,16 @@ from napari_cellal.core.wells import parse_well, plate_format
 from napari_cellal.evaluate.heat import brief, scale_of
 from napari_cellal.evaluate.outliers import is_outlier, robust_z
 from napari_cellal.io.store.search import find_cells
-from napari_cellal.io.store.totals import CellTotals, cell_totals
 from napari_cellal.ui.controls import ComboBox, button, note, row
 from napari_cellal.ui.dock import Dock, Needs
 from napari_cellal.ui.keys import KeyFilter
 from napari_cellal.ui.plate_map import PlateMap, WellLook
-from napari_cellal.workflows.summarizing import (
-    NO_MEANS,
-    Line,
-    Means,
-    Summary,
-    measured_means,
-    summarize,
-    values_of,
-    write_summary,
-)
+from napari_cellal.ui.well_counts import WellCounts
+from napari_cellal.workflows.summarizing import Line, values_of, write_summary
 
 if TYPE_CHECKING:
     from napari_cellal.core.history import Edit
-    from napari_cellal.ui.jobs import JobHandle
     from napari_cellal.ui.workspace import Workspace
-    from napari_cellal.workflows.worker import Failed
 
 FOLLOW_MS = 300
 """So long after an edit the wells that it touched are counted again."""
@@ -51,16 +39,8 @@ class PlateDock(Dock):
         super().__init__()
         self.workspace = workspace
         self.session = session = workspace.session
-        self.loop = workspace.learn
-        self.summary: Summary | None = None
-        self._totals: dict[str, CellTotals] | None = None
-        self._means: Means = NO_MEANS
-        self._means_of = ("", 0.0)
-        self._pending: JobHandle | None = None
-        self._not_searched: dict[str, str] = {}
-        self._touched: set[str] = set()
-        self._is_asking = self._is_behind = False
-        self._turn = 0
+        self.counts = WellCounts(workspace, self)
+        self.counts.changed.connect(self._on_counted)
         self._soon = QTimer(self)
         self._soon.setSingleShot(True)
         self._soon.setInterval(FOLLOW_MS)
@@ -83,7 +63,7 @@ class PlateDock(Dock):
             (session.shown_changed, self._on_shown),
             (session.image_changed, self._on_image),
             (session.edited, self._on_edit),
-            (self.loop.measured, self.refresh),
+            (workspace.learn.measured, self.refresh),
         )
         self.refresh()
 
@@ -154,97 +134,23 @@ class PlateDock(Dock):
             )
             return
         self.needs.hide()
-        self._ask()
-        self._ask_means()
+        self.counts.follow()
 
-    def _ask(self) -> None:
-        """Have the cells counted, all of them or those of touched images, and summed up.
-
-        In a thread: with thousands of wells and many measurements, that takes a while too.
-        """
-        project, old = self.session.project, self._totals
-        if project is None or self._is_asking:
-            return
-        if old is not None and not self._touched and not self._is_behind:
-            return
-        some = None if old is None else frozenset(self._touched)
-        if some is None:
-            self._not_searched = project.scans.not_searched()
-        self._touched.clear()
-        self._is_asking, self._is_behind = True, False
-        folder, least = project.folder, self.session.shown.min_score
-        sum_up = partial(
-            summarize,
-            tuple(project.images.values()),
-            project.active_classes,
-            means=self._means,
-            not_searched=self._not_searched,
-        )
-
-        def work() -> tuple[dict[str, CellTotals], Summary]:
-            kept = {} if some is None else {k: t for k, t in (old or {}).items() if k not in some}
-            totals = kept | cell_totals(folder, least, some)
-            return totals, sum_up(totals)
-
-        self.workspace.batch.ask(work, partial(self._take, self._turn))
-
-    def _take(self, turn: int, found: tuple[dict[str, CellTotals], Summary]) -> None:
-        if turn != self._turn:
-            return
-        self._is_asking = False
-        self._totals, self.summary = found
-        _fill(self.plate, [(plate or "(no name)", plate) for plate in self.summary.plates], "")
-        _fill(self.column_, [(c.words, c.name) for c in self.summary.columns], USUAL)
+    def _on_counted(self) -> None:
+        summary = self.counts.summary
+        _fill(self.plate, [(plate or "(no name)", plate) for plate in summary.plates], "")
+        _fill(self.column_, [(c.words, c.name) for c in summary.columns], USUAL)
         self._paint()
-        self._ask()  # what changed meanwhile
-
-    def _sum_up(self) -> None:
-        self._is_behind = True
-        self._ask()
-
-    def _ask_means(self) -> None:
-        project, path = self.session.project, self.loop.features_path
-        least = self.session.shown.min_score
-        if project is None or path is None or (path, least) == self._means_of:
-            return
-        self._let_go()
-        self._means_of = (path, least)
-        self._pending = self.workspace.jobs.run(
-            "Summing up the measurements",
-            measured_means,
-            project.folder,
-            path,
-            least,
-            lane="quick",
-        )
-        self._pending.finished.connect(self._on_means)
-        self._pending.failed.connect(self._on_failed)
-
-    def _let_go(self) -> None:
-        if self._pending is not None:
-            pending, self._pending = self._pending, None
-            for signal in (pending.finished, pending.failed):
-                signal.disconnect()
-            pending.cancel()
-
-    def _on_means(self, means: Means) -> None:
-        self._pending = None
-        self._means = means
-        self._sum_up()
-
-    def _on_failed(self, failed: Failed) -> None:
-        self._pending = None
-        self.session.tell(failed.message, error=True)
 
     # -- showing --------------------------------------------------------------------------
 
     def _lines(self) -> tuple[Line, ...]:
-        if self.summary is None or self.plate.currentIndex() < 0:
+        if self.counts.summary is None or self.plate.currentIndex() < 0:
             return ()
-        return self.summary.of_plate(self.plate.currentData())
+        return self.counts.summary.of_plate(self.plate.currentData())
 
     def _paint(self, *_: object) -> None:
-        summary, lines = self.summary, self._lines()
+        summary, lines = self.counts.summary, self._lines()
         if summary is None:
             return
         at = summary.column(self.column_.currentData())
@@ -277,8 +183,8 @@ class PlateDock(Dock):
         if names:
             text += f", {len(names)} standing out: {', '.join(names[:NAMED])}"
             text += f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-        if self.summary is not None and self.summary.left_out:
-            text += f". {self.summary.left_out:,} images are in no well"
+        if self.counts.summary is not None and self.counts.summary.left_out:
+            text += f". {self.counts.summary.left_out:,} images are in no well"
         if unplaced:
             text += f". {unplaced} wells have names without row and column, and are not drawn"
         self.note.setText(f"{text}.")
@@ -304,7 +210,7 @@ class PlateDock(Dock):
             record = project.images.get(key)
             if record is None:
                 continue
-            total = (self._totals or {}).get(key, CellTotals()).cells
+            total = self.counts.cells_of(key)
             item = QListWidgetItem(f"{record.name} · {total:,} cells")
             item.setData(Qt.ItemDataRole.UserRole, key)
             self.images.addItem(item)
@@ -314,31 +220,23 @@ class PlateDock(Dock):
     # -- the session ----------------------------------------------------------------------
 
     def _on_project(self, _project: object) -> None:
-        self._let_go()
-        self._means, self._means_of = NO_MEANS, ("", 0.0)
-        self.summary = None
+        self.counts.forget_project()
         self.map.show_wells((8, 12), {}, None)
-        self._count_anew()
+        self.refresh()
 
     def _count_anew(self, *_: object) -> None:
-        self._forget()
+        self.counts.forget()
         self.refresh()
 
     def _on_shown(self, *_: object) -> None:
-        self._forget()
+        self.counts.forget()
         self._soon.start()  # once for a slider that is being moved
 
-    def _forget(self) -> None:
-        self._turn += 1
-        self._totals = None
-        self._is_asking = False
-        self._touched.clear()
-
     def _on_classes(self) -> None:
-        self.when_seen(self._sum_up)
+        self.when_seen(self.counts.sum_up)
 
     def _on_edit(self, edit: Edit) -> None:
-        self._touched.update(edit.image_ids)
+        self.counts.touch(edit.image_ids)
         self._soon.start()
 
     # -- the person -----------------------------------------------------------------------
@@ -379,7 +277,7 @@ class PlateDock(Dock):
     def save(self) -> None:
         """Ask for a file and write every well's figures."""
         project = self.session.project
-        if project is None or self.summary is None:
+        if project is None or self.counts.summary is None:
             return
         start = str(project.folder.parent / f"{project.name}-wells.csv")
         chosen, _ = QFileDialog.getSaveFileName(
@@ -388,7 +286,7 @@ class PlateDock(Dock):
         if not chosen:
             return
         handle = self.workspace.jobs.run(
-            "Writing the wells", write_summary, self.summary, chosen, lane="quick"
+            "Writing the wells", write_summary, self.counts.summary, chosen, lane="quick"
         )
         handle.finished.connect(lambda n: self.session.tell(f"{n:,} wells written to {chosen}."))
         handle.failed.connect(lambda failed: self.session.tell(failed.message, error=True))
