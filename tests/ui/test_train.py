@@ -78,7 +78,7 @@ def trained(person):
 def test_what_it_learns_from_follows_the_labels(person):
     dock = show(person, "Train")
     project = person.session.project
-    labels = dock.choices._labels
+    labels = dock.choices.learns_from.table
     before = labels.text()
     image = next(k for k, r in project.images.items() if r.split is Split.TRAIN)
     cell = next(c for c in project.cells.of_image(image) if c.class_id == 1)

@@ -70,8 +70,8 @@ def be_quick(part, steps):
 
 def take_folder(person, part, place, monkeypatch):
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(place))
-    choose(part.choices.source, "folder")
-    person.wait(lambda: part.choices.found is not None)
+    choose(part.choices.source.box, "folder")
+    person.wait(lambda: part.choices.source.found is not None)
 
 
 def classifiers(person):
@@ -99,7 +99,7 @@ def test_from_confirmed_cells_to_classed_boxes(person):
     opened = with_open_boxes(person)
     dock = turn_to_classifiers(person)
     part = dock.classifier
-    lessons = part.choices.lessons(project)
+    lessons = part.choices.source.lessons(project)
     assert sum(lessons.of("train").values()) + sum(lessons.of("val").values()) == len(
         project.cells.labels()
     )
@@ -188,7 +188,7 @@ def test_from_a_folder_with_flaws_to_a_model_in_use(person, pictures, monkeypatc
     dock = turn_to_classifiers(person)
     part = dock.classifier
     take_folder(person, part, pictures, monkeypatch)
-    lessons = part.choices.lessons(person.session.project)
+    lessons = part.choices.source.lessons(person.session.project)
     assert {s: sum(lessons.of(s).values()) for s in ("train", "val", "test")} == {
         "train": 32,
         "val": 4,
@@ -299,7 +299,9 @@ def test_one_class_is_told_before_anything_is_trained(person, tmp_path, monkeypa
     dock = turn_to_classifiers(person)
     part = dock.classifier
     take_folder(person, part, place, monkeypatch)
-    assert any("dark" in text for text in part.choices.lessons(person.session.project).warnings())
+    assert any(
+        "dark" in text for text in part.choices.source.lessons(person.session.project).warnings()
+    )
     person.push(part.start)
     person.wait(lambda: any(error and "dark" in text for text, error in person.told))
     assert not part.bar.busy
@@ -314,7 +316,7 @@ def test_a_class_of_two_cells_is_learned_and_told(person, pictures, monkeypatch)
     dock = turn_to_classifiers(person)
     part = dock.classifier
     take_folder(person, part, pictures, monkeypatch)
-    lessons = part.choices.lessons(person.session.project)
+    lessons = part.choices.source.lessons(person.session.project)
     assert lessons.of("train")["rare"] == 2
     assert sum("rare" in text for text in lessons.warnings()) >= 1
 
@@ -325,13 +327,13 @@ def test_a_folder_without_pictures_is_told_and_the_rest_goes_on(person, tmp_path
     empty = tmp_path / "empty"
     empty.mkdir()
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(empty))
-    choose(part.choices.source, "folder")
+    choose(part.choices.source.box, "folder")
     person.wait(lambda: any(error for _, error in person.told))
     said = len(person.told)
     person.push(part.start)  # says what is lacking
     assert len(person.told) == said + 1
-    choose(part.choices.source, "cells")
-    assert part.choices.problem(person.session.project) == ""
+    choose(part.choices.source.box, "cells")
+    assert part.choices.source.problem(person.session.project) == ""
 
 
 def test_held_out_labels_alone_are_not_enough(person):

@@ -162,12 +162,12 @@ class ClassifierTraining(QWidget):
         if self.bar.busy:
             self.session.tell("A training is under way. Cancel it first, or wait.")
             return
-        if problem := self.choices.problem(project):
+        if problem := self.choices.source.problem(project):
             self.session.tell(problem)
             return
-        if self.choices.is_folder:
-            assert self.choices.found is not None
-            run(project, self.choices.found)
+        if self.choices.source.is_folder:
+            assert self.choices.source.found is not None
+            run(project, self.choices.source.found)
             return
         self._preparing = True
 

@@ -15,16 +15,18 @@ from napari_cellal.detect.presets import PRESETS
 from napari_cellal.detect.settings import TrainSettings
 from napari_cellal.detect.shipped import SHIPPED
 from napari_cellal.io.composites import COLORS, PCA
-from napari_cellal.ui.controls import ComboBox, button, clock, heading, note, row
+from napari_cellal.ui.controls import ComboBox, button, clock, note, row
 from napari_cellal.ui.settings_form import SettingsForm
 from napari_cellal.workflows import compositing, pacing, training
 
 from .advanced_settings import AdvancedSettings
+from .learns_from import LearnsFrom
 from .start_weights import AUTOMATIC, PUBLISHED, StartWeights
 
 if TYPE_CHECKING:
     from napari_cellal.io.store import Project
     from napari_cellal.ui.workspace import Workspace
+    from napari_cellal.workflows.training import TrainingSet
 
 SEES = (
     (compositing.NONE, "all channels"),
@@ -114,9 +116,7 @@ class TrainChoices(QWidget):
         self.sees.activated.connect(self._show_start)
         self._sees_line = row(QLabel("It sees"), self.sees)
         self._sees_line.hide()
-        self._labels = note()
-        self._labels.setTextFormat(Qt.TextFormat.RichText)
-        self._warnings = note()
+        self.learns_from = LearnsFrom()
         self.form = SettingsForm(TrainSettings(), GROUPS)
         self.form.changed.connect(self._on_setting)
         self.advanced = AdvancedSettings(self.form, learns_from="labels")
@@ -130,9 +130,7 @@ class TrainChoices(QWidget):
             row(self._time, self.measure),
             self.start,
             self._sees_line,
-            heading("It learns from"),
-            self._labels,
-            self._warnings,
+            self.learns_from,
             self.advanced,
         ):
             layout.addWidget(widget)
@@ -154,22 +152,8 @@ class TrainChoices(QWidget):
         if project is None:
             return
         found = training.training_set(project)
-        lines = "".join(
-            f"<tr><td>{escape(name)}&nbsp;&nbsp;</td><td align='right'>{n:,}&nbsp;&nbsp;</td>"
-            f"<td align='right'>{found.val_by_class.get(name, 0):,}</td></tr>"
-            for name, n in found.boxes.items()
-        )
-        images = f"{found.images:,} ({found.complete:,} finished)"
-        self._labels.setText(
-            "<table><tr><td></td><td align='right'>learned&nbsp;&nbsp;</td>"
-            "<td align='right'>held out</td></tr>"
-            f"<tr><td>images&nbsp;&nbsp;</td><td align='right'>{images}&nbsp;&nbsp;</td>"
-            f"<td align='right'>{found.val_images:,}</td></tr>{lines}</table>"
-        )
-        self._labels.setToolTip(found.line())
-        warnings = found.warnings()
-        self._warnings.setText("\n".join(f"• {text}" for text in warnings))
-        self._warnings.setVisible(bool(warnings))
+        self.learns_from.show_counts(_counts(found), found.warnings())
+        self.learns_from.table.setToolTip(found.line())
         usual = training.settings_for(project, self.preset.currentData(), self.start.value)
         if usual != self.form.base:  # more images are worth more steps
             self.form.set_value(usual, keep=True)
@@ -292,3 +276,13 @@ class TrainChoices(QWidget):
             settings=self.settings(),
             composite=composite,
         )
+
+
+def _counts(found: TrainingSet) -> list[tuple[str, ...]]:
+    """Return the number of images and of boxes of every class, for `LearnsFrom`."""
+    images = f"{found.images:,} ({found.complete:,} finished)"
+    boxes = [
+        (escape(name), f"{n:,}", f"{found.val_by_class.get(name, 0):,}")
+        for name, n in found.boxes.items()
+    ]
+    return [("", "learned", "held out"), ("images", images, f"{found.val_images:,}"), *boxes]
