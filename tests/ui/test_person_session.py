@@ -318,3 +318,34 @@ def test_from_one_project_to_another(sit_down, folder, detected):
         person.agree()
         assert person.rows() == before
     assert dock.list.table.rowCount() == 3
+
+
+def test_the_next_image_is_not_shown_where_a_cell_of_the_last_was(sit_down, detected):
+    person = sit_down(detected, "Review")
+    camera = camera_of(person.viewer)
+
+    def view():
+        return (*camera.center[-2:], camera.zoom)
+
+    chosen = view()
+    person.press("Tab")
+    assert not np.allclose(view(), chosen)
+    person.press("F")
+    person.wait_for_image()
+    assert np.allclose(view(), chosen)
+    person.press("Tab")
+    camera.zoom = moved = camera.zoom * 1.5  # the person's own wish stays
+    person.press("D")
+    person.wait_for_image()
+    assert camera.zoom == pytest.approx(moved)
+
+
+def test_a_large_cell_does_not_make_its_image_small(sit_down, folder):
+    person = sit_down(folder, "Review")
+    camera = camera_of(person.viewer)
+    drawn = person.draw((5, 5), (230, 310))
+    person.session.select(())
+    person.press("Tab")
+    assert person.session.current == drawn
+    canvas = person.canvas.size()
+    assert camera.zoom * 320 >= canvas.width() or camera.zoom * 240 >= canvas.height()

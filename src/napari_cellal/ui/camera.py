@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 CELL_SHARE = 0.22
 """Share of the canvas that a centred cell fills, so that its neighbours are seen too."""
 
+_View = tuple[tuple[float, ...], float]
+"""Centre and zoom."""
+
 
 def camera_of(viewer: napari.Viewer) -> Any:
     """Return a viewer's camera, which napari keeps in ``viewer.scene`` since 0.9."""
@@ -23,33 +26,54 @@ def camera_of(viewer: napari.Viewer) -> Any:
 
 
 class Camera:
-    """Centres cells and remembers the view to come back to."""
+    """Centres cells and remembers the view to come back to: the last that the person chose."""
 
     def __init__(self, viewer: napari.Viewer, session: Session) -> None:
         self.viewer = viewer
         self.session = session
-        self._before: tuple[tuple[float, ...], float] | None = None
+        self._before: _View | None = None
+        self._ours: _View | None = None
+        self._size_px: tuple[int, ...] | None = None
         session.center_asked.connect(self.center)
-        session.image_changed.connect(self._forget)
+        session.image_changed.connect(self._on_image)
 
     def disconnect(self) -> None:
         """Stop listening to the session."""
         self.session.center_asked.disconnect(self.center)
-        self.session.image_changed.disconnect(self._forget)
+        self.session.image_changed.disconnect(self._on_image)
 
-    def _forget(self, *_: object) -> None:
-        self._before = None
+    def _on_image(self, *_: object) -> None:
+        """Show the next image as the person looked at the last, not where a cell of that was."""
+        image = self.session.image
+        size_px = None if image is None else image.shape[1:]
+        was_moved = self._before is not None and self._view() != self._ours
+        if size_px != self._size_px or was_moved:  # of another size: whole, see `ImageView`
+            self._before = None
+        elif self.session.focus is None:
+            self.back()
+        self._size_px = size_px
 
     def center(self, cell: Cell, zoom: bool = True) -> None:
-        """Bring a cell to the middle of the canvas, in a size to judge it by."""
+        """Bring a cell to the middle of the canvas, in a size to judge it by.
+
+        A large cell does not make its image smaller than when all of that is seen.
+        """
         camera = camera_of(self.viewer)
         if self._before is None:
-            self._before = (tuple(camera.center), camera.zoom)
+            self._before = self._view()
         y0, x0, y1, x1 = cell.box
         camera.center = ((y0 + y1) / 2, (x0 + x1) / 2)
         if zoom:
-            canvas = min(self.viewer.window._qt_viewer.canvas.size)
-            camera.zoom = float(np.clip(canvas * CELL_SHARE / max(y1 - y0, x1 - x0), 0.05, 40))
+            canvas = self.viewer.window._qt_viewer.canvas.size
+            wanted = min(canvas) * CELL_SHARE / max(y1 - y0, x1 - x0)
+            if self._size_px is not None:
+                wanted = max(wanted, min(np.divide(canvas, self._size_px)))
+            camera.zoom = float(np.clip(wanted, 0.05, 40))
+        self._ours = self._view()
+
+    def _view(self) -> _View:
+        camera = camera_of(self.viewer)
+        return tuple(camera.center), camera.zoom
 
     def back(self) -> None:
         """Return to the view before the first centring."""

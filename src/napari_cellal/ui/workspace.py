@@ -7,7 +7,6 @@ import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari.utils.notifications import show_info, show_warning
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_cellal.core.errors import CellalError
@@ -31,6 +30,7 @@ from .images import ImageView
 from .jobs import Jobs
 from .learn_loop import LearnLoop
 from .mask_layer import MaskLayer
+from .notices import Notice
 from .overview import Overview
 from .session import Session
 from .warm import WarmUp
@@ -84,10 +84,11 @@ class Workspace(QObject):
         self._at_exit = lambda: (left := me()) is not None and left.close()
         atexit.register(self._at_exit)
         self._canvas = viewer.window._qt_viewer.canvas.native
+        self.notice = Notice(self._canvas)
         self.keys = ImageKeys(self, self._canvas)
         self._held = HeldPicture(self._canvas, self.learn, self)
         self.learn.upcoming.connect(self.images.prefetch)
-        self.session.told.connect(self._tell)
+        self.session.told.connect(self.notice.say)
         self.session.project_changed.connect(self._on_project)
         self.session.image_changed.connect(self._bring_boxes_back)
         viewer.layers.events.removing.connect(self._take_graphics)
@@ -138,7 +139,7 @@ class Workspace(QObject):
         self._closed = True
         atexit.unregister(self._at_exit)
         # The window's parts may be gone already: nothing of it may hear what follows.
-        self.session.told.disconnect(self._tell)
+        self.session.told.disconnect(self.notice.say)
         self.session.project_changed.disconnect(self._on_project)
         self.session.image_changed.disconnect(self._bring_boxes_back)
         self.viewer.layers.events.removing.disconnect(self._take_graphics)
@@ -288,9 +289,6 @@ class Workspace(QObject):
             return name
         giver = "Learn" if classes == LEARNER else self.model_name(classes)
         return f"{name}, classed by {giver}"
-
-    def _tell(self, text: str, error: bool) -> None:
-        (show_warning if error else show_info)(text)
 
     # -- gestures that need the window ----------------------------------------------------
 

@@ -1,0 +1,90 @@
+"""Sentences for the person, shown over the image for a while.
+
+Not napari's notifications: those show the first line of a sentence only, are cut off where the
+canvas is narrower than 400 px, stay for good where two overlap or the window was not active, and
+give the keys to the canvas when they go: what was being typed into a field would class cells.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from qtpy.QtCore import QEvent, QObject, Qt, QTimer
+from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QToolButton, QWidget
+
+log = logging.getLogger(__name__)
+
+_WIDTH_PX = 420
+_MARGIN_PX = 8
+_LEAST_MS = 4_000
+_MS_A_CHARACTER = 70
+"""Some 14 characters a second, unhurried reading."""
+
+
+class Notice(QFrame):
+    """One sentence at the lower right of a widget, whole, however narrow the widget is.
+
+    It goes after the time that reading takes, not while the mouse rests on it or the window is not
+    the active one, and leaves the keys where they are.
+    """
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setObjectName("cellal_notice")
+        self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.label = QLabel()
+        self.label.setWordWrap(True)
+        self.label.setTextFormat(Qt.TextFormat.PlainText)
+        self.away = QToolButton()
+        self.away.setText("×")
+        self.away.setToolTip("Take this away")
+        self.away.setAutoRaise(True)
+        self.away.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.away.clicked.connect(self.hide)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(12, 8, 6, 8)
+        layout.addWidget(self.label, 1)
+        layout.addWidget(self.away, 0, Qt.AlignmentFlag.AlignTop)
+        self._clock = QTimer(self)
+        self._clock.timeout.connect(self._go)
+        parent.installEventFilter(self)
+        self.hide()
+
+    def say(self, text: str, error: bool = False) -> None:
+        """Show a sentence in place of the one before."""
+        log.log(logging.WARNING if error else logging.INFO, "%s", text)
+        edge = (
+            "#D55E00" if error else "#0077BB"
+        )  # Okabe and Ito's vermilion; the main button's blue
+        self.setStyleSheet(
+            f"QFrame#cellal_notice {{ border: 1px solid {edge}; border-left: 5px solid {edge};"
+            " border-radius: 3px; }"
+        )
+        self.label.setText(text)
+        self.show()  # before it is measured: napari's font comes with the first showing
+        self._place()
+        self.raise_()
+        self._clock.start(max(_LEAST_MS, _MS_A_CHARACTER * len(text)))
+
+    def _go(self) -> None:
+        if not self.underMouse() and self.isActiveWindow():
+            self._clock.stop()
+            self.hide()
+
+    def _place(self) -> None:
+        """Fit the sentence into the parent's lower right corner."""
+        parent = self.parentWidget()
+        width = min(_WIDTH_PX, parent.width() - 2 * _MARGIN_PX)
+        self.setFixedWidth(max(width, 1))
+        height = self.heightForWidth(self.width())
+        self.setFixedHeight(min(height, max(parent.height() - 2 * _MARGIN_PX, 1)))
+        self.move(
+            parent.width() - self.width() - _MARGIN_PX, parent.height() - self.height() - _MARGIN_PX
+        )
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """Keep to the corner when the parent gets another size."""
+        if event.type() == QEvent.Type.Resize and self.isVisible():
+            self._place()
+        return False
