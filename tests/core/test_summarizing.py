@@ -300,6 +300,12 @@ def test_what_a_scan_did_not_search_is_no_empty_image(project, tmp_path):
         project.scans.note_failed(scan, "n1", "n1.tif is broken.")
     missing = project.scans.not_searched()
     assert missing == {"n1": "n1.tif is broken.", "n2": ""}
+    again = project.scans.begin({}, [["n1"], ["n2"], [empty], ["i1"]])
+    assert project.scans.not_searched() == {
+        "n1": "",
+        "n2": "",
+    }  # the first scan searched the others
+    project.scans.forget(again)
     found = summary_of(project, not_searched=missing)
     (line,) = found.of_plate("P9")
     values = dict(zip((c.name for c in found.columns), line.values, strict=True))

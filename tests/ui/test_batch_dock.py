@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QPushButton
 from test_docks import clipped, pale
 
 from napari_cellal.core import gestures
@@ -51,8 +51,24 @@ def test_a_scan_from_the_window(sit_down, folder):
     assert scan.ended_at
     assert len(list((project.cache_folder / "measurements").glob("*.npz"))) == 3
     assert not dock.go_on.isVisible()
+    assert not dock.plate.isVisible()  # no image has a well
+    person.push(dock._leads_on.findChildren(QPushButton)[0])
+    person.wait(lambda: person.workspace.dock("Gallery").is_on_screen)
     person.session.undo()
     person.wait(lambda: not all_cells(project))
+
+
+def test_the_first_images_say_which_detector_suits(sit_down, fields):
+    person = sit_down(None, "Project")
+    workspace = person.workspace
+    project = workspace.dock("Project")
+    project.make(str(fields.parent / "new.cellal"))
+    docks = {workspace.dock("Detect"): "model", open_batch(person): "detector"}
+    workspace.raise_dock("Project")
+    project.adding.add([str(fields.parent / "fields")])
+    person.wait(lambda: len(person.session.project.images) == 3)
+    for dock, name in docks.items():  # five channels, which the shipped one does not know
+        assert getattr(dock, name).currentData() == detecting.CLASSICAL
 
 
 def test_a_scan_that_was_paused_goes_on(sit_down, folder):
@@ -68,6 +84,7 @@ def test_a_scan_that_was_paused_goes_on(sit_down, folder):
     person.wait(lambda: dock._writer is None)
     project = person.session.project
     assert {i.state.value for i in project.scans.images(project.scans.all()[0].scan_id)} == {"done"}
+    assert "3 of 3" in dock._result.text()  # those before the pause, too
     assert all_cells(project)
 
 

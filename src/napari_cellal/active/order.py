@@ -84,12 +84,15 @@ def _on_labels(judged: Judged, labels: int) -> str:
             f"Too few labels to compare with each other: {FEWEST} are needed, and two each of two "
             f"classes. There are {labels} on measured cells. Until then cells stand by image."
         )
-    if not (judged.gap > 0).any():
+    if (judged.gap > 0).any():
+        return ""
+    n, first = len(judged.rows), "The least probable come first."
+    if leaning := int((judged.probabilities.argmax(axis=1) != judged.own).sum()):
+        look = "looks" if leaning == 1 else "look"
         return (
-            f"None of {len(judged.rows):,} labels looks like a mistake. The least probable come "
-            "first."
+            f"None of {n:,} labels is clearly wrong, {leaning:,} {look} like another class. {first}"
         )
-    return ""
+    return f"None of {n:,} labels looks like a mistake. {first}"
 
 
 def _distance(matrix: Matrix, cell_id: str) -> NDArray[np.float64]:

@@ -16,7 +16,7 @@ Norm = Literal["auto", "frozen", "group", "batch"]
 class ViewSettings(BaseModel):
     """How a cell is shown to the network; kept on the model's card."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     size_px: int = Field(160, ge=16, le=1024)
     """Side of the square picture that the network sees."""
@@ -35,7 +35,7 @@ class ViewSettings(BaseModel):
 class NetworkSettings(BaseModel):
     """The shape of a classifier's network; kept on the model's card."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     norm: Literal["frozen", "group", "batch"] = "group"
     """FrozenBatchNorm for pretrained weights, GroupNorm from scratch: both look at one picture
@@ -50,7 +50,7 @@ class ClassifySettings(CourseSettings):
     """How a classifier is trained."""
 
     steps: int = Field(1200, ge=1)
-    """Most steps of ``batch_size`` pictures."""
+    """Most steps; each shows a batch of pictures."""
     batch_size: int = Field(32, ge=1)
     """Pictures a step. More learn more steadily and take more memory and time."""
     learning_rate: float = Field(3e-4, gt=0)

@@ -170,7 +170,7 @@ class BatchFilter(QWidget):
             self.text.setText(wanted.text)
         self._only.setVisible(wanted.cell_ids is not None)
         n = len(wanted.cell_ids or ())
-        self.only.setText(f"Only the {n:,} cells picked elsewhere")
+        self.only.setText(f"Only {n:,} {'cell' if n == 1 else 'cells'} picked elsewhere")
 
 
 def _choose(box: ComboBox, value: object) -> None:

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 GAP_PX = 6
 CAPTION_PX = 15
 AUTO_SCROLL_MS = 40
-_BAND = QColor(86, 180, 233)
+_BAND = QColor(122, 130, 144)
+"""Grey, for classes have the colours; the captions are legible on it in both themes."""
 _STEPS = {
     Qt.Key.Key_Left: (0, -1),
     Qt.Key.Key_Right: (0, 1),
@@ -348,7 +349,7 @@ class PictureGrid(QAbstractScrollArea):
         if self._start is not None and self._end is not None:
             frame = self._frame().translated(0, -self.verticalScrollBar().value())
             painter.setPen(_BAND)
-            painter.fillRect(frame, QColor(86, 180, 233, 50))
+            painter.fillRect(frame, QColor(122, 130, 144, 50))
             painter.drawRect(frame)
 
     def sizeHint(self) -> QSize:

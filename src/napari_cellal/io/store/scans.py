@@ -101,12 +101,21 @@ class ScanTable:
         ]
 
     def not_searched(self) -> dict[str, str]:
-        """Return {image_id: sentence} of what the last scan left out: why, empty if it waits."""
+        """Return {image_id: sentence} of what the last scan left out: why, empty if it waits.
+
+        What an earlier scan searched is not among them: it is known to have no cell.
+        """
         scans = self.all()
         if not scans:
             return {}
+        done = self._all(
+            "SELECT DISTINCT image_id FROM scan_images JOIN images USING (image_no)"
+            " WHERE state = ?",
+            [ScanState.DONE.value],
+        )
+        searched = {image_id for (image_id,) in done}
         images = self.images(scans[-1].scan_id)
-        return {i.image_id: i.error for i in images if i.state is not ScanState.DONE}
+        return {i.image_id: i.error for i in images if i.image_id not in searched}
 
     def parts(self, scan_id: str, image_id: str, kind: str) -> dict[int, Any]:
         """Return {number: what `note_part` was given} of an image that is not whole yet."""

@@ -153,6 +153,8 @@ class DetectDock(Dock):
             )
             self._result.setText("")
             return
+        if not self._has_chosen:  # the first images say which model suits
+            self._fill_models()
         self.workspace.find_device()
         self._show_count()
 
@@ -161,6 +163,7 @@ class DetectDock(Dock):
 
     def _fill_models(self, *_: object) -> None:
         project = self.session.project
+        self._has_chosen = project is not None and bool(project.images)
         self.model.clear()
         self.model.addItem("Shipped (blood cells and nuclei)", SHIPPED)
         self.model.addItem("Classical (no training needed)", detecting.CLASSICAL)

@@ -240,7 +240,11 @@ class GalleryDock(Dock):
         elif not n:
             text = "No cell is like that." if self.session.project else ""
         else:
-            text = f"{picked:,} selected of {n:,}" if picked else f"{n:,} cells"
+            text = (
+                f"{picked:,} selected of {n:,}"
+                if picked
+                else f"{n:,} {'cell' if n == 1 else 'cells'}"
+            )
         score = self.session.shown.min_score
         if score > 0:
             text += f", score from {score:.2f}"

@@ -268,7 +268,9 @@ class PlateDock(Dock):
         wanted = CellFilter(image_ids=line.image_ids, min_score=self.session.shown.min_score)
 
         def show(cell_ids: list[str]) -> None:
-            if self.session.project is project:
+            if self.session.project is project and not cell_ids:
+                self.session.tell(f"Well {line.about[1]} has no cells that are shown.")
+            elif self.session.project is project:
                 batch.show_only(cell_ids, pick=False)
                 self.workspace.raise_dock("Gallery")
 

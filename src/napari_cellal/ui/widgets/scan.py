@@ -40,7 +40,7 @@ class BatchDock(Dock):
         self.session = session = workspace.session
         self._writer: ScanWriter | None = None
         self._follow: list[Task] = []
-        self._total = 0
+        self._earlier = self._total = 0
         self.needs = Needs()
         self.page = QWidget()
         self._build()
@@ -82,6 +82,20 @@ class BatchDock(Dock):
         )
         self._waiting = note()
         self._result = note()
+        self.plate = button(
+            "Plate",
+            "Shows the wells, coloured by what was found",
+            lambda: self.workspace.raise_dock("Plate"),
+        )
+        self._leads_on = row(
+            button(
+                "Gallery",
+                "Shows pictures of the cells: pick many, class them with one key (G)",
+                lambda: self.workspace.raise_dock("Gallery"),
+            ),
+            self.plate,
+        )
+        self._leads_on.hide()
         layout = QVBoxLayout(self.page)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(6)
@@ -102,6 +116,7 @@ class BatchDock(Dock):
             self._waiting,
             self.go_on,
             self._result,
+            self._leads_on,
         ):
             layout.addWidget(widget)
 
@@ -111,6 +126,7 @@ class BatchDock(Dock):
         """Show nothing of another project."""
         self._writer = None
         self._result.setText("")
+        self._leads_on.hide()
         self._fill()
         self.refresh()
 
@@ -128,6 +144,8 @@ class BatchDock(Dock):
                 "The Project dock adds images",
             )
             return
+        if not self._has_chosen:  # the first images say which detector suits
+            self._fill()
         chosen = self.images.currentData()
         self.images.clear()
         left = [r for r in project.images.values() if not r.finished]
@@ -143,6 +161,7 @@ class BatchDock(Dock):
         """Offer the project's models; those in use are chosen."""
         project = self.session.project
         models = [] if project is None else list(reversed(project.models))
+        self._has_chosen = project is not None and bool(project.images)
         self.detector.clear()
         self.detector.addItem("Shipped (blood cells and nuclei)", SHIPPED)
         self.detector.addItem("Classical (no training needed)", detecting.CLASSICAL)
@@ -212,7 +231,9 @@ class BatchDock(Dock):
             return
         self._writer = writer = ScanWriter(project, todo)
         self._total = len(todo.waiting)
+        self._earlier = 0 if going_on is None else len(ids) - self._total
         self._result.setText("")
+        self._leads_on.hide()
         self._show_waiting()
         self.session.works.add(writer.begin(), lambda tasks: self._hand_out(writer, todo, tasks))
 
@@ -264,7 +285,10 @@ class BatchDock(Dock):
             return
         ended = writer.end()
         self._writer = None
-        text = f"{prefix}{writer.done:,} of {self._total:,} images done, {writer.cells:,} cells"
+        done, of = self._earlier + writer.done, self._earlier + self._total
+        text = f"{prefix}{done:,} of {of:,} images done, {writer.cells:,} cells"
+        if self._earlier:
+            text += f" in the last {writer.done:,}"
         summary = writer.summary
         text += f": {summary.new:,} new"
         if summary.kept:
@@ -277,6 +301,10 @@ class BatchDock(Dock):
         if len(writer.failed) > _MOST_FAILURES:
             lines.append(f"{len(writer.failed) - _MOST_FAILURES} more images failed.")
         self._result.setText("\n".join(lines))
+        project = self.session.project
+        records = () if project is None else project.images.values()
+        self.plate.setVisible(any("well" in r.place for r in records))
+        self._leads_on.show()
         self._show_waiting()
         if ended and not self.is_on_screen:
             self.session.tell(f"The scan has ended: {lines[0]}")
