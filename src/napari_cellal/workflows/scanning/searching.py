@@ -41,7 +41,7 @@ _TRIALS = 4  # parts of a large image that are looked at for the size of its cel
 
 
 @contextlib.contextmanager
-def one_thread(device: str) -> Iterator[None]:
+def torch_on_one_thread(device: str) -> Iterator[None]:
     """Let torch use one thread of the processor meanwhile.
 
     Several small networks side by side get more done than one on several threads, and what
@@ -117,7 +117,7 @@ class Scanner:
         """Return what comes of a task, given what `read` gave for it."""
         begun = time.perf_counter()
         notes: list[str] = []
-        with one_thread(self.device) if self._uses_torch else contextlib.nullcontext():
+        with torch_on_one_thread(self.device) if self._uses_torch else contextlib.nullcontext():
             if task.kind == "lot":
                 items: tuple[Item, ...] = tuple(self._lot(task.images, pixels, notes))
             else:
