@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 from napari_cellal.core.progress import run_job
 from napari_cellal.io.samples.write import write_samples
 from napari_cellal.io.store import Project
+from napari_cellal.ui import recent
 from napari_cellal.workflows import adding, detecting, pacing
 from napari_cellal.workflows.training import use_detector
 
@@ -56,7 +57,9 @@ def nothing_left():
 
 @pytest.fixture(autouse=True)
 def _no_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no test read or write what trainings took on this computer."""
+    """Let no test read or write what is kept of this computer's person: times, projects."""
+    monkeypatch.setattr(recent, "recent_file", lambda: tmp_path / "cache" / "recent.json")
+    monkeypatch.setattr(recent, "_last_folder", [])
     monkeypatch.setattr(pacing, "times_file", lambda: tmp_path / "cache" / "times.json")
 
 

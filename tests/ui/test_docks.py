@@ -192,6 +192,10 @@ def test_docks_say_what_they_need(sit_down, folder):
     person.wait(lambda: len(session.project.images) == 3, 60_000)
     person.wait_for_image()
     assert lacking() == {"Learn", "Train", "Evaluate"}  # no classes yet
+    dock = show(person, "Review")
+    assert not [what for what in clipped(dock) if what.startswith("QPushButton")]
+    person.push(dock._class_grid.itemAt(0).widget())
+    person.wait(docks["Project"].isVisible)
 
     dock = show(person, "Project")
     dock.classes.names.setFocus()

@@ -17,6 +17,7 @@ from napari_cellal.workflows import pacing
 from napari_cellal.workflows.detecting import CLASSICAL
 from napari_cellal.workflows.learning import LEARNER
 
+from . import recent
 from .all_docks import DOCKS, WIDE_DOCKS, make_dock
 from .batch import Batch
 from .boxes import BoxLayer
@@ -246,6 +247,7 @@ class Workspace(QObject):
             if self._boxes is not None and self._boxes.layer in layers:
                 layers.remove(self._boxes.layer)
             return
+        recent.note_project(project.folder)
         self._add_boxes()
 
     def _add_boxes(self) -> None:

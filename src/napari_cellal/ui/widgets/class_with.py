@@ -33,6 +33,7 @@ class ClassWith(QWidget):
         self.sure = SpinBox(
             0, 100, 5, 0, "Only cells whose most probable class is at least this sure, %", 0
         )
+        self.sure.setPrefix("≥ ")
         self.sure.setSuffix(" %")
         self.sure.setFixedWidth(92)
         self.run = button(

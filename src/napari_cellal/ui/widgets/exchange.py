@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QFileDialog, QMenu, QVBoxLayout
@@ -10,6 +9,7 @@ from qtpy.QtWidgets import QFileDialog, QMenu, QVBoxLayout
 from napari_cellal.core.errors import CellalError
 from napari_cellal.core.progress import run_job
 from napari_cellal.io.exchange.formats import FORMATS
+from napari_cellal.ui import recent
 from napari_cellal.ui.controls import ComboBox, button, heading, row
 from napari_cellal.ui.layer_boxes import LayerBoxes
 from napari_cellal.workflows import cropping, exporting
@@ -86,8 +86,9 @@ class Exchange(ProjectPart):
         self.dialog = None
 
     def _ask(self) -> None:
-        chosen = QFileDialog.getExistingDirectory(self, "Folder to write to", str(Path.home()))
+        chosen = QFileDialog.getExistingDirectory(self, "Folder to write to", recent.folder())
         if chosen:
+            recent.note_folder(chosen)
             self.export(chosen)
 
     def export(self, folder: str) -> None:

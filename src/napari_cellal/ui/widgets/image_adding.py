@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout
 
 from napari_cellal.core.errors import CellalError
 from napari_cellal.io.image_files import IMAGE_SUFFIXES
+from napari_cellal.ui import recent
 from napari_cellal.ui.controls import button
 from napari_cellal.workflows import adding, previewing
 
@@ -57,21 +57,24 @@ class ImageAdding(ProjectPart):
     def _ask_for_files(self) -> None:
         kinds = " ".join(f"*{suffix}" for suffix in sorted(IMAGE_SUFFIXES))
         chosen, _ = QFileDialog.getOpenFileNames(
-            self, "Add images", str(Path.home()), f"Images ({kinds});;All files (*)"
+            self, "Add images", recent.folder(), f"Images ({kinds});;All files (*)"
         )
         if chosen:
+            recent.note_folder(chosen[0])
             self.add(chosen)
 
     def _ask_for_folder(self) -> None:
-        chosen = QFileDialog.getExistingDirectory(self, "Add a folder of images", str(Path.home()))
+        chosen = QFileDialog.getExistingDirectory(self, "Add a folder of images", recent.folder())
         if chosen:
+            recent.note_folder(chosen)
             self.add([chosen])
 
     def _ask_for_pattern(self) -> None:
         chosen = QFileDialog.getExistingDirectory(
-            self, "Folder with a file a channel", str(Path.home())
+            self, "Folder with a file a channel", recent.folder()
         )
         if chosen:
+            recent.note_folder(chosen)
             self.add([chosen], ask=True)
 
     def add(self, paths: Sequence[str], *, ask: bool = False) -> None:

@@ -25,6 +25,7 @@ from qtpy.QtWidgets import (
 from napari_cellal.io.exchange.columns import ROLES
 from napari_cellal.io.exchange.formats import AUTO, FORMATS
 from napari_cellal.io.exchange.report import ReadOptions
+from napari_cellal.ui import recent
 from napari_cellal.ui.controls import ComboBox, button, empty, note, row
 from napari_cellal.ui.job_bar import JobBar
 from napari_cellal.workflows import annotating
@@ -169,14 +170,16 @@ class ImportDialog(QDialog):
     def _choose_files(self) -> None:
         kinds = " ".join(f"*{s}" for known in FORMATS.values() for s in known.suffixes)
         chosen, _ = QFileDialog.getOpenFileNames(
-            self, "Annotation files", str(Path.home()), f"Annotations ({kinds});;All files (*)"
+            self, "Annotation files", recent.folder(), f"Annotations ({kinds});;All files (*)"
         )
         if chosen:
+            recent.note_folder(chosen[0])
             self.look_at(chosen)
 
     def _choose_folder(self) -> None:
-        chosen = QFileDialog.getExistingDirectory(self, "Folder of annotations", str(Path.home()))
+        chosen = QFileDialog.getExistingDirectory(self, "Folder of annotations", recent.folder())
         if chosen:
+            recent.note_folder(chosen)
             self.look_at([chosen])
 
     def look_at(self, paths: Sequence[str]) -> None:

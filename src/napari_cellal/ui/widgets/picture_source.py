@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from psygnal import Signal
 from qtpy.QtWidgets import QFileDialog, QLabel, QVBoxLayout, QWidget
 
+from napari_cellal.ui import recent
 from napari_cellal.ui.controls import ComboBox, note, row
 from napari_cellal.workflows import patches
 
@@ -90,8 +91,11 @@ class PictureSource(QWidget):
 
     def _on_chosen(self, *_: object) -> None:
         if self.is_folder:
-            place = QFileDialog.getExistingDirectory(self, "A folder of pictures", self.folder)
+            place = QFileDialog.getExistingDirectory(
+                self, "A folder of pictures", self.folder or recent.folder()
+            )
             if place:
+                recent.note_folder(place)
                 self._read(place)
             elif not self.folder:
                 self.box.setCurrentIndex(0)

@@ -11,6 +11,7 @@ from superqt import QElidingLabel
 
 from napari_cellal.core.errors import CellalError
 from napari_cellal.io.store import Project
+from napari_cellal.ui import recent
 from napari_cellal.ui.controls import button, heading, note, row
 from napari_cellal.ui.dock import Dock
 from napari_cellal.ui.job_bar import JobBar
@@ -23,6 +24,7 @@ from .image_adding import ImageAdding
 from .image_list import ImageList
 from .image_removal import ImageRemoval
 from .image_use import ImageUse
+from .recent_projects import RecentProjects
 
 if TYPE_CHECKING:
     from qtpy.QtGui import QDragEnterEvent, QDropEvent
@@ -61,6 +63,7 @@ class ProjectDock(Dock):
         self._on_project(session.project)
 
     def _build_welcome(self) -> None:
+        self.recent = RecentProjects(self.workspace.open_project)
         layout = QVBoxLayout(self._welcome)
         layout.setContentsMargins(0, 0, 0, 0)
         for widget in (
@@ -75,6 +78,7 @@ class ProjectDock(Dock):
                 "Makes a small project of synthetic blood smears to play with",
                 lambda: self.founding.make_samples(),
             ),
+            self.recent,
         ):
             layout.addWidget(widget)
 
@@ -137,9 +141,10 @@ class ProjectDock(Dock):
     def new(self) -> None:
         """Ask for a name and make a project."""
         chosen, _ = QFileDialog.getSaveFileName(
-            self, "New project", str(Path.home() / "cells.cellal"), "Project (*.cellal)"
+            self, "New project", str(Path(recent.folder(), "cells.cellal")), "Project (*.cellal)"
         )
         if chosen:
+            recent.note_folder(chosen)
             self.make(chosen)
 
     def make(self, folder: str) -> None:
@@ -153,8 +158,9 @@ class ProjectDock(Dock):
 
     def open(self) -> None:
         """Ask for a project and show it."""
-        chosen = QFileDialog.getExistingDirectory(self, "Open a .cellal folder", str(Path.home()))
+        chosen = QFileDialog.getExistingDirectory(self, "Open a .cellal folder", recent.folder())
         if chosen:
+            recent.note_folder(chosen)
             self.workspace.open_project(chosen)
 
     def close_project(self) -> None:
@@ -167,7 +173,9 @@ class ProjectDock(Dock):
         self._say([])
         self.list.table.reload()
         self.classes.refresh()
-        if project is not None:
+        if project is None:
+            self.recent.refresh()
+        else:
             self._name.setText(project.name)
             self._name.setToolTip(str(project.folder))
         self._on_images()

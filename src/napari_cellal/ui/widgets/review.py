@@ -256,12 +256,11 @@ class ReviewDock(Dock):
                 self._class_grid.addWidget(counts, i, 1)
             if not classes:
                 go = button(
-                    "Name classes in Project",
+                    "No classes yet: name them in Project",
                     "Shows the Project dock, where classes are named: RBC, WBC, Platelets",
                     lambda: self.workspace.raise_dock("Project"),
                 )
-                self._class_grid.addWidget(note("There are no classes yet."), 0, 0)
-                self._class_grid.addWidget(go, 0, 1)
+                self._class_grid.addWidget(go, 0, 0, 1, 2)
             self._class_grid.setColumnStretch(0, 3)
             self._class_grid.setColumnStretch(1, 2)
         for label, c in zip(self._class_counts, classes, strict=True):

@@ -1,0 +1,54 @@
+"""The next day: the projects that were open last, and where dialogs open."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from qtpy.QtWidgets import QPushButton
+
+from napari_cellal.io.store import Project
+from napari_cellal.ui import recent
+
+
+def offered(dock):
+    return {b.text(): b for b in dock.recent.findChildren(QPushButton) if b.isVisible()}
+
+
+def test_the_project_of_yesterday_is_one_click_away(sit_down, folder):
+    person = sit_down(None, "Project")
+    dock = person.workspace.dock("Project")
+    assert not dock.recent.isVisible()
+    person.open(folder)
+    dock.close_project()
+    assert list(offered(dock)) == ["smears"]
+    person.close()
+    person = sit_down(None, "Project")
+    dock = person.workspace.dock("Project")
+    person.push(offered(dock)["smears"])
+    person.wait(lambda: person.session.project is not None)
+    assert person.session.project.folder == folder.resolve()
+
+
+def test_only_what_is_there_is_offered_the_last_first(tmp_path):
+    places = [tmp_path / f"p{k}.cellal" for k in range(recent.MOST + 2)]
+    for place in places:
+        Project.create(place).close()
+        recent.note_project(place)
+    recent.note_project(places[-2])
+    shutil.rmtree(places[-1])
+    assert recent.projects() == [places[-2], *places[-3 : -recent.MOST - 1 : -1]]
+    recent.recent_file().write_text("no list")
+    assert recent.projects() == []
+
+
+def test_dialogs_open_where_the_person_was_last(tmp_path):
+    assert recent.folder() == str(Path.home())
+    Project.create(tmp_path / "a" / "p.cellal").close()
+    recent.note_project(tmp_path / "a" / "p.cellal")
+    assert recent.folder() == str(tmp_path / "a")
+    (tmp_path / "b").mkdir()
+    recent.note_folder(str(tmp_path / "b" / "images"))
+    assert recent.folder() == str(tmp_path / "b")
+    (tmp_path / "b").rmdir()
+    assert recent.folder() == str(tmp_path / "a")
