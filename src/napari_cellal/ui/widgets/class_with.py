@@ -35,7 +35,7 @@ class ClassWith(QWidget):
         )
         self.sure.setPrefix("≥ ")
         self.sure.setSuffix(" %")
-        self.sure.setFixedWidth(92)
+        self.sure.setFixedWidth(112)
         self.run = button(
             "Class everything open",
             "Give every proposal of the project the class that this model finds, if it is at "
