@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from qtpy.QtWidgets import QPushButton
 
-from napari_cellal.io.store import Project
 from napari_cellal.ui import recent
 
 
@@ -30,21 +28,29 @@ def test_the_project_of_yesterday_is_one_click_away(sit_down, folder):
     assert person.session.project.folder == folder.resolve()
 
 
-def test_only_what_is_there_is_offered_the_last_first(tmp_path):
-    places = [tmp_path / f"p{k}.cellal" for k in range(recent.MOST + 2)]
-    for place in places:
-        Project.create(place).close()
+def test_the_last_come_first(tmp_path):
+    places = [tmp_path / f"p{k}.cellal" for k in range(recent.MOST + 1)]
+    for place in (*places, places[-2]):
         recent.note_project(place)
-    recent.note_project(places[-2])
-    shutil.rmtree(places[-1])
-    assert recent.projects() == [places[-2], *places[-3 : -recent.MOST - 1 : -1]]
+    assert recent.projects() == [places[-2], places[-1], *places[-3 : -recent.MOST - 1 : -1]]
     recent.recent_file().write_text("no list")
     assert recent.projects() == []
 
 
+def test_a_project_that_is_gone_leaves_the_list_when_asked_for(sit_down, folder, tmp_path):
+    recent.note_project(folder)
+    recent.note_project(tmp_path / "gone.cellal")
+    person = sit_down(None, "Project")
+    dock = person.workspace.dock("Project")
+    assert list(offered(dock)) == ["gone", "smears"]
+    person.push(offered(dock)["gone"])
+    person.wait(lambda: list(offered(dock)) == ["smears"])
+    assert person.told[-1][1]
+
+
 def test_dialogs_open_where_the_person_was_last(tmp_path):
     assert recent.folder() == str(Path.home())
-    Project.create(tmp_path / "a" / "p.cellal").close()
+    (tmp_path / "a").mkdir()
     recent.note_project(tmp_path / "a" / "p.cellal")
     assert recent.folder() == str(tmp_path / "a")
     (tmp_path / "b").mkdir()

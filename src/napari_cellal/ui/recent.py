@@ -8,8 +8,6 @@ from pathlib import Path
 
 import platformdirs
 
-from napari_cellal.io.store.schema import DATABASE
-
 MOST = 5
 _last_folder: list[Path] = []
 
@@ -20,18 +18,28 @@ def recent_file() -> Path:
 
 
 def projects() -> list[Path]:
-    """Return the folders of the projects opened last that are still there, the last first."""
+    """Return the folders of the projects opened last, the last first.
+
+    Whether they are still there is not asked: where a network drive is away that takes long.
+    """
     try:
         known = json.loads(recent_file().read_text(encoding="utf-8"))
     except (OSError, ValueError):  # none yet, or a file that is none of ours: nothing is lost
         return []
-    places = [Path(p) for p in known if isinstance(p, str)] if isinstance(known, list) else []
-    return [p for p in places if (p / DATABASE).is_file()]
+    return [Path(p) for p in known if isinstance(p, str)] if isinstance(known, list) else []
 
 
-def note_project(folder: Path) -> None:
+def note_project(place: Path) -> None:
     """Put a project first; where that cannot be written the list stays as it was."""
-    places = [folder, *(p for p in projects() if p != folder)][:MOST]
+    _write([place, *(p for p in projects() if p != place)][:MOST])
+
+
+def forget_project(place: Path) -> None:
+    """Take a project off the list."""
+    _write([p for p in projects() if p != place])
+
+
+def _write(places: list[Path]) -> None:
     with contextlib.suppress(OSError):
         recent_file().parent.mkdir(parents=True, exist_ok=True)
         recent_file().write_text(json.dumps([str(p) for p in places]), encoding="utf-8")

@@ -184,8 +184,8 @@ def require_database(path: Path, name: str) -> None:
     """
     if not path.is_file() or path.stat().st_size == 0:
         raise ProjectError(
-            f"{name}: the folder has no usable {DATABASE}, so it is no project or was never "
-            "written completely. Choose another folder, or restore this one from a backup."
+            f"{name} is no project: choose a folder that ends in .cellal. If this was one, its "
+            f"{DATABASE} is gone or was never written completely; restore it from a backup."
         )
 
 

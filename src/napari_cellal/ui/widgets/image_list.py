@@ -13,7 +13,7 @@ from napari_cellal.core.records import Split, Status
 if TYPE_CHECKING:
     from napari_cellal.ui.session import Session
 
-_HEADS = ("Image", "Boxes", "To do", "")
+_HEADS = ("Image", "Boxes", "To do", "State")
 _TIPS = (
     "The image's file",
     "Boxes, rejected ones left out",
@@ -78,6 +78,8 @@ class ImageTable(QAbstractTableModel):
             return None
         record = project.images[self._ids[index.row()]]
         if role == Qt.ItemDataRole.ToolTipRole:
+            if index.column() == len(_TIPS) - 1:
+                return _TIPS[-1]
             return f"{record.path}\n{' x '.join(map(str, record.shape[1:]))} px, " + ", ".join(
                 record.channels
             )

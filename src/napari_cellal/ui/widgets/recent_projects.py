@@ -12,18 +12,19 @@ from napari_cellal.ui.controls import button, empty, heading
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 
 class RecentProjects(QWidget):
-    """A button for each project opened last that is still there.
+    """A button for each project opened last; one that is not there any more leaves when clicked.
 
     Parameters
     ----------
-    open_project : callable(str)
-        Hears the folder that is chosen.
+    open_project : callable(folder) -> bool
+        Opens the one that is chosen, or tells why it cannot.
     """
 
-    def __init__(self, open_project: Callable[[str], object]) -> None:
+    def __init__(self, open_project: Callable[[Path], bool]) -> None:
         super().__init__()
         self._open = open_project
         self._rows = QVBoxLayout(self)
@@ -38,8 +39,11 @@ class RecentProjects(QWidget):
         for place in places:
             name = self.fontMetrics().elidedText(place.stem, Qt.TextElideMode.ElideMiddle, 300)
             self._rows.addWidget(
-                button(
-                    name.replace("&", "&&"), str(place), lambda place=place: self._open(str(place))
-                )
+                button(name.replace("&", "&&"), str(place), lambda place=place: self._go(place))
             )
         self.setVisible(bool(places))
+
+    def _go(self, place: Path) -> None:
+        if not self._open(place) and not place.is_dir():
+            recent.forget_project(place)
+            self.refresh()
