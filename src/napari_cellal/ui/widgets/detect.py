@@ -285,7 +285,8 @@ class DetectDock(Dock):
             lines = run.lines()
             if run.cells and not project.active_classes:
                 lines[1:1] = [
-                    "They have no class yet: name classes in Project, then Detect again or answer in Learn."
+                    "They have no class yet: name classes in Project, then Detect again or answer "
+                    "in Learn."
                 ]
             self._result.setText(prefix + "\n".join(lines[:4]))
             if not self.is_on_screen and handle.title != "Detecting":
