@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_cellal.active.requests import SuggestRequest
+from napari_cellal.active.requests import SuggestRequest, pack_rows
 from napari_cellal.features.table import FeatureTable
 from napari_cellal.workflows import learning
 from napari_cellal.workflows.worker import Failed, Finished, WorkerProcess
@@ -84,7 +84,7 @@ def main() -> None:
         held = {ids[-1 - k]: int(kinds[-1 - k]) for k in range(HELD)}
         worker = WorkerProcess("latency")
         try:
-            base = SuggestRequest(str(path), {}, held, names, ids, n=4)
+            base = SuggestRequest(str(path), {}, held, names, n=4)
             wait, used, _ = ask(worker, base)
             out["first_question_ms"] = round(wait * 1e3)
             for label, count in (("cold", 0), ("20_labels", 20), ("200_labels", 200)):
@@ -92,7 +92,7 @@ def main() -> None:
                 for k in range(options.rounds):
                     many = k % 4 if label == "cold" else count + k
                     labelled = {ids[j]: int(kinds[j]) for j in range(many)}
-                    asked = tuple(ids[many:])  # as the pool of the window: what is left
+                    asked = pack_rows(np.arange(n) >= many)  # as from the window: what is left
                     request = SuggestRequest(str(path), labelled, held, names, asked, n=4)
                     wait, after, here = ask(worker, request)
                     waits.append(wait)

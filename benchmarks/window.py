@@ -1,7 +1,7 @@
 """How quick the window is: answers in Learn, and edits among many boxes.
 
     python benchmarks/window.py [--cells 10000] [--answers 60] [--boxes 5000]
-                                [--features automatic] [--json]
+                                [--features automatic] [--pace 0.25] [--json]
 
 Opens a real napari window (under Xvfb where there is no screen: ``xvfb-run -a``) on a
 synthetic project and drives it with key events. Times end when the canvas has been drawn.
@@ -112,7 +112,7 @@ class Drawn:
         return self._at
 
 
-def answers(workspace: Workspace, n: int) -> dict[str, float]:
+def answers(workspace: Workspace, n: int, pace: float) -> dict[str, float]:
     viewer, loop = workspace.viewer, workspace.learn
     canvas = viewer.window._qt_viewer.canvas.native
     workspace.raise_dock("Learn")
@@ -121,7 +121,7 @@ def answers(workspace: Workspace, n: int) -> dict[str, float]:
     spent = []
     drawn = Drawn(viewer)
     for k in range(n):
-        settle(0.25)  # nobody answers faster; the rest of the boxes arrives meanwhile
+        settle(pace)
         asked = loop.question
 
         def is_next(asked=asked) -> bool:
@@ -172,6 +172,9 @@ def main() -> None:
     parser.add_argument("--boxes", type=int, default=5_000)
     parser.add_argument("--answers", type=int, default=60)
     parser.add_argument(
+        "--pace", type=float, default=0.25, help="seconds that a person looks at each question"
+    )
+    parser.add_argument(
         "--features",
         choices=describing.CHOICES,
         default=describing.AUTOMATIC,
@@ -194,7 +197,7 @@ def main() -> None:
         result = {
             "candidates": options.cells,
             "features": options.features,
-            "answer_to_next": answers(workspace, options.answers),
+            "answer_to_next": answers(workspace, options.answers, options.pace),
             "many_boxes": edits(workspace, first),
         }
         viewer.close()

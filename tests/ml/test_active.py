@@ -14,7 +14,7 @@ from napari_cellal.active.choices import Context
 from napari_cellal.active.diversity import nearest
 from napari_cellal.active.matrix import Matrix, load_matrix
 from napari_cellal.active.rare import hunted_class
-from napari_cellal.active.requests import SuggestRequest
+from napari_cellal.active.requests import SuggestRequest, pack_rows
 from napari_cellal.active.simulate import METRICS, simulate
 from napari_cellal.active.softmax import SelfTraining
 from napari_cellal.active.strategies import STRATEGIES
@@ -190,13 +190,14 @@ def test_cold_start_ends_though_a_class_never_occurs():
 def test_labelled_and_holdout_cells_are_never_suggested(request_on_disk, name, cold):
     request, labels = request_on_disk
     held = {f"c{k}": int(labels[k]) for k in range(100, 200)}
-    shown = tuple(f"c{k}" for k in range(220))
+    shown = {f"c{k}" for k in range(220)}
+    candidates = pack_rows(np.arange(len(labels)) < 220)
     labelled = {} if cold else {f"c{k}": int(labels[k]) for k in range(100)}
     request = replace(
-        request, labelled=labelled, holdout=held, cell_ids=shown, strategy=name, n=500
+        request, labelled=labelled, holdout=held, candidates=candidates, strategy=name, n=500
     )
     found = run_suggest(request).suggestions
-    assert set(found.cell_ids) == set(shown) - set(labelled) - set(held)
+    assert set(found.cell_ids) == shown - set(labelled) - set(held)
     assert len(found) == len(set(found.cell_ids))
 
 
@@ -262,8 +263,9 @@ def test_predict_all_leaves_out_labelled_and_holdout(request_on_disk):
 
 
 def test_an_empty_pool_and_a_missing_table(request_on_disk, tmp_path):
-    request, _ = request_on_disk
-    result = run_suggest(replace(request, cell_ids=()))
+    request, labels = request_on_disk
+    nothing = pack_rows(np.zeros(len(labels), bool))
+    result = run_suggest(replace(request, candidates=nothing))
     assert len(result.suggestions) == 0
     assert result.remaining == 0
     with pytest.raises(ProjectError):
@@ -662,8 +664,11 @@ def test_a_class_that_vanishes_and_an_image_removed_in_mid_loop(request_on_disk)
     assert len(result.suggestions) == 1
     retired = run_suggest(replace(request, labelled=said, class_names={1: "RBC"}))
     assert len(retired.suggestions) == 1
-    gone = replace(  # cells of a removed image: in the request no more, or not in the table
-        request, labelled=said | {"gone": 2}, cell_ids=tuple(f"c{k}" for k in range(40, 60)), n=50
+    gone = replace(  # cells of a removed image: no candidates any more, or not in the table
+        request,
+        labelled=said | {"gone": 2},
+        candidates=pack_rows(np.isin(np.arange(len(labels)), range(40, 60))),
+        n=50,
     )
     assert set(run_suggest(gone).suggestions.cell_ids) == {f"c{k}" for k in range(40, 60)}
 
@@ -682,8 +687,9 @@ def test_labels_in_another_order_give_the_same_learner(request_on_disk, estimato
 def test_cells_that_are_only_classed_teach_nothing(request_on_disk):
     request, labels = request_on_disk
     said = {f"c{k}": int(labels[k]) for k in range(40)}
-    pool, others = tuple(f"c{k}" for k in range(100)), tuple(f"c{k}" for k in range(100, 240))
-    alone = predict_all(replace(request, labelled=said, cell_ids=pool))
-    beside = predict_all(replace(request, labelled=said, cell_ids=pool, others=others))
+    others = tuple(f"c{k}" for k in range(100, 240))
+    asked = replace(request, labelled=said, candidates=pack_rows(np.arange(len(labels)) < 100))
+    alone = predict_all(asked)
+    beside = predict_all(replace(asked, others=others))
     assert set(beside) == set(alone) | set(others)
     assert {c: beside[c] for c in alone} == alone

@@ -790,7 +790,8 @@ def test_a_pool_that_follows_is_the_pool_made_anew(blank: Project, seed: int) ->
     rng = random.Random(seed)
     pool = learning.Pool(blank)
     blank.history.changed.connect(pool.follow)
-    for _ in range(40):
+    table: tuple[str, ...] = ()
+    for turn in range(40):
         rows = list(rows_of(blank).values())
         some = rng.sample(rows, min(len(rows), 3))
         y, x = rng.uniform(0, 80), rng.uniform(0, 80)
@@ -814,6 +815,12 @@ def test_a_pool_that_follows_is_the_pool_made_anew(blank: Project, seed: int) ->
         else:
             blank.history.redo()
         assert parts_of(pool) == parts_of(learning.Pool(blank))
+        if turn % 10 == 0:  # measured anew; others come and go without being in the table
+            table = tuple(rows_of(blank))
+        asked = [key for key in table if key in pool.candidates]
+        for left_out in ([], asked[:1]):
+            found = pool.candidates_in(table, left_out)
+            assert [table[row] for row in np.flatnonzero(found)] == asked[len(left_out) :]
 
 
 def test_without_held_out_images_a_fifth_of_the_cells_is(tmp_path: Path) -> None:
@@ -887,7 +894,7 @@ def test_suggestions_are_candidates_and_depend_on_the_seed_alone(detected: Proje
     pool = learning.Pool(detected)
 
     def ask(**options: Any) -> tuple[str, ...]:
-        request = learning.request_suggestions(detected, measured.path, pool, **options)
+        request = learning.request_suggestions(detected, measured, pool, **options)
         return run_job(learning.suggest(request)).suggestions.cell_ids
 
     chosen = ask(n=5)
@@ -906,8 +913,9 @@ def test_suggestions_are_candidates_and_depend_on_the_seed_alone(detected: Proje
 def test_the_projects_seed_is_used_unless_another_is_given(blank: Project) -> None:
     blank.settings = blank.settings.model_copy(update={"seed": 7})
     pool = learning.Pool(blank)
-    assert learning.request_suggestions(blank, "f", pool).seed == 7
-    assert learning.request_suggestions(blank, "f", pool, seed=0).seed == 0
+    measured = learning.Measured("f", ())
+    assert learning.request_suggestions(blank, measured, pool).seed == 7
+    assert learning.request_suggestions(blank, measured, pool, seed=0).seed == 0
 
 
 def test_measuring_again_replaces_the_table(detected: Project) -> None:
@@ -928,7 +936,7 @@ def test_classing_the_rest_is_one_step_and_leaves_others_work_alone(detected: Pr
     before = rows_of(detected)
     measured = run_job(learning.measure(learning.measure_requests(detected), detected.cache_folder))
     pool = learning.Pool(detected)
-    predicted = run_job(learning.class_rest(learning.request_rest(detected, measured.path, pool)))
+    predicted = run_job(learning.class_rest(learning.request_rest(detected, measured, pool)))
     assert "imp" in predicted
     n = learning.apply_classes(detected, predicted, 0.0)
     after = rows_of(detected)
@@ -967,7 +975,7 @@ def test_labels_of_one_class_class_nothing(detected: Project) -> None:
     cell = next(c for c in rows_of(detected).values())
     detected.history.do(gestures.give_class([cell], 1, "RBC", "ann"))
     measured = run_job(learning.measure(learning.measure_requests(detected), detected.cache_folder))
-    request = learning.request_rest(detected, measured.path, learning.Pool(detected))
+    request = learning.request_rest(detected, measured, learning.Pool(detected))
     assert run_job(learning.class_rest(request)) == {}
 
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from itertools import repeat
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_cellal.core.progress import Progress, run_job
 from napari_cellal.features.nearest import nearest
 
 from . import learner as learners
 from .choices import Context
 from .holdout import score_holdout
 from .matrix import Matrix, load_matrix
-from .requests import Suggestions, SuggestRequest, SuggestResult
+from .requests import Suggestions, SuggestRequest, SuggestResult, unpack_rows
 from .strategies import strategy
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from modAL.models import ActiveLearner
     from numpy.typing import NDArray
+
+    from napari_cellal.core.progress import Job
 
 _NEIGHBOURS = 3
 _UNLABELLED = 1000
@@ -79,7 +81,14 @@ def suggest(
 
 
 def run_suggest(request: SuggestRequest) -> SuggestResult:
+    """Return what `suggest_job` does."""
+    return run_job(suggest_job(request))
+
+
+def suggest_job(request: SuggestRequest) -> Job[SuggestResult]:
     """Return suggestions and the hold-out score of a request; the job of a worker process.
+
+    Refitting takes half of the time, ranking the other: between them it can be cancelled.
 
     Raises
     ------
@@ -90,6 +99,7 @@ def run_suggest(request: SuggestRequest) -> SuggestResult:
     """
     pool, labels, holdout = resolve(request)
     model = _fit(pool, labels, request.estimator, request.seed)
+    yield Progress(1, 2, "Choosing the next cell")
     classes = _all_classes(request.class_names, labels)
     row_of = pool.matrix.row_of
     context = Context(
@@ -140,12 +150,8 @@ def resolve(request: SuggestRequest) -> tuple[PoolView, dict[int, int], dict[int
         for c, k in request.labelled.items()
         if c in row_of and c not in request.holdout
     }
-    if request.cell_ids is None:
-        rows = np.arange(len(matrix))
-    else:
-        ids = request.cell_ids
-        rows = np.fromiter(map(row_of.get, ids, repeat(-1)), np.intp, len(ids))
-        rows = rows[rows >= 0]
+    n = len(matrix)
+    rows = np.arange(n) if request.candidates is None else unpack_rows(request.candidates, n)
     if holdout:
         rows = rows[~np.isin(rows, list(holdout))]
     return PoolView(matrix, rows), labels, holdout

@@ -47,7 +47,7 @@ def suggest(a: argparse.Namespace) -> Result:
         pool = learning.Pool(project, images)
         request = learning.request_suggestions(
             project,
-            measured.path,
+            measured,
             pool,
             strategy=a.strategy,
             estimator=a.estimator,

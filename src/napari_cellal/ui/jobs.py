@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from qtpy.compat import isalive
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_cellal.core.progress import Progress
 from napari_cellal.workflows.worker import Cancelled, Failed, Finished, WorkerProcess
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CANCEL_PATIENCE_S = 3.0
-"""A job that has not stopped by itself by then is ended with its process."""
+"""A job that has not stopped by itself by then is ended with its process, unless it says more."""
 
 CLOSE_PATIENCE_S = 0.3
 """The same once the window closes: nobody waits for what it leaves."""
 
-NICENESS = {"heavy": 5}
+NICENESS = {"heavy": 5, "classical": 5}
 """Lanes whose process stands back for the window: torch takes every core that it gets. Not by
 more, or other programs would leave it nothing."""
 
@@ -45,6 +45,8 @@ class JobHandle(QObject):
         The parts of the result that have come so far; they outlive a cancel.
     gives_way : bool
         It is cancelled as soon as another job wants its lane.
+    patience_s : float
+        A job that has not stopped by itself so long after `cancel` is ended with its process.
     after_cancel : callable
         Tidies up what a cancelled job leaves that had to be ended with its process. Called in
         the lane's thread when a job under way has ended so or so, before that is told. Not when
@@ -67,10 +69,12 @@ class JobHandle(QObject):
         parent: QObject | None = None,
         gives_way: bool = False,
         after_cancel: Callable[[], None] = lambda: None,
+        patience_s: float = CANCEL_PATIENCE_S,
     ) -> None:
         super().__init__(parent)
         self.title = title
         self.gives_way = gives_way
+        self.patience_s = patience_s
         self.after_cancel = after_cancel
         self.call = call
         self.args = args
@@ -187,7 +191,7 @@ class Lane:
                 self._worker.end_early()
             if not (handle.is_cancelling or self._closing.is_set()):
                 continue
-            patience_s = CLOSE_PATIENCE_S if self._closing.is_set() else CANCEL_PATIENCE_S
+            patience_s = CLOSE_PATIENCE_S if self._closing.is_set() else handle.patience_s
             if asked_at is None:
                 asked_at = time.monotonic()
                 if handle.is_cancelling:
@@ -206,6 +210,11 @@ class Lane:
             handle._message.emit(message)
         except RuntimeError:  # the window closed and Qt deleted the handle
             log.debug("%s ended after its window", handle.title)
+
+
+def _known(value: Any) -> Job[Any]:
+    yield from ()
+    return value
 
 
 class Jobs(QObject):
@@ -227,15 +236,26 @@ class Jobs(QObject):
         lane: str = "heavy",
         gives_way: bool = False,
         after_cancel: Callable[[], None] = lambda: None,
+        patience_s: float = CANCEL_PATIENCE_S,
     ) -> JobHandle:
         """Queue ``call(*args)`` in a child process and return its handle."""
-        handle = JobHandle(title, call, args, self, gives_way, after_cancel)
-        self.running.append(handle)
-        handle.ended.connect(lambda: self._let_go(handle))
+        handle = JobHandle(title, call, args, self, gives_way, after_cancel, patience_s)
+        self._keep(handle)
         if lane not in self._lanes:
             self._lanes[lane] = Lane(lane)
         self._lanes[lane].submit(handle)
         return handle
+
+    def known(self, title: str, value: object) -> JobHandle:
+        """Return the handle of a job whose value is there already; it is told in a later turn."""
+        handle = JobHandle(title, _known, (value,), self)
+        self._keep(handle)
+        QTimer.singleShot(0, lambda: handle._deliver(Finished(value)))
+        return handle
+
+    def _keep(self, handle: JobHandle) -> None:
+        self.running.append(handle)
+        handle.ended.connect(lambda: self._let_go(handle))
 
     def _let_go(self, handle: JobHandle) -> None:
         self.running.remove(handle)

@@ -14,9 +14,10 @@ from napari_cellal.workflows import learning, looked_at
 from .better_features import BetterFeatures
 from .learn_curve import LearningCurve
 from .question import Question
+from .think_ahead import ThinkAhead
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from napari_cellal.active.requests import SuggestRequest, SuggestResult
     from napari_cellal.core.history import Edit
@@ -71,6 +72,7 @@ class LearnLoop:
         self.better = BetterFeatures(session, jobs)
         self.better.ready.connect(self._use)
         self.better.started.connect(self.job_started.emit)
+        self._ahead = ThinkAhead(jobs, self._on_thought)
         self._pool: learning.Pool | None = None
         self._missed: list[Edit] | None = None
         """Edits since the pool began to be read; None while it is not, or is no longer wanted."""
@@ -107,8 +109,13 @@ class LearnLoop:
         )
 
     @property
+    def table(self) -> learning.Measured | None:
+        """The measured cells, None before the first start."""
+        return self._measured
+
+    @property
     def features_path(self) -> str | None:
-        """The measured table, None before the first start."""
+        """Where their features are, None before the first start."""
         return None if self._measured is None else self._measured.path
 
     @property
@@ -220,20 +227,60 @@ class LearnLoop:
         if learning.check_is_due(pool):
             known, skipped = self._measured_ids, self._skipped
             check = next((c for c in pool.checks if c in known and c not in skipped), None)
-        request = learning.request_suggestions(
-            project,
-            self._measured.path,
-            pool,
-            strategy=self.strategy,
-            n=LOOK_AHEAD,
-            leave_out=self._skipped,
-        )
-        self._pending = self.jobs.run(
-            "Choosing the next cell", learning.suggest, request, lane="quick"
-        )
+        request = self._request(project, self._measured, pool, self._skipped)
+        known = self._ahead.take(request)
+        if known is None:
+            self._pending = self.jobs.run(
+                "Choosing the next cell", learning.suggest, request, lane="quick"
+            )
+        else:
+            self._pending = self.jobs.known("Choosing the next cell", known)
         self._pending.finished.connect(lambda result: self._on_suggested(result, check, request))
         self._pending.failed.connect(self._on_failed)
         self._pending.cancelled.connect(self._on_cancelled)
+
+    def _request(
+        self,
+        project: Project,
+        measured: learning.Measured,
+        pool: learning.Pool,
+        leave_out: Sequence[str],
+    ) -> SuggestRequest:
+        return learning.request_suggestions(
+            project,
+            measured,
+            pool,
+            strategy=self.strategy,
+            n=LOOK_AHEAD,
+            leave_out=leave_out,
+        )
+
+    def _think_ahead(self, question: Question) -> None:
+        """Have the next question chosen for each class that this one's cell may get."""
+        project, measured, pool = self.session.project, self._measured, self._pool
+        if project is None or measured is None or pool is None or not self.active:
+            return
+        cell_id = question.cell_id
+        guessed = [class_id for class_id, _ in question.probabilities]
+        others = [c.class_id for c in project.active_classes if c.class_id not in guessed]
+
+        def make() -> SuggestRequest | None:
+            if self.question is not question or self._pending is not None:
+                return None
+            return self._request(project, measured, pool, [*self._skipped, cell_id])
+
+        held_out = cell_id in pool.checks or cell_id in pool.holdout
+        self._ahead.begin(make, cell_id, [*guessed, *others], held_out=held_out)
+
+    def _on_thought(self, result: SuggestResult) -> None:
+        images = self._images_of(result.suggestions.cell_ids[:1])
+        self.upcoming.emit(images)
+        for image_id in images:
+            self.session.read_ahead(image_id)
+
+    def _images_of(self, cell_ids: Sequence[str]) -> tuple[str, ...]:
+        rows = self.session.project.cells.rows(cell_ids) if self.session.project else {}
+        return tuple(dict.fromkeys(c.image_id for c in rows.values() if c))
 
     def _read_pool(self, project: Project) -> None:
         self._missed = []
@@ -286,8 +333,7 @@ class LearnLoop:
             )
             self._skipped.clear()
             return
-        rows = self.session.project.cells.rows(found.cell_ids) if self.session.project else {}
-        self.upcoming.emit(tuple(dict.fromkeys(c.image_id for c in rows.values() if c)))
+        self.upcoming.emit(self._images_of(found.cell_ids))
         pairs = zip(found.class_ids, found.probabilities[0].tolist(), strict=True)
         ranked = tuple(sorted(pairs, key=lambda p: -p[1]))
         self._set_question(
@@ -305,6 +351,7 @@ class LearnLoop:
                 return
             self.session.go_to(cell)
             self.state_changed.emit("")
+            self._think_ahead(question)
         self.question_changed.emit(question)
 
     # -- answering ------------------------------------------------------------------------
@@ -401,6 +448,7 @@ class LearnLoop:
             self._pending.cancel()
             self._pending = None
         self.better.forget()
+        self._ahead.forget()
         self._again = False
         self._is_answered = False
         self.active = False

@@ -205,7 +205,7 @@ def _answer(demo: Demo, project: Project, measured: learning.Measured, truth: _T
     waits: list[float] = []
     spent = 0
     while spent < demo.answers:
-        request = learning.request_suggestions(project, measured.path, pool, leave_out=passed)
+        request = learning.request_suggestions(project, measured, pool, leave_out=passed)
         begun = time.perf_counter()
         result = yield from learning.suggest(request)
         waits.append(time.perf_counter() - begun)
@@ -268,7 +268,7 @@ def _against_random(demo: Demo, project: Project, truth: _Truth) -> Job[None]:
 
 def _class_rest(demo: Demo, project: Project, measured: learning.Measured) -> Job[None]:
     pool = learning.Pool(project)
-    predicted = yield from learning.class_rest(learning.request_rest(project, measured.path, pool))
+    predicted = yield from learning.class_rest(learning.request_rest(project, measured, pool))
     demo.report["classed_by_learner"] = learning.apply_classes(project, predicted, 0.0)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_cellal.active.requests import SuggestRequest
+from napari_cellal.active.requests import SuggestRequest, pack_rows
 from napari_cellal.core.errors import CellalError
 from napari_cellal.core.progress import Job, Progress
 from napari_cellal.core.records import Detections, Review, Split
@@ -261,7 +261,7 @@ def class_detections(
             learner.labelled,
             {},
             class_names,
-            others.cell_ids,
+            pack_rows(np.arange(len(others) + len(measured)) < len(others)),
             seed=learner.seed,
             others=measured.cell_ids,
         )

@@ -10,10 +10,13 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from napari_cellal.active.requests import (
     ControlPoint,
     SuggestRequest,
     SuggestResult,
+    pack_rows,
 )
 from napari_cellal.core.errors import CellalError
 from napari_cellal.core.history import PORTION, edit_of, finish
@@ -27,6 +30,7 @@ from .looked_at import request_with, requests_without_cells, with_cells
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from numpy.typing import NDArray
     from threadpoolctl import ThreadpoolController
 
     from napari_cellal.core.history import Edit, Steps
@@ -202,6 +206,9 @@ class Pool:
         self.checks: dict[str, None] = {}
         self.test: dict[str, None] = {}
         self._split_of = splits
+        self._table: tuple[str, ...] = ()
+        self._row_of: dict[str, int] = {}
+        self._may_ask = np.zeros(0, bool)
         self._has_val = Split.VAL in splits.values()
         for key, image_id, class_id, status in states:
             self._put(key, image_id, class_id, Status(status))
@@ -214,6 +221,24 @@ class Pool:
                 part.pop(key, None)
             if cell is not None:
                 self._put(key, cell.image_id, cell.class_id, cell.status)
+            if key in self._row_of:
+                self._may_ask[self._row_of[key]] = key in self.candidates
+
+    def candidates_in(
+        self, table: tuple[str, ...], leave_out: Iterable[str] = ()
+    ) -> NDArray[np.bool_]:
+        """Return which cells of a table of features may be asked about, bool[N].
+
+        The table asked for last is followed: with 100,000 cells to look up anew, each answer
+        would wait 10 ms longer.
+        """
+        if table is not self._table:
+            self._table = table
+            self._row_of = {key: row for row, key in enumerate(table)}
+            self._may_ask = np.fromiter((key in self.candidates for key in table), bool, len(table))
+        found = self._may_ask.copy()
+        found[[self._row_of[key] for key in leave_out if key in self._row_of]] = False
+        return found
 
     def _put(self, key: str, image_id: str, class_id: int | None, status: Status) -> None:
         split = self._split_of.get(image_id, Split.TEST)
@@ -251,7 +276,7 @@ def check_is_due(pool: Pool) -> bool:
 
 def request_suggestions(
     project: Project,
-    features_path: str,
+    measured: Measured,
     pool: Pool,
     *,
     strategy: str = "automatic",
@@ -271,22 +296,20 @@ def request_suggestions(
     CellalError
         If there is no such class.
     """
-    skipped = set(leave_out)
     hunted = project.class_named(like) if like else None
     if like and (hunted is None or hunted.retired):
         names = ", ".join(c.name for c in project.active_classes)
         raise CellalError(f"The project has no class {like}. It has: {names}.")
-    candidates = tuple(c for c in pool.candidates if c not in skipped)
     scores: dict[str, float] = {}
     if strategy == "detector":  # the others need not wait for the rows
-        rows = project.cells.rows(candidates)
+        rows = project.cells.rows(pool.candidates)
         scores = {k: c.score for k, c in rows.items() if c is not None and c.score is not None}
     return SuggestRequest(
-        features_path,
+        measured.path,
         _of_active(project, pool.labelled),
         _of_active(project, pool.holdout),
         {c.class_id: c.name for c in project.active_classes},
-        candidates,
+        pack_rows(pool.candidates_in(measured.cell_ids, leave_out)),
         strategy,
         estimator,
         n,
@@ -302,20 +325,41 @@ def _of_active(project: Project, labels: Mapping[str, int]) -> dict[str, int]:
 
 
 def request_rest(
-    project: Project, features_path: str, pool: Pool, *, estimator: str = "self_training"
+    project: Project, measured: Measured, pool: Pool, *, estimator: str = "self_training"
 ) -> SuggestRequest:
     """Return the question what every cell without a label is, held-out ones too."""
-    request = request_suggestions(project, features_path, pool, estimator=estimator)
+    request = request_suggestions(project, measured, pool, estimator=estimator)
     return replace(request, others=(*pool.checks, *pool.test), holdout={})
 
 
 def suggest(request: SuggestRequest) -> Job[SuggestResult]:
     """Return the job that answers a request for suggestions."""
     yield Progress(0, 0, "Choosing the next cell")
-    from napari_cellal.active.suggest import run_suggest
+    from napari_cellal.active.suggest import suggest_job
 
     with one_thread():
-        return run_suggest(request)
+        return (yield from suggest_job(request))
+
+
+def answered(
+    request: SuggestRequest, cell_id: str, class_id: int, *, held_out: bool
+) -> SuggestRequest:
+    """Return a request that leaves a cell out, as it is once the cell has a class."""
+    if held_out:
+        return replace(request, holdout={**request.holdout, cell_id: class_id})
+    return replace(request, labelled={**request.labelled, cell_id: class_id})
+
+
+def suggest_after(
+    request: SuggestRequest, cell_id: str, class_ids: Sequence[int], held_out: bool
+) -> Job[None]:
+    """Return the job that answers a request once more for each class that a cell may get.
+
+    Its steps carry (class_id, `SuggestResult`). See `answered`.
+    """
+    for k, class_id in enumerate(class_ids):
+        found = yield from suggest(answered(request, cell_id, class_id, held_out=held_out))
+        yield Progress(k + 1, len(class_ids), "Thinking ahead", (class_id, found))
 
 
 def random_control(request: SuggestRequest) -> Job[tuple[ControlPoint, ...]]:

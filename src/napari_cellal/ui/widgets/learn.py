@@ -273,8 +273,8 @@ class LearnDock(Dock):
     # -- the rest -------------------------------------------------------------------------
 
     def _class_rest(self) -> None:
-        project, path = self.session.project, self.loop.features_path
-        if project is None or path is None:
+        project, table = self.session.project, self.loop.table
+        if project is None or table is None:
             self.session.tell("Start first and answer a few cells.")
             return
         handle = self.workspace.jobs.run(
@@ -285,16 +285,18 @@ class LearnDock(Dock):
             None if self.loop.looks_at is None else list(self.loop.looks_at),
             lane="quick",
         )
-        handle.finished.connect(lambda pool: self._class_the_rest_of(pool, project, path))
+        handle.finished.connect(lambda pool: self._class_the_rest_of(pool, project, table))
         handle.failed.connect(self._on_failed)
 
-    def _class_the_rest_of(self, pool: learning.Pool, project: Project, path: str) -> None:
+    def _class_the_rest_of(
+        self, pool: learning.Pool, project: Project, table: learning.Measured
+    ) -> None:
         if self.session.project is not project:
             return
         if len(set(pool.labelled.values())) < 2:
             self.session.tell("The learner needs labels of two classes at least.")
             return
-        request = learning.request_rest(project, path, pool)
+        request = learning.request_rest(project, table, pool)
         handle = self.workspace.jobs.run(
             "Classing the rest", learning.class_rest, request, lane="quick"
         )

@@ -1,0 +1,98 @@
+"""The next question is chosen before the answer: it must be the one that would have come anyway."""
+
+from __future__ import annotations
+
+import pytest
+
+from napari_cellal.active.requests import unpack_rows
+from napari_cellal.core import gestures
+from napari_cellal.core.progress import run_job
+from napari_cellal.workflows import describing, learning
+
+
+@pytest.fixture
+def asked(sit_down, detected, monkeypatch):
+    """A person who is asked about a cell, the learner having seen two classes.
+
+    With it, the requests that a worker was sent one by one, and how to see what was thought.
+    """
+    person = sit_down(detected, "Learn")
+    loop = person.workspace.learn
+    loop.better.choice = describing.QUICK
+    sent = []
+    run = loop.jobs.run
+
+    def watched(title, call, *args, **options):
+        if call is learning.suggest:
+            sent.append(*args)
+        return run(title, call, *args, **options)
+
+    monkeypatch.setattr(loop.jobs, "run", watched)
+    person.push(person.workspace.dock("Learn").start)
+    person.wait(lambda: loop.question is not None, 90_000)
+    for key in "12":
+        answer_when_thought(person, key)
+    person.wait(lambda: len(loop._ahead._known) == 3, 60_000)
+    sent.clear()
+    return person, loop, sent
+
+
+def answer_when_thought(person, key):
+    loop = person.workspace.learn
+    person.wait(lambda: len(loop._ahead._known) == 3, 60_000)  # one of each class
+    person.canvas.setFocus()
+    question = loop.question
+    person.press(key)
+    person.wait(lambda: loop.question not in (None, question), 60_000)
+
+
+def would_be_asked(loop, project):
+    """What the learner asks about with today's labels."""
+    pool = learning.Pool(project)
+    request = learning.request_suggestions(project, loop.table, pool, strategy=loop.strategy, n=4)
+    return run_job(learning.suggest(request)).suggestions
+
+
+@pytest.mark.parametrize("key", ["1", "2", "3"])
+def test_a_thought_of_answer_needs_no_worker_and_changes_nothing(asked, key):
+    person, loop, sent = asked
+    is_check = loop.question.is_check
+    answer_when_thought(person, key)
+    assert sent == []
+    if not (is_check or loop.question.is_check):
+        found = would_be_asked(loop, person.session.project)
+        assert loop.question.cell_id == found.cell_ids[0]
+        assert loop.question.reason == found.reasons[0]
+        assert dict(loop.question.probabilities) == pytest.approx(
+            dict(zip(found.class_ids, found.probabilities[0].tolist(), strict=True))
+        )
+    person.agree()
+
+
+def test_what_else_changed_makes_thoughts_worthless(asked):
+    person, loop, sent = asked
+    project = person.session.project
+    waiting = [c for c in loop._pool.candidates if c != loop.question.cell_id]
+    other = project.cells.get(waiting[-1])
+    project.history.do(gestures.give_class([other], 3, "Platelets", "me"))
+    person.canvas.setFocus()
+    question = loop.question
+    person.press("1")
+    person.wait(lambda: loop.question not in (None, question), 60_000)
+    assert len(sent) == 1
+    assert sent[0].labelled == loop._pool.labelled
+    if not loop.question.is_check:
+        assert loop.question.cell_id == would_be_asked(loop, project).cell_ids[0]
+
+
+def test_skipping_asks_the_worker(asked):
+    person, loop, sent = asked
+    skipped = loop.question
+    person.canvas.setFocus()
+    person.press("N")
+    person.wait(lambda: loop.question not in (None, skipped), 60_000)
+    assert len(sent) == 1
+    rows = unpack_rows(sent[0].candidates, len(loop.table.cell_ids))
+    assert {loop.table.cell_ids[row] for row in rows} == {*loop._pool.candidates} - {
+        skipped.cell_id
+    }
