@@ -11,7 +11,8 @@ from napari_cellal.core.progress import Job, Progress
 from napari_cellal.core.records import Split
 from napari_cellal.io.store.search import cell_states
 
-from .learning import is_held_out, one_thread
+from .learning import is_held_out
+from .threads import algebra_on_one_thread
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,7 +69,7 @@ def order_cells(request: OrderRequest) -> Job[OrderResult]:
     """Return the job that puts the measured cells in order."""
     from napari_cellal.active import order
 
-    with one_thread():
+    with algebra_on_one_thread():
         return (yield from order.order_cells(request))
 
 
@@ -77,5 +78,5 @@ def check_labels(request: OrderRequest, n: int) -> Job[tuple[Mislabel, ...]]:
     yield Progress(0, 0, "Comparing the labels with each other")
     from napari_cellal.active.mislabels import likely_mislabels
 
-    with one_thread():
+    with algebra_on_one_thread():
         return likely_mislabels(request, n)

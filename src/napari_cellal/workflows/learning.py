@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import uuid
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,12 +25,12 @@ from napari_cellal.io.store.search import cell_states
 
 from .describing import QUICK, describers, words_of
 from .looked_at import request_with, requests_without_cells, with_cells
+from .threads import algebra_on_one_thread
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
-    from threadpoolctl import ThreadpoolController
 
     from napari_cellal.core.history import Edit, Steps
     from napari_cellal.features.table import FeatureTable, MeasureRequest
@@ -42,26 +41,6 @@ LEARNER = "learn"
 CHECK_SHARE = 4
 """One check question for so many answers that are learned from, until `CHECKS_ENOUGH`."""
 CHECKS_ENOUGH = 100
-
-
-def one_thread() -> contextlib.AbstractContextManager[object]:
-    """Return a context in which linear algebra uses one thread.
-
-    The matrices are small: beside a busy core, several threads that wait for each other
-    took 330 ms where one takes 11 ms.
-    """
-    return _thread_pools().limit(limits=1)  # type: ignore[no-any-return]
-
-
-@cache
-def _thread_pools() -> ThreadpoolController:
-    # Looking for the loaded libraries takes 4 ms, a third of a suggestion. Every library
-    # that a suggestion uses is loaded by the import.
-    from threadpoolctl import ThreadpoolController
-
-    import napari_cellal.active.suggest  # noqa: F401
-
-    return ThreadpoolController()
 
 
 def measure_requests(
@@ -337,7 +316,7 @@ def suggest(request: SuggestRequest) -> Job[SuggestResult]:
     yield Progress(0, 0, "Choosing the next cell")
     from napari_cellal.active.suggest import suggest_job
 
-    with one_thread():
+    with algebra_on_one_thread():
         return (yield from suggest_job(request))
 
 
@@ -367,7 +346,7 @@ def random_control(request: SuggestRequest) -> Job[tuple[ControlPoint, ...]]:
     yield Progress(0, 0, "Replaying random picks")
     from napari_cellal.active.control import random_control as replay
 
-    with one_thread():
+    with algebra_on_one_thread():
         return (yield from replay(request))
 
 
@@ -376,7 +355,7 @@ def class_rest(request: SuggestRequest) -> Job[dict[str, tuple[tuple[int, float]
     yield Progress(0, 0, "Classing the other cells")
     from napari_cellal.active.suggest import predict_all
 
-    with one_thread():
+    with algebra_on_one_thread():
         return predict_all(request)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from napari_cellal.core.progress import Job, Progress
 from napari_cellal.features.table import read_arrays, write_arrays
 
-from .learning import one_thread
+from .threads import algebra_on_one_thread
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -56,7 +56,7 @@ def make_map(features_path: str, how: str, seed: int, cache_folder: str | Path) 
     except _UNREADABLE:  # not made yet, or damaged: it is made anew
         pass
     yield Progress(0, 0, f"Laying out {len(matrix):,} cells")
-    with one_thread():
+    with algebra_on_one_thread():
         found = places(matrix, how, seed)
     with contextlib.suppress(OSError):  # a full disk costs time later, not this map
         write_arrays(file, {"places": found})

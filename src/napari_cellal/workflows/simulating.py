@@ -14,6 +14,7 @@ from napari_cellal.core.progress import Job, Progress
 
 from . import learning
 from .describing import QUICK
+from .threads import algebra_on_one_thread
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -155,7 +156,7 @@ def simulate(request: SimulateRequest) -> Job[dict[str, Any]]:
         _check(labels.tolist())
     else:
         holdout = np.array([key in request.holdout for key in table.cell_ids])
-    with learning.one_thread():
+    with algebra_on_one_thread():
         result = yield from replay.simulate(
             table.values,
             labels,

@@ -19,6 +19,7 @@ from napari_cellal.io.planes import plane_size, read_plane_region
 from napari_cellal.io.reading import read_or_fail, read_plane
 from napari_cellal.workflows.describing import describers
 from napari_cellal.workflows.detecting import in_classes_of
+from napari_cellal.workflows.threads import torch_on_one_thread
 
 from .tasks import CellsFound, Done, ImageFound, LargeLook, PartFound
 
@@ -38,26 +39,6 @@ if TYPE_CHECKING:
     Classes = tuple[tuple[int, float], ...]
 
 _TRIALS = 4  # parts of a large image that are looked at for the size of its cells
-
-
-@contextlib.contextmanager
-def torch_on_one_thread(device: str) -> Iterator[None]:
-    """Let torch use one thread of the processor meanwhile.
-
-    Several small networks side by side get more done than one on several threads, and what
-    they find does not depend on how many cores a computer has.
-    """
-    if device != "cpu":
-        yield
-        return
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class Scanner:
