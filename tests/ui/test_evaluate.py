@@ -12,6 +12,7 @@ from test_train import LONG_MS, _labelled, labelled  # noqa: F401  fixtures
 
 from napari_cellal.core.progress import Progress
 from napari_cellal.core.records import Detections, Status
+from napari_cellal.detect.shipped import SHIPPED
 from napari_cellal.evaluate.matches import NOTHING, Match
 from napari_cellal.ui import marked_place
 from napari_cellal.workflows import detecting, evaluating, removing, scoring
@@ -289,8 +290,14 @@ def test_two_models_stand_side_by_side_and_follow_the_labels(person, tmp_path):
     }
     first = dock.counting.answers
     second = replace(first, found=wrong, figures={"map50": 0.25})
+    choose(dock.against.model, first.request.model_id)
+    dock.ensureWidgetVisible(dock.against.compare)
+    told = len(person.told)
+    person.push(dock.against.compare)  # with itself: told, and nothing is searched
+    assert len(person.told) == told + 1
+    assert not dock.against.bar.busy
     handed = person.workspace.jobs.run
-    choose(dock.against.model, detecting.CLASSICAL)
+    choose(dock.against.model, SHIPPED)
 
     def instead(title, call, request, **more):
         return (

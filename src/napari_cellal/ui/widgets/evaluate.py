@@ -99,6 +99,12 @@ class EvaluateDock(Dock):
         self.bar = MeasureBar(self.workspace, "Stop measuring; the figures before stay")
         self.result = QWidget()
         self._line = _rich()
+        self._line.setToolTip(
+            "mAP50: average precision, the mean of the classes, 0 to 1; a box is right if it "
+            "shares half of the area that it and the cell's box cover together. Precision: "
+            "share of the boxes that are cells. Recall: share of the cells that have a box. "
+            "F1: both in one figure. In brackets: the 95 % interval."
+        )
         self._notes = note()
         self.matrix = ConfusionMatrix()
         self.matrix.setToolTip("Click a square to see its cells")

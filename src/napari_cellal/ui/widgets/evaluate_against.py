@@ -99,6 +99,9 @@ class AgainstPanel(QWidget):
         first = self._first.answers
         if first is None:
             return
+        if self.model.currentData() == first.request.model_id:
+            self.session.tell("That is the model measured above. Choose another to put beside it.")
+            return
         request = self.bar.request(self.model.currentData(), first.request.split, self._first.score)
         if request is None:
             return
