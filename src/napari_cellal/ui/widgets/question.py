@@ -118,7 +118,7 @@ class QuestionPanel(QWidget):
         project = self.session.project
         assert project is not None
         said = dict(question.probabilities)
-        text = "Answered without the model's help." if question.is_check else "No guess yet."
+        text = "Answer without the model's help." if question.is_check else "No guess yet."
         rows = [
             (c.name, c.color, said[c.class_id])
             for c in project.active_classes
