@@ -27,6 +27,9 @@ CANCEL_PATIENCE_S = 3.0
 CLOSE_PATIENCE_S = 0.3
 """The same once the window closes: nobody waits for what it leaves."""
 
+_LISTEN_S = 0.01
+"""The next job waits so long at most until one that gives way hears of it."""
+
 NICENESS = {"heavy": 5, "classical": 5}
 """Lanes whose process stands back for the window: torch takes every core that it gets. Not by
 more, or other programs would leave it nothing."""
@@ -182,7 +185,7 @@ class Lane:
         asked_at: float | None = None
         told = False
         while self._worker.busy:
-            for message in self._worker.poll(0.05):
+            for message in self._worker.poll(_LISTEN_S):
                 if handle.is_cancelling and not isinstance(message, Progress):
                     handle.after_cancel()
                 self._send(handle, message)
