@@ -60,6 +60,7 @@ def _no_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no test read or write what is kept of this computer's person: times, projects."""
     monkeypatch.setattr(recent, "recent_file", lambda: tmp_path / "cache" / "recent.json")
     monkeypatch.setattr(recent, "_last_folder", [])
+    monkeypatch.setattr(recent, "_TEMPORARY", tmp_path / "temporary")
     monkeypatch.setattr(pacing, "times_file", lambda: tmp_path / "cache" / "times.json")
 
 

@@ -33,6 +33,8 @@ def test_the_last_come_first(tmp_path):
     for place in (*places, places[-2]):
         recent.note_project(place)
     assert recent.projects() == [places[-2], places[-1], *places[-3 : -recent.MOST - 1 : -1]]
+    recent.note_project(tmp_path / "temporary" / "soon gone.cellal")
+    assert recent.projects()[0] == places[-2]
     recent.recent_file().write_text("no list")
     assert recent.projects() == []
 
@@ -40,11 +42,12 @@ def test_the_last_come_first(tmp_path):
 def test_a_project_that_is_gone_leaves_the_list_when_asked_for(sit_down, folder, tmp_path):
     recent.note_project(folder)
     recent.note_project(tmp_path / "gone.cellal")
+    recent.note_project(tmp_path / "old" / "gone.cellal")
     person = sit_down(None, "Project")
     dock = person.workspace.dock("Project")
-    assert list(offered(dock)) == ["gone", "smears"]
-    person.push(offered(dock)["gone"])
-    person.wait(lambda: list(offered(dock)) == ["smears"])
+    assert list(offered(dock)) == ["gone in old", f"gone in {tmp_path.name}", "smears"]
+    person.push(offered(dock)["gone in old"])
+    person.wait(lambda: list(offered(dock)) == ["gone", "smears"])
     assert person.told[-1][1]
 
 

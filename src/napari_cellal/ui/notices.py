@@ -14,6 +14,11 @@ from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QToolButton, QWidget
 
 log = logging.getLogger(__name__)
 
+_ERROR, _NEWS = "#D55E00", "#0077BB"  # Okabe and Ito's vermilion; the main button's blue
+_STYLE = (
+    "QFrame#cellal_notice {{ border: 1px solid {edge}; border-left: 5px solid {edge};"
+    " border-radius: 3px; }}"
+)
 _WIDTH_PX = 420
 _MARGIN_PX = 8
 _LEAST_MS = 4_000
@@ -54,13 +59,9 @@ class Notice(QFrame):
     def say(self, text: str, error: bool = False) -> None:
         """Show a sentence in place of the one before."""
         log.log(logging.WARNING if error else logging.INFO, "%s", text)
-        edge = (
-            "#D55E00" if error else "#0077BB"
-        )  # Okabe and Ito's vermilion; the main button's blue
-        self.setStyleSheet(
-            f"QFrame#cellal_notice {{ border: 1px solid {edge}; border-left: 5px solid {edge};"
-            " border-radius: 3px; }"
-        )
+        style = _STYLE.format(edge=_ERROR if error else _NEWS)
+        if style != self.styleSheet():  # Qt goes through all of the frame again
+            self.setStyleSheet(style)
         self.label.setText(text)
         self.show()  # before it is measured: napari's font comes with the first showing
         self._place()

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import tempfile
 from pathlib import Path
 
 import platformdirs
 
 MOST = 5
+_TEMPORARY = Path(tempfile.gettempdir()).resolve()
+"""What lies below is gone soon, and so is not noted."""
 _last_folder: list[Path] = []
 
 
@@ -31,7 +34,8 @@ def projects() -> list[Path]:
 
 def note_project(place: Path) -> None:
     """Put a project first; where that cannot be written the list stays as it was."""
-    _write([place, *(p for p in projects() if p != place)][:MOST])
+    if not place.is_relative_to(_TEMPORARY):
+        _write([place, *(p for p in projects() if p != place)][:MOST])
 
 
 def forget_project(place: Path) -> None:

@@ -36,8 +36,12 @@ class RecentProjects(QWidget):
         places = recent.projects()
         if places:
             self._rows.addWidget(heading("Go on with"))
+        stems = [place.stem for place in places]
         for place in places:
-            name = self.fontMetrics().elidedText(place.stem, Qt.TextElideMode.ElideMiddle, 300)
+            name = place.stem
+            if stems.count(name) > 1:
+                name += f" in {place.parent.name}"
+            name = self.fontMetrics().elidedText(name, Qt.TextElideMode.ElideMiddle, 300)
             self._rows.addWidget(
                 button(name.replace("&", "&&"), str(place), lambda place=place: self._go(place))
             )
