@@ -15,7 +15,6 @@ from pathlib import Path
 import napari
 import numpy as np
 import tifffile
-from napari._qt.dialogs.qt_notification import NapariQtNotification
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 
@@ -57,10 +56,9 @@ class Stage:
         raise TimeoutError
 
     def picture(self, name: str) -> None:
-        """Write a picture of the whole window, without napari's passing messages."""
+        """Write a picture of the whole window, without passing messages."""
         settle(0.6)
-        for message in self.viewer.window._qt_window.findChildren(NapariQtNotification):
-            message.close()
+        self.workspace.notice.hide()
         settle(0.2)
         file = IMAGES / f"{name}.png"
         self.viewer.screenshot(str(file), canvas_only=False, flash=False)
