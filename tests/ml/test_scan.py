@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,14 +29,18 @@ from scan_things import (
 from napari_cellal.cli import main
 from napari_cellal.core import gestures
 from napari_cellal.core.errors import CellalError, ModelError
+from napari_cellal.core.history import finish
 from napari_cellal.core.progress import run_job
 from napari_cellal.core.records import Review, Status
 from napari_cellal.io.store import Project
 from napari_cellal.workflows import classifying, detecting, learning, patches
 from napari_cellal.workflows.scanning import plan, running, streams
+from napari_cellal.workflows.scanning.writing import ScanWriter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from napari_cellal.core.progress import Job
 
 
 @pytest.fixture(scope="module")
@@ -396,6 +401,23 @@ def test_the_command(tmp_path: Path, plate: Path, capsys: pytest.CaptureFixture[
     assert (said["done"], said["done_now"], said["resumed"]) == (10, 0, True)
     assert main(["scan", str(project), "--resume"]) == 1
     assert "No scan" in capsys.readouterr().err
+
+
+def test_several_processes_find_what_one_finds(tmp_path: Path, plate: Path) -> None:
+    with new_project(tmp_path) as project:
+        todo = begin(project, [plate])
+        tasks = finish(ScanWriter(project, todo).begin())
+        tasks = [replace(t, images=(image,)) for t in tasks for image in t.images]
+
+        def found(job: Job[None]) -> list[Any]:
+            steps = [step for step in job if step.item is not None]
+            assert [step.done for step in steps] == list(range(1, 11))
+            results: list[Any] = [step.item for step in steps]
+            cells = [found.detections for result in results for found in result.items]
+            return sorted(cells, key=lambda found: found.image_id)
+
+        one = found(streams.work_through(todo.spec, tasks))
+        assert found(streams.work_beside(todo.spec, tasks, ("cpu",) * 2)) == one
 
 
 def test_a_task_that_ends_its_process_fails_alone(

@@ -14,6 +14,7 @@ from qtpy.compat import isalive
 from qtpy.QtCore import QCoreApplication, QEvent, QObject
 from qtpy.QtWidgets import QLabel
 
+from napari_cellal.core.errors import CellalError
 from napari_cellal.core.progress import Abandoned, Progress
 from napari_cellal.detect.requests import TrainRequest
 from napari_cellal.networks.unfinished import file_of, partial_of
@@ -142,6 +143,54 @@ def test_a_job_that_gives_way_is_cancelled_for_the_next(qtbot):
         pass
     assert end.args == [3]
     assert heard == ["cancelled"]
+    jobs.close()
+
+
+def careful(here):
+    """A job that tidies up after itself."""
+    here.touch()
+    try:
+        while True:
+            time.sleep(0.01)
+            yield Progress(1, 2, item="part")
+    finally:
+        here.unlink()
+
+
+def broken():
+    yield Progress(0, 1)
+    raise CellalError("The disk is full.")
+
+
+def test_a_job_in_a_thread_of_the_window(qtbot, tmp_path):
+    window, here = QObject(), tmp_path / "here"
+    jobs = Jobs(window)
+    for ask, end in (("cancel", "cancelled"), ("close", None)):
+        handle = jobs.run_here("careful", careful, here)
+        with qtbot.waitSignal(handle.progressed, timeout=60_000):
+            pass
+        assert here.exists()
+        assert handle.items[0] == "part"
+        if end is None:
+            jobs.close()  # as a window that closes
+        else:
+            with qtbot.waitSignal(getattr(handle, end), timeout=60_000):
+                getattr(handle, ask)()
+            assert jobs.running == []
+        assert not here.exists()
+
+
+def test_a_job_in_a_thread_ends_and_fails_in_words(qtbot):
+    window = QObject()
+    jobs = Jobs(window)
+    with qtbot.waitSignal(jobs.run_here("count", count, 3).finished, timeout=60_000) as end:
+        pass
+    assert end.args == [3]
+    with qtbot.waitSignal(jobs.run_here("broken", broken).failed, timeout=60_000) as end:
+        pass
+    assert end.args[0].message == "The disk is full."
+    assert end.args[0].foreseen
+    assert jobs.running == []
     jobs.close()
 
 

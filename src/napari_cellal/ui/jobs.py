@@ -12,7 +12,14 @@ from qtpy.compat import isalive
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_cellal.core.progress import Progress
-from napari_cellal.workflows.worker import Cancelled, Failed, Finished, WorkerProcess
+from napari_cellal.workflows.worker import (
+    Cancelled,
+    Failed,
+    Finished,
+    Wish,
+    WorkerProcess,
+    run_told,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -215,6 +222,36 @@ class Lane:
             log.debug("%s ended after its window", handle.title)
 
 
+class Foreman:
+    """A thread of the window's process that drives one job: one that itself only waits."""
+
+    def __init__(self, handle: JobHandle) -> None:
+        self._handle = handle
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._drive, name="cellal-foreman", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Begin to end the job."""
+        self._closing.set()
+
+    def wait(self) -> None:
+        """Return once it has ended."""
+        self._thread.join(timeout=8)
+
+    def _drive(self) -> None:
+        handle = self._handle
+        handle.started_at = time.monotonic()
+        outcome = run_told(lambda: handle.call(*handle.args), self._tell)
+        Lane._send(handle, outcome)
+
+    def _tell(self, step: Progress) -> Wish | None:
+        Lane._send(self._handle, step)
+        if self._closing.is_set():
+            return Wish.ABANDON
+        return Wish.CANCEL if self._handle.is_cancelling else None
+
+
 def _known(value: Any) -> Job[Any]:
     yield from ()
     return value
@@ -229,6 +266,7 @@ class Jobs(QObject):
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._lanes: dict[str, Lane] = {}
+        self._foremen: list[Foreman] = []
         self.running: list[JobHandle] = []
 
     def run(
@@ -247,6 +285,15 @@ class Jobs(QObject):
         if lane not in self._lanes:
             self._lanes[lane] = Lane(lane)
         self._lanes[lane].submit(handle)
+        return handle
+
+    def run_here(self, title: str, call: Callable[..., Job[Any]], *args: Any) -> JobHandle:
+        """Begin ``call(*args)`` in a thread of this process: a job that waits for processes."""
+        handle = JobHandle(title, call, args, self)
+        self._keep(handle)
+        foreman = Foreman(handle)
+        self._foremen.append(foreman)
+        handle.ended.connect(lambda: self._foremen.remove(foreman))
         return handle
 
     def known(self, title: str, value: object) -> JobHandle:
@@ -270,8 +317,9 @@ class Jobs(QObject):
 
     def close(self) -> None:
         """End every job and child process."""
-        for lane in self._lanes.values():  # all at once: each may take its time
-            lane.close()
-        for lane in self._lanes.values():
-            lane.wait()
+        workers = [*self._lanes.values(), *self._foremen]
+        for worker in workers:  # all at once: each may take its time
+            worker.close()
+        for worker in workers:
+            worker.wait()
         self._lanes.clear()

@@ -58,7 +58,7 @@ class Failed:
 Outcome = Finished | Cancelled | Failed
 
 
-class _Wish(Enum):
+class Wish(Enum):
     """What becomes of a running job: its end, with or without what it has, or to go on later."""
 
     CANCEL = "cancel"
@@ -69,7 +69,7 @@ class _Wish(Enum):
 @dataclass(frozen=True, slots=True)
 class _Word:
     number: int
-    wish: _Wish
+    wish: Wish
 
 
 class _WindowGone(Exception):
@@ -108,17 +108,33 @@ def _serve(pipe: multiprocessing.connection.Connection, niceness: int = 0) -> No
 
 
 def _run_one(pipe: multiprocessing.connection.Connection, task: _Task) -> Outcome:
+    return run_told(
+        lambda: task.function(*task.args, **task.kwargs),
+        lambda step: _tell(pipe, task.number, step),
+    )
+
+
+def run_told(start: Callable[[], Job[Any]], tell: Callable[[Progress], Wish | None]) -> Outcome:
+    """Run a job to its end, whatever that is.
+
+    Parameters
+    ----------
+    start : callable
+        Returns the job.
+    tell : callable
+        Hears of each step and returns what is wanted of the job since.
+    """
     try:
-        job = task.function(*task.args, **task.kwargs)
+        job = start()
         try:
             step = next(job)
             while True:
-                wish = _tell(pipe, task.number, step)
-                if wish is _Wish.CANCEL:
+                wish = tell(step)
+                if wish is Wish.CANCEL:
                     return Cancelled()
-                if wish is _Wish.ABANDON:
+                if wish is Wish.ABANDON:
                     job.throw(Abandoned())
-                step = job.throw(EndEarly()) if wish is _Wish.END_EARLY else next(job)
+                step = job.throw(EndEarly()) if wish is Wish.END_EARLY else next(job)
         except StopIteration as stop:
             return Finished(stop.value)
         except _WindowGone:
@@ -147,7 +163,7 @@ def _run_one(pipe: multiprocessing.connection.Connection, task: _Task) -> Outcom
         )
 
 
-def _tell(pipe: multiprocessing.connection.Connection, number: int, step: Progress) -> _Wish | None:
+def _tell(pipe: multiprocessing.connection.Connection, number: int, step: Progress) -> Wish | None:
     """Send a step, and return what the window wants of the job since."""
     try:
         pipe.send((number, step))
@@ -233,17 +249,17 @@ class WorkerProcess:
 
     def cancel(self) -> None:
         """Ask the running job to stop; it does so at its next yield."""
-        self._say(_Wish.CANCEL)
+        self._say(Wish.CANCEL)
 
     def end_early(self) -> None:
         """Ask the running job to finish at its next yield, with what it has by then."""
-        self._say(_Wish.END_EARLY)
+        self._say(Wish.END_EARLY)
 
     def abandon(self) -> None:
         """Have the running job stop at its next yield and leave what it can go on from later."""
-        self._say(_Wish.ABANDON)
+        self._say(Wish.ABANDON)
 
-    def _say(self, wish: _Wish) -> None:
+    def _say(self, wish: Wish) -> None:
         if self._pipe is not None and self._running is not None:
             with contextlib.suppress(BrokenPipeError, OSError):
                 self._pipe.send(_Word(self._running, wish))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QCheckBox, QVBoxLayout, QWidget
@@ -12,10 +13,16 @@ from napari_cellal.detect.shipped import SHIPPED
 from napari_cellal.ui.controls import ComboBox, button, heading, note, row
 from napari_cellal.ui.dock import Dock, Needs
 from napari_cellal.ui.job_bar import JobBar
+from napari_cellal.ui.jobs import NICENESS
 from napari_cellal.workflows import detecting
 from napari_cellal.workflows.describing import QUICK
 from napari_cellal.workflows.scanning import plan
-from napari_cellal.workflows.scanning.streams import work_through
+from napari_cellal.workflows.scanning.streams import (
+    look_at_computer,
+    usable_cores,
+    work_beside,
+    work_through,
+)
 from napari_cellal.workflows.scanning.tasks import Done
 from napari_cellal.workflows.scanning.writing import ScanWriter
 
@@ -238,18 +245,36 @@ class BatchDock(Dock):
         self.session.works.add(writer.begin(), lambda tasks: self._hand_out(writer, todo, tasks))
 
     def _hand_out(self, writer: ScanWriter, todo: plan.ScanPlan, tasks: list[Task]) -> None:
-        """Have tasks done in a child process; what follows from them comes after."""
+        """Have tasks done in child processes; what follows from them comes after."""
         if writer is not self._writer:
             return
         self._follow = []
-        is_light = todo.spec.run.model == detecting.CLASSICAL and not todo.spec.classifier
+        if not todo.spec.uses_torch:
+            self._divide(writer, todo, tasks, ("cpu",) * usable_cores())
+            return
         handle = self.workspace.jobs.run(
-            f"Scanning {self._total:,} images",
-            work_through,
-            todo.spec,
-            tasks,
-            lane="classical" if is_light else "heavy",
+            "Looking at the computer", look_at_computer, "auto", lane="heavy"
         )
+        self.bar.follow(handle)
+        handle.finished.connect(lambda devices: self._divide(writer, todo, tasks, devices))
+        handle.cancelled.connect(lambda: self._end(writer, "Paused. "))
+        handle.failed.connect(lambda failed: self._on_failed(writer, failed))
+
+    def _divide(
+        self, writer: ScanWriter, todo: plan.ScanPlan, tasks: list[Task], devices: tuple[str, ...]
+    ) -> None:
+        """Have tasks done by a process for each GPU or core."""
+        if writer is not self._writer:
+            return
+        jobs, title = self.workspace.jobs, f"Scanning {self._total:,} images"
+        if devices[0] == "cpu" and not hasattr(os, "nice"):
+            devices = devices[1:] or devices  # Windows: a core is left for the window
+        if len(devices) > 1:
+            niceness = NICENESS["heavy"]
+            handle = jobs.run_here(title, work_beside, todo.spec, tasks, devices, niceness)
+        else:  # in the lane of trainings: a GPU hardly has memory for both
+            lane = "heavy" if todo.spec.uses_torch else "classical"
+            handle = jobs.run(title, work_through, todo.spec, tasks, lane=lane)
         self.bar.follow(handle)
         handle.progressed.connect(lambda step: self._take(writer, handle, step))
         handle.finished.connect(lambda _: self._write_out(writer, todo))

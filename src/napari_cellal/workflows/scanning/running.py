@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Protocol
 from napari_cellal.core.errors import CellalError
 from napari_cellal.core.history import finish
 from napari_cellal.core.progress import Job, Progress
-from napari_cellal.detect.registry import CLASSICAL
 from napari_cellal.workflows.worker import Failed, Finished, WorkerProcess
 
 from .streams import Streams, deaf_children, look_at_computer, usable_cores
@@ -140,7 +139,7 @@ def hire(
                 "napari-cellal[cluster], here and on the workers."
             ) from error
         return Cluster(spec, scheduler, device, a_path)
-    if spec.run.model == CLASSICAL and not spec.classifier and "deep" not in spec.features:
+    if not spec.uses_torch:
         return Streams(spec, ("cpu",) * (workers or usable_cores()))
     first = WorkerProcess("napari-cellal scan 1")
     try:

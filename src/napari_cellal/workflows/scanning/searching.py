@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from napari_cellal.core.errors import CellalError, ImageError
 from napari_cellal.core.progress import run_job
 from napari_cellal.detect.large import PART_PX, detect_part, parts_of, sample_of
-from napari_cellal.detect.registry import CLASSICAL, load_detector
+from napari_cellal.detect.registry import load_detector
 from napari_cellal.detect.requests import ImageFailure
 from napari_cellal.io.freshness import check_unchanged
 from napari_cellal.io.planes import plane_size, read_plane_region
@@ -57,10 +57,9 @@ class Scanner:
 
     def __init__(self, spec: ScanSpec, device: str) -> None:
         self._spec = spec
-        needs_torch = spec.run.model != CLASSICAL or spec.classifier or "deep" in spec.features
         target: Any = device
         self.device = "cpu"
-        if needs_torch:
+        if spec.uses_torch:
             import torch
 
             from napari_cellal.networks.devices import choose_device
@@ -98,16 +97,14 @@ class Scanner:
         """Return what comes of a task, given what `read` gave for it."""
         begun = time.perf_counter()
         notes: list[str] = []
-        with torch_on_one_thread(self.device) if self._uses_torch else contextlib.nullcontext():
+        with (
+            torch_on_one_thread(self.device) if self._spec.uses_torch else contextlib.nullcontext()
+        ):
             if task.kind == "lot":
                 items: tuple[Item, ...] = tuple(self._lot(task.images, pixels, notes))
             else:
                 items = (self._piece(task, pixels[0]),)
         return Done(task.key, items, time.perf_counter() - begun, tuple(dict.fromkeys(notes)))
-
-    @property
-    def _uses_torch(self) -> bool:
-        return self._spec.run.model != CLASSICAL or self._classifier is not None
 
     # -- whole images ---------------------------------------------------------------------
 

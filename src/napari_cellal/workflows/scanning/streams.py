@@ -35,6 +35,7 @@ _AHEAD_BYTES = 400_000_000  # pixels that one process holds before they are need
 _AHEAD = 3  # tasks that are read ahead, where they are small
 _ROUND = 32  # most tasks a process is given at once
 _WAITING = 256  # results that wait for the writer
+_LISTEN_S = 0.1  # a wish to stop waits so long at most
 _LIVES = 2  # times that a task may end its process
 _PROCESS_BYTES = 1_500_000_000  # what a process with a network takes, generously
 
@@ -121,6 +122,33 @@ def look_at_computer(device: str) -> Job[tuple[str, ...]]:
     return (kind,) if kind != "cpu" else ("cpu",) * usable_cores()
 
 
+def work_beside(
+    spec: ScanSpec, tasks: Sequence[Task], devices: Sequence[str], niceness: int = 0
+) -> Job[None]:
+    """Do tasks in a process for each device; the items are `Done`, as those of `work_through`.
+
+    The one that runs this only waits: a thread of a window will do.
+
+    Parameters
+    ----------
+    niceness : int, 0..19
+        How far the processes stand back for others.
+    """
+    total = sum(len(task.images) for task in tasks)
+    crew = Streams(spec, devices[: len(tasks)], niceness=niceness)
+    try:
+        crew.put(tasks)
+        done = 0
+        yield Progress(done, total, f"Starting {crew.words}")
+        while done < total:
+            for result in crew.take(_LISTEN_S):
+                done += len(result.items)
+                yield Progress(done, total, "", result)
+            yield Progress(done, total)
+    finally:
+        crew.close()
+
+
 def usable_cores() -> int:
     """Return how many cores this process may use, or fewer where memory is short."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -141,10 +169,16 @@ class Streams:
         One a process.
     first : WorkerProcess or None
         One that is up already.
+    niceness : int, 0..19
+        How far the others stand back for other programs.
     """
 
     def __init__(
-        self, spec: ScanSpec, devices: Sequence[str], first: WorkerProcess | None = None
+        self,
+        spec: ScanSpec,
+        devices: Sequence[str],
+        first: WorkerProcess | None = None,
+        niceness: int = 0,
     ) -> None:
         self._spec = spec
         self.size = len(devices)
@@ -154,8 +188,9 @@ class Streams:
         self._lock = threading.Condition()
         self._results: queue.Queue[Done | Failed] = queue.Queue(_WAITING)
         self._stopped = False
-        workers = [first or WorkerProcess("napari-cellal scan 1")]
-        workers += [WorkerProcess(f"napari-cellal scan {k + 2}") for k in range(self.size - 1)]
+        names = [f"napari-cellal scan {k + 1}" for k in range(self.size)]
+        workers = [WorkerProcess(name, niceness) for name in names]
+        workers[0] = first or workers[0]
         self._threads = [
             threading.Thread(target=self._drive, args=pair, daemon=True)
             for pair in zip(workers, devices, strict=True)

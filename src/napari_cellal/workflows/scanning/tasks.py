@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from napari_cellal.detect.registry import CLASSICAL
 from napari_cellal.detect.requests import ImageFailure
 
 if TYPE_CHECKING:
@@ -42,6 +43,11 @@ class ScanSpec:
     classifier_id: str = ""
     classes: tuple[tuple[int, int], ...] = ()
     features: str = ""
+
+    @property
+    def uses_torch(self) -> bool:
+        """Whether a network has a part in it."""
+        return self.run.model != CLASSICAL or bool(self.classifier) or "deep" in self.features
 
 
 Kind = Literal["lot", "look", "part", "cells"]
