@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_cellal.core.errors import CellalError
+from napari_cellal.detect.shipped import SHIPPED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -47,8 +48,10 @@ def words_of(names: Iterable[str]) -> str:
     found: dict[str, None] = {}
     for name in names:
         parts = name.split("_")
-        is_deep = parts[0] == "Deep"
-        found[f"the network {parts[1]}" if is_deep else "measurements"] = None
+        words = "measurements"
+        if parts[0] == "Deep":
+            words = "the shipped network" if parts[1] == SHIPPED else f"the network {parts[1]}"
+        found[words] = None
     return " and ".join(found)
 
 

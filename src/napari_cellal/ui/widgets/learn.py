@@ -221,6 +221,7 @@ class LearnDock(Dock):
 
     def _show_curve(self) -> None:
         self.curve.show_points(self.loop.curve.points, self.loop.curve.control)
+        self._summary.setVisible(self.loop.table is not None)  # else nothing was counted yet
         text = f"{self.loop.labels} labels learned from"
         if self.loop.curve.points:
             s = self.loop.curve.points[-1].score
