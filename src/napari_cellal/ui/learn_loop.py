@@ -68,7 +68,6 @@ class LearnLoop:
         self.labels = 0
         self.holdout_labels = 0
         self._measured: learning.Measured | None = None
-        self._measured_ids: frozenset[str] = frozenset()
         self.better = BetterFeatures(session, jobs)
         self.better.ready.connect(self._use)
         self.better.started.connect(self.job_started.emit)
@@ -191,7 +190,6 @@ class LearnLoop:
     def _use(self, measured: learning.Measured) -> None:
         """Ask by these features from the next question on."""
         self._measured = measured
-        self._measured_ids = frozenset(measured.cell_ids)
         self.measured.emit()
 
     def _on_failed(self, failed: Failed) -> None:
@@ -223,11 +221,11 @@ class LearnLoop:
             return
         pool = self._pool
         self.holdout_labels = len(pool.holdout)
+        request = self._request(project, self._measured, pool, self._skipped)
         check = None
         if learning.check_is_due(pool):
-            known, skipped = self._measured_ids, self._skipped
-            check = next((c for c in pool.checks if c in known and c not in skipped), None)
-        request = self._request(project, self._measured, pool, self._skipped)
+            measured, skipped = pool.rows_in(self._measured.cell_ids), self._skipped
+            check = next((c for c in pool.checks if c in measured and c not in skipped), None)
         known = self._ahead.take(request)
         if known is None:
             self._pending = self.jobs.run(

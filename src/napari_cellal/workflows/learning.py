@@ -203,20 +203,25 @@ class Pool:
             if key in self._row_of:
                 self._may_ask[self._row_of[key]] = key in self.candidates
 
-    def candidates_in(
-        self, table: tuple[str, ...], leave_out: Iterable[str] = ()
-    ) -> NDArray[np.bool_]:
-        """Return which cells of a table of features may be asked about, bool[N].
+    def rows_in(self, table: tuple[str, ...]) -> Mapping[str, int]:
+        """Return the row of each cell in a table of features.
 
-        The table asked for last is followed: with 100,000 cells to look up anew, each answer
-        would wait 10 ms longer.
+        The table asked for last is kept and followed: with 100,000 cells to look up anew, each
+        answer would wait 15 ms longer.
         """
         if table is not self._table:
             self._table = table
-            self._row_of = {key: row for row, key in enumerate(table)}
-            self._may_ask = np.fromiter((key in self.candidates for key in table), bool, len(table))
+            self._row_of = dict(zip(table, range(len(table)), strict=True))
+            self._may_ask = np.fromiter(map(self.candidates.__contains__, table), bool, len(table))
+        return self._row_of
+
+    def candidates_in(
+        self, table: tuple[str, ...], leave_out: Iterable[str] = ()
+    ) -> NDArray[np.bool_]:
+        """Return which cells of a table of features may be asked about, bool[N]."""
+        row_of = self.rows_in(table)
         found = self._may_ask.copy()
-        found[[self._row_of[key] for key in leave_out if key in self._row_of]] = False
+        found[[row_of[key] for key in leave_out if key in row_of]] = False
         return found
 
     def _put(self, key: str, image_id: str, class_id: int | None, status: Status) -> None:
