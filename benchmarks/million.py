@@ -41,7 +41,7 @@ from napari_cellal.io.store.schema import transaction
 from napari_cellal.io.store.search import cell_states, find_cells
 from napari_cellal.io.store.totals import cell_totals
 from napari_cellal.ui.workspace import Workspace
-from napari_cellal.workflows import adding, learning, looked_at
+from napari_cellal.workflows import adding, learning, looked_at, pools
 from window import Drawn, figures, settle, wait
 
 FEATURES = 78
@@ -170,7 +170,7 @@ def fill_features(project: Project) -> str:
     """Write a table of features as measuring leaves it, of the cells that Learn looks at."""
     rng = np.random.default_rng(0)
     images = looked_at.images_looked_at(project)
-    waiting = learning.Pool(project, images)
+    waiting = pools.Pool(project, images)
     ids = (*waiting.candidates, *waiting.checks, *waiting.labelled, *waiting.holdout)
     middles = rng.normal(0, 4, (6, FEATURES)).astype("f4")
     values = middles[rng.integers(0, 6, len(ids))]

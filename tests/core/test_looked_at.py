@@ -8,7 +8,7 @@ from napari_cellal.core import gestures
 from napari_cellal.core.history import edit_of
 from napari_cellal.core.records import Cell, ImageRecord, Origin, Proposal, Split, Status, new_id
 from napari_cellal.io.store import Project
-from napari_cellal.workflows import learning, looked_at
+from napari_cellal.workflows import learning, looked_at, pools
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_images_with_labels_come_first(project):
 
 def test_the_pool_is_of_these_images(project):
     chosen = looked_at.images_looked_at(project, 100)
-    pool = learning.Pool(project, chosen)
+    pool = pools.Pool(project, chosen)
     asked = {*pool.candidates, *pool.checks}
     mine = {c.cell_id for key in chosen for c in project.cells.of_image(key)}
     assert asked == mine

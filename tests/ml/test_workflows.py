@@ -42,6 +42,7 @@ from napari_cellal.workflows import (
     evaluating,
     exporting,
     learning,
+    pools,
     sampling,
     simulating,
     splitting,
@@ -773,7 +774,7 @@ def test_the_pool_follows_the_splits(blank: Project) -> None:
         a_cell("c", cell_id="rest"),
         a_cell("c", cell_id="test", review=Review.CONFIRMED),
     )
-    pool = learning.Pool(blank)
+    pool = pools.Pool(blank)
     assert pool.labelled == {"learned": 2, "drawn": 1}
     assert pool.holdout == {"measured": 1}
     assert set(pool.candidates) == {"ask", "imported", "accepted"}
@@ -781,14 +782,14 @@ def test_the_pool_follows_the_splits(blank: Project) -> None:
     assert set(pool.test) == {"rest"}
 
 
-def parts_of(pool: learning.Pool) -> list[Any]:
+def parts_of(pool: pools.Pool) -> list[Any]:
     return [pool.labelled, pool.holdout, set(pool.candidates), set(pool.checks), set(pool.test)]
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_pool_that_follows_is_the_pool_made_anew(blank: Project, seed: int) -> None:
     rng = random.Random(seed)
-    pool = learning.Pool(blank)
+    pool = pools.Pool(blank)
     blank.history.changed.connect(pool.follow)
     table: tuple[str, ...] = ()
     for turn in range(40):
@@ -814,7 +815,7 @@ def test_a_pool_that_follows_is_the_pool_made_anew(blank: Project, seed: int) ->
             blank.history.undo()
         else:
             blank.history.redo()
-        assert parts_of(pool) == parts_of(learning.Pool(blank))
+        assert parts_of(pool) == parts_of(pools.Pool(blank))
         if turn % 10 == 0:  # measured anew; others come and go without being in the table
             table = tuple(rows_of(blank))
         asked = [key for key in table if key in pool.candidates]
@@ -828,11 +829,11 @@ def test_without_held_out_images_a_fifth_of_the_cells_is(tmp_path: Path) -> None
         project.add_images([ImageRecord("a", "a.png", (1, 50, 50), "uint8", ("DNA",))])
         rng = random.Random(0)
         put(project, *(a_cell(cell_id=f"{rng.getrandbits(64):016x}") for _ in range(400)))
-        pool = learning.Pool(project)
+        pool = pools.Pool(project)
         assert len(pool.candidates) + len(pool.checks) == 400
         assert 50 < len(pool.checks) < 110
         assert list(pool.checks) == sorted(pool.checks)
-        assert parts_of(learning.Pool(project)) == parts_of(pool)
+        assert parts_of(pools.Pool(project)) == parts_of(pool)
 
 
 @pytest.mark.parametrize(
@@ -851,11 +852,11 @@ def test_without_held_out_images_a_fifth_of_the_cells_is(tmp_path: Path) -> None
 def test_when_a_check_question_is_due(
     blank: Project, labelled: int, holdout: int, checks: int, due: bool
 ) -> None:
-    pool = learning.Pool(blank)
+    pool = pools.Pool(blank)
     pool.labelled = {f"l{k}": 1 for k in range(labelled)}
     pool.holdout = {f"h{k}": 1 for k in range(holdout)}
     pool.checks = {f"k{k}": None for k in range(checks)}
-    assert learning.check_is_due(pool) is due
+    assert pools.check_is_due(pool) is due
 
 
 def test_rejected_cells_are_not_measured(blank: Project) -> None:
@@ -891,7 +892,7 @@ def label_some(project: Project, n: int = 12) -> dict[str, int]:
 def test_suggestions_are_candidates_and_depend_on_the_seed_alone(detected: Project) -> None:
     label_some(detected)
     measured = run_job(learning.measure(learning.measure_requests(detected), detected.cache_folder))
-    pool = learning.Pool(detected)
+    pool = pools.Pool(detected)
 
     def ask(**options: Any) -> tuple[str, ...]:
         request = learning.request_suggestions(detected, measured, pool, **options)
@@ -912,7 +913,7 @@ def test_suggestions_are_candidates_and_depend_on_the_seed_alone(detected: Proje
 
 def test_the_projects_seed_is_used_unless_another_is_given(blank: Project) -> None:
     blank.settings = blank.settings.model_copy(update={"seed": 7})
-    pool = learning.Pool(blank)
+    pool = pools.Pool(blank)
     measured = learning.Measured("f", ())
     assert learning.request_suggestions(blank, measured, pool).seed == 7
     assert learning.request_suggestions(blank, measured, pool, seed=0).seed == 0
@@ -935,7 +936,7 @@ def test_classing_the_rest_is_one_step_and_leaves_others_work_alone(detected: Pr
     put(detected, replace(proposals[3], cell_id="imp", origin=Origin.IMPORT, proposed=None))
     before = rows_of(detected)
     measured = run_job(learning.measure(learning.measure_requests(detected), detected.cache_folder))
-    pool = learning.Pool(detected)
+    pool = pools.Pool(detected)
     predicted = run_job(learning.class_rest(learning.request_rest(detected, measured, pool)))
     assert "imp" in predicted
     n = learning.apply_classes(detected, predicted, 0.0)
@@ -975,7 +976,7 @@ def test_labels_of_one_class_class_nothing(detected: Project) -> None:
     cell = next(c for c in rows_of(detected).values())
     detected.history.do(gestures.give_class([cell], 1, "RBC", "ann"))
     measured = run_job(learning.measure(learning.measure_requests(detected), detected.cache_folder))
-    request = learning.request_rest(detected, measured, learning.Pool(detected))
+    request = learning.request_rest(detected, measured, pools.Pool(detected))
     assert run_job(learning.class_rest(request)) == {}
 
 
@@ -1105,7 +1106,7 @@ def test_the_learner_can_class_what_a_detector_found(detected: Project, smears: 
             truth[key] = ([b.box for b in boxes], [CLASSES.index(b.class_name) + 1 for b in boxes])
     learner = evaluating.LearnerRequest(
         measured.path,
-        learning.Pool(detected).labelled,
+        pools.Pool(detected).labelled,
         tuple(learning.measure_requests(detected)),
         str(detected.cache_folder),
     )

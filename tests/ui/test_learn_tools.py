@@ -11,7 +11,7 @@ from napari_cellal.core import gestures
 from napari_cellal.core.filters import REVIEWED
 from napari_cellal.core.progress import Progress
 from napari_cellal.io.store import Project
-from napari_cellal.workflows import describing, learning, looked_at
+from napari_cellal.workflows import describing, looked_at, pools
 
 
 @pytest.fixture
@@ -120,11 +120,11 @@ def test_of_too_many_cells_learn_looks_at_some(sit_down, detected, monkeypatch):
     assert loop.question.cell_id in mine
 
 
-PLAIN = learning.read_pool
+PLAIN = pools.read_pool
 
 
 def slow_pool(*where):
-    """As `learning.read_pool`, but what it read gets old before it arrives."""
+    """As `pools.read_pool`, but what it read gets old before it arrives."""
     pool = yield from PLAIN(*where)
     for _ in range(40):
         time.sleep(0.05)
@@ -133,7 +133,7 @@ def slow_pool(*where):
 
 
 def test_what_changes_while_the_cells_are_read_is_not_lost(sit_down, detected, monkeypatch):
-    monkeypatch.setattr(learning, "read_pool", slow_pool)
+    monkeypatch.setattr(pools, "read_pool", slow_pool)
     person = sit_down(detected, "Learn")
     project, loop = person.session.project, person.workspace.learn
     loop.better.choice = describing.QUICK

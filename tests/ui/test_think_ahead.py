@@ -7,7 +7,7 @@ import pytest
 from napari_cellal.active.requests import unpack_rows
 from napari_cellal.core import gestures
 from napari_cellal.core.progress import run_job
-from napari_cellal.workflows import describing, learning
+from napari_cellal.workflows import describing, learning, pools
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def answer_when_thought(person, key):
 
 def would_be_asked(loop, project):
     """What the learner asks about with today's labels."""
-    pool = learning.Pool(project)
+    pool = pools.Pool(project)
     request = learning.request_suggestions(project, loop.table, pool, strategy=loop.strategy, n=4)
     return run_job(learning.suggest(request)).suggestions
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def suggest(a: argparse.Namespace) -> Result:
     """Return the next cells to label, or the next images to finish."""
     from napari_cellal.active.forecast import class_needs
-    from napari_cellal.workflows import browsing, finishing, learning, looked_at
+    from napari_cellal.workflows import browsing, finishing, learning, looked_at, pools
 
     with Project.open(a.project) as project:
         if a.images:
@@ -44,7 +44,7 @@ def suggest(a: argparse.Namespace) -> Result:
         images = looked_at.images_looked_at(project)
         requests = learning.measure_requests(project, images)
         measured = run(learning.measure(requests, project.cache_folder, a.features))
-        pool = learning.Pool(project, images)
+        pool = pools.Pool(project, images)
         request = learning.request_suggestions(
             project,
             measured,

@@ -9,7 +9,7 @@ from psygnal import Signal
 
 from napari_cellal.active.forecast import class_needs
 from napari_cellal.core.records import Status
-from napari_cellal.workflows import learning, looked_at
+from napari_cellal.workflows import learning, looked_at, pools
 
 from .better_features import BetterFeatures
 from .learn_curve import LearningCurve
@@ -72,7 +72,7 @@ class LearnLoop:
         self.better.ready.connect(self._use)
         self.better.started.connect(self.job_started.emit)
         self._ahead = ThinkAhead(jobs, self._on_thought)
-        self._pool: learning.Pool | None = None
+        self._pool: pools.Pool | None = None
         self._missed: list[Edit] | None = None
         """Edits since the pool began to be read; None while it is not, or is no longer wanted."""
         self._is_answered = False
@@ -223,7 +223,7 @@ class LearnLoop:
         self.holdout_labels = len(pool.holdout)
         request = self._request(project, self._measured, pool, self._skipped)
         check = None
-        if learning.check_is_due(pool):
+        if pools.check_is_due(pool):
             measured, skipped = pool.rows_in(self._measured.cell_ids), self._skipped
             check = next((c for c in pool.checks if c in measured and c not in skipped), None)
         known = self._ahead.take(request)
@@ -241,7 +241,7 @@ class LearnLoop:
         self,
         project: Project,
         measured: learning.Measured,
-        pool: learning.Pool,
+        pool: pools.Pool,
         leave_out: Sequence[str],
     ) -> SuggestRequest:
         return learning.request_suggestions(
@@ -284,7 +284,7 @@ class LearnLoop:
         self._missed = []
         self._pending = self.jobs.run(
             "Reading the cells",
-            learning.read_pool,
+            pools.read_pool,
             str(project.folder),
             {key: r.split for key, r in project.images.items()},
             None if self.looks_at is None else list(self.looks_at),
@@ -294,7 +294,7 @@ class LearnLoop:
         self._pending.failed.connect(self._on_failed)
         self._pending.cancelled.connect(self._on_cancelled)
 
-    def _on_pool(self, pool: learning.Pool) -> None:
+    def _on_pool(self, pool: pools.Pool) -> None:
         self._pending = None
         self._again = False
         missed, self._missed = self._missed, None

@@ -11,7 +11,7 @@ from napari_cellal.core.progress import Job, Progress
 from napari_cellal.core.records import Split
 from napari_cellal.io.store.search import cell_states
 
-from .learning import is_held_out
+from .pools import is_held_out
 from .threads import algebra_on_one_thread
 
 if TYPE_CHECKING:

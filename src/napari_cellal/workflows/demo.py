@@ -23,7 +23,7 @@ from napari_cellal.io.samples.layout import load_layout
 from napari_cellal.io.samples.write import write_samples
 from napari_cellal.io.store import Project
 
-from . import adding, annotating, detecting, evaluating, learning, simulating, training
+from . import adding, annotating, detecting, evaluating, learning, pools, simulating, training
 
 if TYPE_CHECKING:
     from napari_cellal.core.records import Cell
@@ -191,13 +191,13 @@ def _answer(demo: Demo, project: Project, measured: learning.Measured, truth: _T
         c.cell_id: known[c.cell_id]
         for c in project.cells.with_status(Status.PROPOSED)
         if c.cell_id in known
-        and learning.is_held_out(
+        and pools.is_held_out(
             c.cell_id,
             project.images[c.image_id].split,
             any(r.split is Split.VAL for r in project.images.values()),
         )
     }
-    pool = learning.Pool(project)
+    pool = pools.Pool(project)
     pool.holdout = holdout
     project.history.changed.connect(pool.follow)
     passed: set[str] = set()
@@ -267,7 +267,7 @@ def _against_random(demo: Demo, project: Project, truth: _Truth) -> Job[None]:
 
 
 def _class_rest(demo: Demo, project: Project, measured: learning.Measured) -> Job[None]:
-    pool = learning.Pool(project)
+    pool = pools.Pool(project)
     predicted = yield from learning.class_rest(learning.request_rest(project, measured, pool))
     demo.report["classed_by_learner"] = learning.apply_classes(project, predicted, 0.0)
 
@@ -281,7 +281,7 @@ def _evaluate_learner(
         truth=_test_truth(project, truth),
         learner=evaluating.LearnerRequest(
             measured.path,
-            learning.Pool(project).labelled,
+            pools.Pool(project).labelled,
             tuple(learning.measure_requests(project)),
             str(project.cache_folder),
             demo.seed,

@@ -13,7 +13,7 @@ from napari_cellal.ui.controls import ComboBox, SpinBox, button, note, row
 from napari_cellal.ui.dock import Dock, Needs
 from napari_cellal.ui.job_bar import JobBar
 from napari_cellal.ui.plots import CurvePlot
-from napari_cellal.workflows import learning
+from napari_cellal.workflows import learning, pools
 
 from .class_with import ClassWith
 from .question import QuestionPanel
@@ -280,7 +280,7 @@ class LearnDock(Dock):
             return
         handle = self.workspace.jobs.run(
             "Reading the cells",
-            learning.read_pool,
+            pools.read_pool,
             str(project.folder),
             {key: r.split for key, r in project.images.items()},
             None if self.loop.looks_at is None else list(self.loop.looks_at),
@@ -290,7 +290,7 @@ class LearnDock(Dock):
         handle.failed.connect(self._on_failed)
 
     def _class_the_rest_of(
-        self, pool: learning.Pool, project: Project, table: learning.Measured
+        self, pool: pools.Pool, project: Project, table: learning.Measured
     ) -> None:
         if self.session.project is not project:
             return
