@@ -7,6 +7,7 @@ import pytest
 from napari_cellal.active.requests import unpack_rows
 from napari_cellal.core import gestures
 from napari_cellal.core.progress import run_job
+from napari_cellal.ui import think_ahead
 from napari_cellal.workflows import describing, learning, pools
 
 
@@ -96,3 +97,15 @@ def test_skipping_asks_the_worker(asked):
     assert {loop.table.cell_ids[row] for row in rows} == {*loop._pool.candidates} - {
         skipped.cell_id
     }
+
+
+def test_a_window_that_closes_thinks_no_more(asked, qtbot, monkeypatch):
+    monkeypatch.setattr(think_ahead, "_PAUSE_MS", 2000)
+    person, loop, _ = asked
+    loop.skip()
+    question = loop.question
+    person.wait(lambda: loop.question not in (None, question), 60_000)
+    assert loop._ahead._timer.isActive()  # it is about to begin
+    person.close()
+    qtbot.wait(2500)
+    assert loop.jobs._lanes == {}  # `nothing_left` looks for processes

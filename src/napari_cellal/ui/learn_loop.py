@@ -93,7 +93,8 @@ class LearnLoop:
         session.images_changed.connect(self._on_images)
 
     def disconnect(self) -> None:
-        """Stop listening to the session."""
+        """Stop listening to the session, and think no further."""
+        self._ahead.forget()
         self.session.project_changed.disconnect(self._on_project)
         self.session.edited.disconnect(self._on_edit)
         self.session.images_changed.disconnect(self._on_images)
