@@ -139,12 +139,12 @@ def work_beside(
     try:
         crew.put(tasks)
         done = 0
-        yield Progress(done, total, f"Starting {crew.words}")
         while done < total:
             for result in crew.take(_LISTEN_S):
                 done += len(result.items)
                 yield Progress(done, total, "", result)
-            yield Progress(done, total)
+            # no total before the first: loading the models is not the pace of what follows
+            yield Progress(done, total) if done else Progress(0, 0, f"Starting {crew.words}")
     finally:
         crew.close()
 
