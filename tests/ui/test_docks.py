@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import re
 from dataclasses import replace
 
 import npe2
@@ -36,7 +37,7 @@ from napari_cellal.core.records import Split, Status
 from napari_cellal.detect.shipped import SHIPPED
 from napari_cellal.ui.all_docks import DOCKS, WIDE_DOCKS
 from napari_cellal.ui.camera import camera_of
-from napari_cellal.ui.dock import Dock
+from napari_cellal.ui.dock import Dock, dock_around
 from napari_cellal.ui.neighbours import NeighbourStrip
 from napari_cellal.ui.plots import ProbabilityBars
 from napari_cellal.ui.workspace import Workspace
@@ -119,7 +120,12 @@ def test_the_workspace_from_the_menu(sit_down, detected):
         seen = [d for d in person.workspace.docks.values() if not d.visibleRegion().isEmpty()]
         assert seen == [dock]  # they are tabs
         assert dock.visibleRegion().boundingRect().height() > 300
+        assert dock_around(dock).titleBarWidget().title.text() == name
     assert set(outer) == {person.window}
+    around = dock_around(person.workspace.dock("Project"))
+    for floats in (True, False):  # napari makes the title bar anew
+        around.setFloating(floats)
+        assert around.titleBarWidget().title.text() == "Project"
     person.workspace.dock_all()  # a second time changes nothing
     assert len(person.workspace.docks) == len(DOCKS)
     person.open(detected)
@@ -548,6 +554,30 @@ def test_review_follows_and_acts(sit_down, detected):
     assert session.project.images[image].finished
     assert session.image_id != image
     person.agree()
+
+
+def numbers_of(dock):
+    """Return all that Review counts by class, shown rows only."""
+    labels = [*dock._class_counts, *(n for name, n in dock._others if not name.isHidden())]
+    return [int(k) for label in labels for k in re.findall(r"\d+", label.text())]
+
+
+def test_the_counts_of_the_classes_add_up(sit_down, detected):
+    person = sit_down(detected, "Review")
+    session, dock = person.session, show(person, "Review")
+    project = session.project
+    every = sum(len(project.cells.of_image(key)) for key in project.images)
+    assert sum(numbers_of(dock)) == every  # none has a class yet
+    session.do(classed(session))
+    person.press("Tab", "2")
+    person.wait(lambda: sum(numbers_of(dock)) == every)
+    project.update_class(replace(project.classes[1], retired=True, shortcut=""))
+    person.wait(lambda: len(dock._class_counts) == 2)
+    assert sum(numbers_of(dock)) == every
+    ids = [c for key in project.images for c in project.cells.of_image(key)]
+    session.do(edit_of("classed", [(c, replace(c, class_id=2)) for c in ids]))
+    person.wait(lambda: all(name.isHidden() for name, _ in dock._others))
+    assert sum(numbers_of(dock)) == every
 
 
 def test_the_image_list_follows_and_acts(sit_down, detected):

@@ -18,6 +18,7 @@ from test_neighbours import looks_like
 from napari_cellal.core.filters import WAITING
 from napari_cellal.core.records import Status
 from napari_cellal.ui import batch as batch_module
+from napari_cellal.ui.camera import camera_of
 from napari_cellal.ui.cell_pictures import CellPictures
 
 LEFT = Qt.MouseButton.LeftButton
@@ -340,6 +341,26 @@ def test_a_cell_opens_in_its_image(sit_down, detected):
     assert person.canvas.hasFocus()
     person.press("G")
     assert dock.grid.hasFocus()
+
+
+def test_a_cell_grows_with_the_canvas_unless_the_person_looked_elsewhere(sit_down, detected):
+    person = sit_down(detected, "Project")
+    dock = open_gallery(person)
+    camera = camera_of(person.viewer)
+    sizes = {}
+    for moves in (False, True):
+        person.wait(lambda: dock.width() > 500)
+        dock._open(0)
+        narrow, before = person.canvas.width(), camera.zoom
+        if moves:
+            camera.center = tuple(v + 5 for v in camera.center)
+        person.workspace.raise_dock("Review")
+        person.wait(lambda narrow=narrow: person.canvas.width() > narrow + 100)
+        person.wait(lambda: not person.workspace._resized.isActive())
+        sizes[moves] = camera.zoom / before
+        person.workspace.raise_dock("Gallery")
+    assert sizes[False] > 1.2
+    assert sizes[True] == 1
 
 
 @pytest.mark.parametrize("kind", ["detected", "fields"])

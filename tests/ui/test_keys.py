@@ -246,3 +246,16 @@ def test_a_key_that_is_held_answers_once(sit_down, detected):
     assert person.cell(first.cell_id).class_id == 1
     labelled = [c for c in person.rows().values() if c.reviewed_by]
     assert [c.cell_id for c in labelled] == [first.cell_id]
+
+
+def test_no_box_is_highlighted_once_the_mouse_has_left(sit_down, detected):
+    person = sit_down(detected)
+    cell = person.session.cells()[0]
+    y0, x0, y1, x1 = cell.box
+    person.click((y0 + y1) / 2, (x0 + x1) / 2)
+    assert person.session.selection
+    person.press("Escape")
+    person.wait(lambda: person.layer._outline_shapes()[0] is not None)  # under the mouse
+    QApplication.sendEvent(person.canvas, QEvent(QEvent.Type.Leave))
+    person.wait(lambda: person.layer._outline_shapes()[0] is None)
+    assert person.session.selection == ()

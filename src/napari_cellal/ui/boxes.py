@@ -113,6 +113,17 @@ class BoxLayer:
         """Say our keys in the status bar, where napari would say its own for Shapes."""
         self.layer.help = _HELP
 
+    def forget_mouse(self) -> None:
+        """Highlight no box: the mouse has left the canvas.
+
+        napari goes on outlining the last box that the mouse was over, in a blue that a class
+        has too.
+        """
+        layer = self.layer
+        if not (layer._is_creating or layer._is_moving):
+            layer._value = (None, None)
+            layer._set_highlight()
+
     # -- reading the layer ----------------------------------------------------------------
 
     def ids(self) -> list[str]:

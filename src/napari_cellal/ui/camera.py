@@ -33,6 +33,7 @@ class Camera:
         self.session = session
         self._before: _View | None = None
         self._ours: _View | None = None
+        self._fitted: Cell | None = None
         self._size_px: tuple[int, ...] | None = None
         session.center_asked.connect(self.center)
         session.image_changed.connect(self._on_image)
@@ -44,6 +45,7 @@ class Camera:
 
     def _on_image(self, *_: object) -> None:
         """Show the next image as the person looked at the last, not where a cell of that was."""
+        self._fitted = None
         image = self.session.image
         size_px = None if image is None else image.shape[1:]
         was_moved = self._before is not None and self._view() != self._ours
@@ -70,6 +72,15 @@ class Camera:
                 wanted = max(wanted, min(np.divide(canvas, self._size_px)))
             camera.zoom = float(np.clip(wanted, 0.05, 40))
         self._ours = self._view()
+        self._fitted = cell if zoom else None
+
+    def fit_again(self) -> None:
+        """Show the cell that was zoomed to as large as the canvas now lets it be.
+
+        Not if the person has looked elsewhere since.
+        """
+        if self._fitted is not None and self._view() == self._ours:
+            self.center(self._fitted)
 
     def _view(self) -> _View:
         camera = camera_of(self.viewer)

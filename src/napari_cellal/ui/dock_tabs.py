@@ -1,14 +1,35 @@
-"""The docks' tabs, with their whole names."""
+"""The docks' names, on their tabs and above them."""
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QTabBar
 
 if TYPE_CHECKING:
-    from qtpy.QtWidgets import QMainWindow
+    from qtpy.QtWidgets import QDockWidget, QMainWindow
+
+
+def call_dock(dock: QDockWidget, name: str) -> None:
+    """Give a dock that napari's menu opened its name, on its tab and above it.
+
+    napari's title bar shows ``dock.name``, the menu's words ("Open workspace (CellAL)"). By
+    that napari also knows which dock its menu shows and hides, so it stays what it is.
+    """
+    if dock.windowTitle() == name:
+        return
+    there = weakref.ref(dock)
+
+    def show_title(*_: object) -> None:
+        if (dock := there()) is not None:
+            dock.title.title.setText(name)
+
+    dock.setWindowTitle(name)
+    show_title()
+    for made_anew in (dock.topLevelChanged, dock.dockLocationChanged):
+        made_anew.connect(show_title)
 
 
 def show_whole_names(window: QMainWindow) -> None:

@@ -24,7 +24,7 @@ from .boxes import BoxLayer
 from .camera import Camera, camera_of
 from .channels import Channels
 from .dock import dock_around
-from .dock_tabs import show_whole_names
+from .dock_tabs import call_dock, show_whole_names
 from .held_picture import HeldPicture
 from .image_keys import ImageKeys
 from .images import ImageView
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     import napari
     from qtpy.QtWidgets import QWidget
 
+_RESIZED_MS = 60
+"""So long after the last step of a change of the canvas's size the camera follows."""
 _workspaces: weakref.WeakValueDictionary[int, Workspace] = weakref.WeakValueDictionary()
 
 
@@ -80,6 +82,10 @@ class Workspace(QObject):
         self._closed = False
         self.device_name = ""
         self._looks_for_device = False
+        self._resized = QTimer(self)
+        self._resized.setSingleShot(True)
+        self._resized.setInterval(_RESIZED_MS)
+        self._resized.timeout.connect(self.camera.fit_again)
         # Where Python ends before the window was closed, Qt deletes what has no parent first.
         me = weakref.ref(self)
         self._at_exit = lambda: (left := me()) is not None and left.close()
@@ -97,6 +103,7 @@ class Workspace(QObject):
         # napari has no "about to close" signal; its window is asked to close exactly once.
         window.installEventFilter(self)
         viewer.window._qt_viewer.installEventFilter(self)
+        self._canvas.installEventFilter(self)
 
     @classmethod
     def of(cls, viewer: napari.Viewer) -> Workspace:
@@ -108,7 +115,13 @@ class Workspace(QObject):
         return found
 
     def eventFilter(self, watched: QObject, event: Any) -> bool:
-        """End everything when the window goes; open a project that is dropped on the image."""
+        """End all when the window goes; open what is dropped; follow the canvas."""
+        if watched is self._canvas:
+            if event.type() == event.Type.Leave:
+                _soon(self._forget_mouse)  # napari may still be looking what lay under it
+            elif event.type() == event.Type.Resize and not self._closed:
+                self._resized.start()
+            return False
         if event.type() == event.Type.Drop:
             return self._on_drop(event)
         if event.type() == event.Type.Close and not self._closed:
@@ -124,6 +137,11 @@ class Workspace(QObject):
         self.open_project(projects[0])
         event.acceptProposedAction()
         return True
+
+    def _forget_mouse(self) -> None:
+        """Highlight no box, unless the mouse is back on the canvas."""
+        if not self._closed and self._boxes is not None and not self._canvas.underMouse():
+            self._boxes.forget_mouse()
 
     def _close_if_gone(self) -> None:
         try:
@@ -156,6 +174,7 @@ class Workspace(QObject):
         if self._boxes is not None:
             self._boxes.disconnect()
         self._warm_up.close()
+        self._resized.stop()
         self.camera.disconnect()
         for handle in self.jobs.running:
             handle.blockSignals(True)
@@ -194,7 +213,7 @@ class Workspace(QObject):
             if dock_around(widget) is None:
                 self.viewer.window.add_dock_widget(widget, name=name, area="right", tabify=True)
             else:
-                dock_around(widget).setWindowTitle(name)
+                call_dock(dock_around(widget), name)
         first = dock_around(self.dock(DOCKS[0]))
         window = self.viewer.window._qt_window
         for name in DOCKS[1:]:

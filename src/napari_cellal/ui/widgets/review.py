@@ -261,13 +261,23 @@ class ReviewDock(Dock):
                     lambda: self.workspace.raise_dock("Project"),
                 )
                 self._class_grid.addWidget(go, 0, 0, 1, 2)
+            self._others = [(QLabel(text), QLabel()) for text in ("No class yet", "Retired")]
+            for i, labels in enumerate(self._others, max(1, len(classes))):
+                for column, label in enumerate(labels):
+                    label.setToolTip(
+                        "Of no class above: confirmed in the whole project, and proposed"
+                    )
+                    self._class_grid.addWidget(label, i, column)
             self._class_grid.setColumnStretch(0, 3)
             self._class_grid.setColumnStretch(1, 2)
         for label, c in zip(self._class_counts, classes, strict=True):
-            text = f"{done.get(c.class_id, 0)}"
-            if waiting.get(c.class_id):
-                text += f"  (+{waiting[c.class_id]} proposed)"
-            label.setText(text)
+            label.setText(_counted(done.get(c.class_id, 0), waiting.get(c.class_id, 0)))
+        retired = {*done, *waiting} - {c.class_id for c in classes} - {None}
+        for labels, ids in zip(self._others, ({None}, retired), strict=True):
+            n, open_ = (sum(counts.get(k, 0) for k in ids) for counts in (done, waiting))
+            labels[1].setText(_counted(n, open_))
+            for label in labels:
+                label.setVisible(n + open_ > 0)
 
     def _on_selection(self, *_: object) -> None:
         self.when_seen(self._show_current)
@@ -328,3 +338,7 @@ class ReviewDock(Dock):
             at = local_time(cell.reviewed_at or "")
             made += f"; reviewed by {cell.reviewed_by}, {at}"
         return made
+
+
+def _counted(done: int, waiting: int) -> str:
+    return f"{done}  (+{waiting} proposed)" if waiting else str(done)
