@@ -24,6 +24,7 @@ from napari_cellal.networks.unfinished import file_of
 from napari_cellal.ui import jobs
 from napari_cellal.ui.jobs import JobHandle
 from napari_cellal.ui.settings_form import SettingsForm
+from napari_cellal.ui.widgets import train_choices
 from napari_cellal.workflows import adding, annotating, pacing, training
 from napari_cellal.workflows.worker import Finished
 
@@ -231,6 +232,21 @@ def test_train_judge_use_and_roll_back(person):
     assert project.settings.detector == "shipped"
     assert table.item(rows["shipped"], 0).font().bold()
     assert detect.model.currentData() == "shipped"
+
+
+def test_the_dock_scrolls_to_bar_and_curves(person, monkeypatch):
+    monkeypatch.setattr(train_choices, "_counts", lambda _: [("class", "1", "1")] * 60)
+    show(person, "Train").choices.count()
+    running = train(person, 5000).running
+    person.wait(lambda: running.plot.losses, LONG_MS)
+    person.wait(lambda: all(is_whole(w) for w in (running.bar.cancel, running.plot)))
+    person.push(running.bar.cancel)
+    person.wait(lambda: not person.workspace.jobs.running)
+
+
+def is_whole(widget):
+    """Return whether all of a widget can be seen."""
+    return widget.isVisible() and widget.visibleRegion().boundingRect() == widget.rect()
 
 
 def test_stop_and_keep_makes_a_model_of_what_is_there(person):

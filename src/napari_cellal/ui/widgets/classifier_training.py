@@ -263,7 +263,7 @@ class ClassifierTraining(QWidget):
         point = step.item
         if not isinstance(point, TrainPoint):
             return
-        if not self.plot.isVisible():
+        if not self.plot.losses:  # the first step: now the curves have their place
             self.plot.show()
             self._show_part(self.plot)
         self.plot.add(point, step.total)

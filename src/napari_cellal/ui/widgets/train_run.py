@@ -41,6 +41,8 @@ class TrainingRun(QWidget):
     measured : Signal()
         The speed of this computer is known now.
     rate_found : Signal(FoundRate)
+    drawn : Signal()
+        A training's first step was drawn: its curves have their place.
     """
 
     compared = Signal(object, object, str)
@@ -48,6 +50,7 @@ class TrainingRun(QWidget):
     ended = Signal()
     measured = Signal()
     rate_found = Signal(object)
+    drawn = Signal()
 
     def __init__(self, workspace: Workspace) -> None:
         super().__init__()
@@ -205,8 +208,11 @@ class TrainingRun(QWidget):
         point = step.item
         if not isinstance(point, TrainPoint):
             return
+        is_first = not self.plot.losses
         self.plot.show()
         self.plot.add(point, step.total)
+        if is_first:
+            self.drawn.emit()
         if point.score is not None:
             self.say(f"Step {point.step}: mAP50 {point.score:.2f} on held-out images.")
 
