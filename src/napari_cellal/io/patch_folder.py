@@ -119,7 +119,11 @@ def read_patch_folder(folder: str | Path, table: str | Path | None = None) -> Pa
         rows, multi = _by_table(folder, file, found, problems)
     if not rows:
         reason = f" {problems.sentences()[0]}" if problems.named else ""
-        raise AnnotationError(f"No picture of '{folder.name}' has a class.{reason}")
+        raise AnnotationError(
+            f"No picture of '{folder.name}' has a class.{reason} Put the pictures of each class "
+            "into a folder of its name, or a table 'labels.csv' beside them, with the columns "
+            "'filename' and 'label'."
+        )
     return PatchFolder(tuple(rows), problems.sentences(), multi)
 
 

@@ -77,8 +77,8 @@ class EvaluateChoices(QWidget):
         if project is None:
             return
         for record in project.models:
-            name = f"{self._workspace.model_name(record.model_id)} · "
-            self.model.addItem(name + local_time(record.created_at), record.model_id)
+            name, made = self._workspace.model_name(record.model_id), local_time(record.created_at)
+            self.model.addItem(f"{record.kind.capitalize()} {name} · {made}", record.model_id)
             kind = "gives classes only" if record.kind == "classifier" else "finds cells"
             self.model.setItemData(self.model.count() - 1, kind, Qt.ItemDataRole.ToolTipRole)
         self.model.addItem("What was proposed before review", scoring.PROPOSED)

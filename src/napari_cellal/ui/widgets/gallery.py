@@ -36,7 +36,8 @@ _MARKS = {
     Status.UNSURE: "?",
     Status.REJECTED: "✕",
 }
-_FADED = 0.5
+_FADED, _FADES_TO = 0.55, QColor("#8a8a8a")
+"""What is done grows pale, not dark: the cell is still to be seen, light or fluorescent."""
 
 
 class GalleryDock(Dock):
@@ -325,7 +326,9 @@ class GalleryDock(Dock):
                 at.setSize(picture.size().scaled(frame.size(), Qt.AspectRatioMode.KeepAspectRatio))
                 at.moveCenter(frame.center())
                 painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
-                painter.setOpacity(_FADED if done else 1.0)
+                if done:
+                    painter.fillRect(at, _FADES_TO)
+                    painter.setOpacity(_FADED)
                 painter.drawPixmap(at, picture)
                 painter.setOpacity(1.0)
             self._dress(painter, frame, cell, cell.cell_id in in_hand)
