@@ -36,6 +36,7 @@ from napari_cellal.io.store import Project
 from napari_cellal.workflows import classifying, detecting, learning, patches
 from napari_cellal.workflows.scanning import plan, running, streams
 from napari_cellal.workflows.scanning.writing import ScanWriter
+from napari_cellal.workflows.worker import WorkerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -418,6 +419,33 @@ def test_several_processes_find_what_one_finds(tmp_path: Path, plate: Path) -> N
 
         one = found(streams.work_through(todo.spec, tasks))
         assert found(streams.work_beside(todo.spec, tasks, ("cpu",) * 2)) == one
+
+
+def test_where_nothing_is_to_be_computed_no_process_starts(tmp_path: Path, plate: Path) -> None:
+    """As where a scan was ended between the last part of an image and its cells."""
+    with new_project(tmp_path) as project:
+        spec = begin(project, [plate]).spec
+        steps = list(streams.work_beside(spec, [], ("cpu",) * 2))
+        assert steps == []
+
+
+def test_a_process_that_cannot_be_driven_ends_the_scan_in_words(
+    tmp_path: Path, plate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of two: its tasks must not be waited for."""
+    poll = WorkerProcess.poll
+
+    def broken(worker: WorkerProcess, timeout_s: float = 0.0) -> Any:
+        if worker.name.endswith("2"):
+            raise MemoryError
+        return poll(worker, timeout_s)
+
+    monkeypatch.setattr(WorkerProcess, "poll", broken)
+    with new_project(tmp_path) as project:
+        todo = begin(project, [plate])
+        tasks = finish(ScanWriter(project, todo).begin())
+        with pytest.raises(CellalError, match="MemoryError"):
+            run_job(streams.work_beside(todo.spec, tasks, ("cpu",) * 2))
 
 
 def test_a_task_that_ends_its_process_fails_alone(

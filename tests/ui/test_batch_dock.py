@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import time
+from functools import partial
 
 from qtpy.QtWidgets import QApplication, QPushButton
 from test_docks import clipped, pale
 
 from napari_cellal.core import gestures
+from napari_cellal.core.progress import Progress
 from napari_cellal.core.records import Status
 from napari_cellal.io.store import Project
+from napari_cellal.ui.widgets import scan
 from napari_cellal.workflows import detecting
+from napari_cellal.workflows.scanning import plan
+from napari_cellal.workflows.scanning.tasks import ScanSpec
 
 
 def open_batch(person):
@@ -86,6 +92,45 @@ def test_a_scan_that_was_paused_goes_on(sit_down, folder):
     assert {i.state.value for i in project.scans.images(project.scans.all()[0].scan_id)} == {"done"}
     assert "3 of 3" in dock._result.text()  # those before the pause, too
     assert all_cells(project)
+
+
+def endless(*_):
+    """Search on and on."""
+    while True:
+        time.sleep(0.02)
+        yield Progress(0, 1)
+
+
+def test_a_scan_ends_with_its_project(sit_down, folder, monkeypatch):
+    monkeypatch.setattr(scan, "usable_cores", lambda: 2)
+    monkeypatch.setattr(scan, "work_beside", endless)
+    person = sit_down(folder, "Batch")
+    dock = open_batch(person)
+    person.push(dock.run)
+    person.wait(lambda: dock.bar.busy)
+    person.session.close_project()
+    person.wait(lambda: not any("Scanning" in h.title for h in person.workspace.jobs.running))
+    person.open(folder)
+    assert dock.go_on.isVisible()
+
+
+def test_a_large_image_asks_for_the_computer_once(sit_down, folder, monkeypatch):
+    monkeypatch.setattr(ScanSpec, "uses_torch", True)
+    monkeypatch.setattr(plan, "is_in_parts", lambda project, image_id: True)
+    person = sit_down(folder, "Batch")
+    dock = open_batch(person)
+    titles = []
+    dock.workspace.jobs.run = partial(_noting, dock.workspace.jobs.run, titles)
+    dock.workspace.jobs.run_here = partial(_noting, dock.workspace.jobs.run_here, titles)
+    scan_to_the_end(person, dock)
+    assert titles.count("Looking at the computer") == 1
+    assert len(titles) == 3  # then what its parts have in common, and the parts
+    assert all_cells(person.session.project)
+
+
+def _noting(run, titles, title, *args, **options):
+    titles.append(title)
+    return run(title, *args, **options)
 
 
 def test_what_the_person_reviewed_and_a_bad_file(sit_down, detected):

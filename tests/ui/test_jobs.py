@@ -180,6 +180,17 @@ def test_a_job_in_a_thread_of_the_window(qtbot, tmp_path):
         assert not here.exists()
 
 
+def test_a_job_that_is_wanted_after_the_window_closed_never_begins(qtbot, tmp_path):
+    window, here = QObject(), tmp_path / "here"
+    jobs = Jobs(window)
+    jobs.close()
+    for handle in (jobs.run("careful", careful, here), jobs.run_here("careful", careful, here)):
+        qtbot.wait(200)
+        assert handle.started_at is None
+    assert jobs.worker_pid("heavy") is None
+    assert not here.exists()
+
+
 def test_a_job_in_a_thread_ends_and_fails_in_words(qtbot):
     window = QObject()
     jobs = Jobs(window)

@@ -267,6 +267,7 @@ class Jobs(QObject):
         super().__init__(parent)
         self._lanes: dict[str, Lane] = {}
         self._foremen: list[Foreman] = []
+        self._closed = False
         self.running: list[JobHandle] = []
 
     def run(
@@ -279,8 +280,13 @@ class Jobs(QObject):
         after_cancel: Callable[[], None] = lambda: None,
         patience_s: float = CANCEL_PATIENCE_S,
     ) -> JobHandle:
-        """Queue ``call(*args)`` in a child process and return its handle."""
+        """Queue ``call(*args)`` in a child process and return its handle.
+
+        After `close` nothing is begun, and nothing heard of it.
+        """
         handle = JobHandle(title, call, args, self, gives_way, after_cancel, patience_s)
+        if self._closed:
+            return handle
         self._keep(handle)
         if lane not in self._lanes:
             self._lanes[lane] = Lane(lane)
@@ -290,6 +296,8 @@ class Jobs(QObject):
     def run_here(self, title: str, call: Callable[..., Job[Any]], *args: Any) -> JobHandle:
         """Begin ``call(*args)`` in a thread of this process: a job that waits for processes."""
         handle = JobHandle(title, call, args, self)
+        if self._closed:
+            return handle
         self._keep(handle)
         foreman = Foreman(handle)
         self._foremen.append(foreman)
@@ -316,7 +324,8 @@ class Jobs(QObject):
         return self._lanes[lane].worker_pid if lane in self._lanes else None
 
     def close(self) -> None:
-        """End every job and child process."""
+        """End every job and child process. What is being written may still lead to another one."""
+        self._closed = True
         workers = [*self._lanes.values(), *self._foremen]
         for worker in workers:  # all at once: each may take its time
             worker.close()

@@ -46,6 +46,7 @@ class BatchDock(Dock):
         self.workspace = workspace
         self.session = session = workspace.session
         self._writer: ScanWriter | None = None
+        self._job: JobHandle | None = None
         self._follow: list[Task] = []
         self._earlier = self._total = 0
         self.needs = Needs()
@@ -130,8 +131,10 @@ class BatchDock(Dock):
     # -- showing --------------------------------------------------------------------------
 
     def _forget(self, *_: object) -> None:
-        """Show nothing of another project."""
+        """Show nothing of another project, and search no image of it."""
         self._writer = None
+        if self._job is not None:  # what it found by then is written; Go on does the rest
+            self._job.cancel()
         self._result.setText("")
         self._leads_on.hide()
         self._fill()
@@ -248,17 +251,14 @@ class BatchDock(Dock):
         """Have tasks done in child processes; what follows from them comes after."""
         if writer is not self._writer:
             return
-        self._follow = []
         if not todo.spec.uses_torch:
             self._divide(writer, todo, tasks, ("cpu",) * usable_cores())
             return
         handle = self.workspace.jobs.run(
             "Looking at the computer", look_at_computer, "auto", lane="heavy"
         )
-        self.bar.follow(handle)
         handle.finished.connect(lambda devices: self._divide(writer, todo, tasks, devices))
-        handle.cancelled.connect(lambda: self._end(writer, "Paused. "))
-        handle.failed.connect(lambda failed: self._on_failed(writer, failed))
+        self._follow_job(writer, handle)
 
     def _divide(
         self, writer: ScanWriter, todo: plan.ScanPlan, tasks: list[Task], devices: tuple[str, ...]
@@ -266,18 +266,24 @@ class BatchDock(Dock):
         """Have tasks done by a process for each GPU or core."""
         if writer is not self._writer:
             return
+        self._follow = []
         jobs, title = self.workspace.jobs, f"Scanning {self._total:,} images"
+        own = devices
         if devices[0] == "cpu" and not hasattr(os, "nice"):
-            devices = devices[1:] or devices  # Windows: a core is left for the window
-        if len(devices) > 1:
+            own = devices[1:]  # Windows: a core is left for the window
+        if len(own) > 1:
             niceness = NICENESS["heavy"]
-            handle = jobs.run_here(title, work_beside, todo.spec, tasks, devices, niceness)
+            handle = jobs.run_here(title, work_beside, todo.spec, tasks, own, niceness)
         else:  # in the lane of trainings: a GPU hardly has memory for both
             lane = "heavy" if todo.spec.uses_torch else "classical"
             handle = jobs.run(title, work_through, todo.spec, tasks, lane=lane)
-        self.bar.follow(handle)
         handle.progressed.connect(lambda step: self._take(writer, handle, step))
-        handle.finished.connect(lambda _: self._write_out(writer, todo))
+        handle.finished.connect(lambda _: self._write_out(writer, todo, devices))
+        self._follow_job(writer, handle)
+
+    def _follow_job(self, writer: ScanWriter, handle: JobHandle) -> None:
+        self._job = handle
+        self.bar.follow(handle)
         handle.cancelled.connect(lambda: self._end(writer, "Paused. "))
         handle.failed.connect(lambda failed: self._on_failed(writer, failed))
 
@@ -286,12 +292,15 @@ class BatchDock(Dock):
             handle.items.clear()  # written at once: nobody needs them twice
             self.session.works.add(writer.take([step.item]), self._follow.extend)
 
-    def _write_out(self, writer: ScanWriter, todo: plan.ScanPlan) -> None:
-        """Go on with what follows, once all that came is written."""
+    def _write_out(self, writer: ScanWriter, todo: plan.ScanPlan, devices: tuple[str, ...]) -> None:
+        """Go on with what follows, once all that came is written.
+
+        The computer is not looked at again: in its lane a training may be waiting by now.
+        """
 
         def next_tasks(_: Any) -> None:
             if self._follow and writer is self._writer:
-                self._hand_out(writer, todo, self._follow)
+                self._divide(writer, todo, self._follow, devices)
             else:
                 self._end(writer, "")
 

@@ -135,7 +135,7 @@ def work_beside(
         How far the processes stand back for others.
     """
     total = sum(len(task.images) for task in tasks)
-    crew = Streams(spec, devices[: len(tasks)], niceness=niceness)
+    crew = Streams(spec, devices[: max(1, len(tasks))], niceness=niceness)
     try:
         crew.put(tasks)
         done = 0
@@ -250,6 +250,8 @@ class Streams:
                     self._run(worker, device, tasks)
         except OSError as error:
             self._results.put(Failed(f"A process could not be started ({error}).", foreseen=True))
+        except Exception as error:  # noqa: BLE001  else its tasks would be waited for without end
+            self._results.put(Failed(f"A process could not be driven ({error!r}).", repr(error)))
         finally:
             worker.stop()
 
