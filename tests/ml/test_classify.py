@@ -10,14 +10,18 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from torchvision.models import get_weight
 
+from napari_cellal.classify import start as start_module
 from napari_cellal.classify import train as training
 from napari_cellal.classify.architectures import ARCHITECTURES
 from napari_cellal.classify.augment import augmented, mixed
 from napari_cellal.classify.heads import as_probabilities, fit_head, head_scores, tempered
 from napari_cellal.classify.network import Classifier, put_in
+from napari_cellal.classify.pace import measure_classifier_pace
 from napari_cellal.classify.pictures import Cutter, foreground, seen
 from napari_cellal.classify.predict import load, predict
+from napari_cellal.classify.presets import PRESETS
 from napari_cellal.classify.requests import (
     ClassifierRequest,
     Patch,
@@ -27,8 +31,10 @@ from napari_cellal.classify.settings import ClassifySettings, NetworkSettings, V
 from napari_cellal.core.errors import ModelError
 from napari_cellal.core.progress import EndEarly, run_job
 from napari_cellal.networks.checkpoints import Checkpoint
+from napari_cellal.networks.download import kept_file
 from napari_cellal.networks.normalization import Normalization
 from napari_cellal.networks.points import RatePoint, TrainPoint
+from napari_cellal.workflows import classifying
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
@@ -264,6 +270,33 @@ def test_a_learning_rate_is_found_and_nothing_stays(tmp_path):
     forest = replace(request, settings=QUICK.model_copy(update={"head": "random_forest"}))
     with pytest.raises(ModelError, match="without a learning rate"):
         run_job(training.find_classifier_rate(forest, reader=pool.read))
+
+
+@pytest.mark.parametrize("start", ["scratch", "auto", "imagenet"])
+def test_the_speed_is_measured_without_leaving_anything(start, tmp_path, monkeypatch):
+    def no_download(_url):
+        raise AssertionError("a measurement downloads nothing")
+
+    monkeypatch.setattr(start_module, "fetch", no_download)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    pool = Pool()
+    patches = [*pool.add(90, "train"), *pool.add(40, "val")]
+    patches.sort(key=lambda p: p.class_ids)  # the second class comes after the first 64
+    steps = []
+    request = request_of(patches, tmp_path / "models", start=start)
+    assert run_job(measure_classifier_pace(request, reader=pool.read), steps.append) > 0
+    assert steps[-1].done == steps[-1].total
+    assert not (tmp_path / "models").exists() or not any((tmp_path / "models").iterdir())
+
+
+def test_weights_that_were_downloaded_are_known(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    assert run_job(classifying.find_imagenet()) == frozenset()
+    name = ARCHITECTURES[PRESETS["simple"].architecture].imagenet
+    file = kept_file(get_weight(name).url)
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"weights")
+    assert run_job(classifying.find_imagenet()) == {"simple"}
 
 
 def test_bad_pictures_are_told_and_the_rest_is_learned(tmp_path):

@@ -18,7 +18,7 @@ from napari_cellal.core.records import Cell, ModelRecord, Origin, Proposal, Revi
 from napari_cellal.io.store import Project
 from napari_cellal.networks import unfinished
 from napari_cellal.ui import jobs
-from napari_cellal.workflows import classifying, patches
+from napari_cellal.workflows import classifying, pacing, patches
 
 BRIGHT, DARK = 230, 20
 OLDER = ModelRecord("older", "classifier", "resnet18", (1, 2), ("odd", "even"), ())
@@ -258,6 +258,26 @@ def test_a_learning_rate_is_found_and_put_into_the_form(person, pictures, monkey
     found = part.choices.form.changes()["learning_rate"]
     assert 0 < found < 1
     assert classifiers(person) == []
+
+
+def test_the_time_is_measured_here_and_the_start_is_known(person, pictures, monkeypatch):
+    dock = turn_to_classifiers(person)
+    part, choices = dock.classifier, dock.classifier.choices
+    take_folder(person, part, pictures, monkeypatch)
+    person.wait(lambda: choices._imagenet is not None, LONG_MS)
+    be_quick(part, 40)
+    person.wait(choices.measure.isVisible, LONG_MS)  # the device is known
+    kind, settings = choices.kind, choices.settings()
+    assert pacing.estimate_s(kind, settings) is None
+    person.push(choices.measure)
+    person.wait(lambda: not choices.measure.isVisible(), LONG_MS)
+    assert pacing.estimate_s(kind, settings) > 0
+    assert person.workspace.device_name in choices._time.text()
+    assert classifiers(person) == []
+    choices.form.fields["batch_size"].setValue(8)  # that costs: nothing is known
+    person.wait(choices.measure.isVisible)
+    choose(choices.form.fields["head"], "svm")  # fitted in one go: no steps to measure
+    assert not choices.measure.isVisible()
 
 
 @pytest.fixture

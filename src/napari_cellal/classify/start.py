@@ -11,7 +11,7 @@ from torchvision.models import get_weight
 
 from napari_cellal.core.errors import ModelError
 from napari_cellal.core.progress import Job, Progress
-from napari_cellal.networks.download import fetch
+from napari_cellal.networks.download import fetch, kept_file
 from napari_cellal.networks.model_files import CARD, load_record, load_state, load_tensors
 
 if TYPE_CHECKING:
@@ -73,6 +73,11 @@ def find_start(start: str, architecture: Architecture) -> Job[Start]:
             yield Progress(0, 0, f"Starting from random weights. {error}")
             return Start("scratch (random weights; no published ones could be had)", {})
     return _from_path(Path(start))
+
+
+def has_imagenet(architecture: Architecture) -> bool:
+    """Return whether a network's ImageNet weights are on this computer."""
+    return kept_file(get_weight(architecture.imagenet).url).is_file()
 
 
 def _imagenet(architecture: Architecture) -> Job[Start]:

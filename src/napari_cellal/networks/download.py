@@ -25,6 +25,11 @@ _TIMEOUT_S = 10
 _CHUNK = 1 << 18
 
 
+def kept_file(url: str) -> Path:
+    """Return where published weights lie once they were downloaded: in torch's cache."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
+
+
 def fetch(url: str) -> Job[dict[str, Tensor]]:
     """Yield progress and return a published state, from torch's cache or downloaded into it.
 
@@ -33,7 +38,7 @@ def fetch(url: str) -> Job[dict[str, Tensor]]:
     ModelError
         If it is neither cached nor to be had, or damaged.
     """
-    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
+    path = kept_file(url)
     if not path.is_file():
         try:
             yield from _download(url, path)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from napari_cellal.classify.presets import find_preset
+from napari_cellal.classify.presets import PRESETS, find_preset
 from napari_cellal.classify.requests import ClassifierRequest, Patch, PatchFailure
 from napari_cellal.classify.settings import ClassifySettings, ViewSettings
 from napari_cellal.core.errors import CellalError, ModelError
@@ -125,6 +125,15 @@ def find_rate(request: ClassifierRequest) -> Job[FoundRate]:
     from napari_cellal.classify.train import find_classifier_rate
 
     return find_classifier_rate(request)
+
+
+def find_imagenet() -> Job[frozenset[str]]:
+    """Return the presets whose ImageNet weights are on this computer. Runs in the worker."""
+    yield Progress(0, 0, "Looking for starting weights")
+    from napari_cellal.classify.architectures import architecture
+    from napari_cellal.classify.start import has_imagenet
+
+    return frozenset(n for n, p in PRESETS.items() if has_imagenet(architecture(p.architecture)))
 
 
 def find_unfinished(project: Project) -> Path | None:

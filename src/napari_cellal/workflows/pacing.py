@@ -14,11 +14,14 @@ from napari_cellal.core.progress import Progress
 from napari_cellal.io.atomic import write_atomic
 
 if TYPE_CHECKING:
+    from napari_cellal.classify.requests import ClassifierRequest
+    from napari_cellal.classify.settings import ClassifySettings, ViewSettings
     from napari_cellal.core.progress import Job
     from napari_cellal.core.records import ModelRecord
     from napari_cellal.detect.requests import TrainRequest
     from napari_cellal.detect.settings import TrainSettings
     from napari_cellal.io.store import Project
+    from napari_cellal.networks.settings import CourseSettings
 
 log = logging.getLogger(__name__)
 
@@ -63,10 +66,30 @@ def kind_of(project: Project, architecture: str, settings: TrainSettings, device
     device : str
         In words, as `name_device` gives them.
     """
-    costs = settings.model_dump(mode="json", exclude=_COST_NOTHING)
     shape = next(iter(project.images.values())).shape if project.images else ()
-    parts = [platform.node(), device, architecture, *shape, json.dumps(costs)]
-    return " | ".join(str(part) for part in parts)
+    return _words(device, architecture, *shape, _costs(settings))
+
+
+def kind_of_classifier(
+    architecture: str, settings: ClassifySettings, view: ViewSettings, n_held: int, device: str
+) -> str:
+    """Return what a time of a classifier's training holds for; see `kind_of`.
+
+    Parameters
+    ----------
+    n_held : int
+        Pictures that are looked at on the way: twice as many cost another time.
+    """
+    shown = view.model_dump_json()
+    return _words(device, "classifier", architecture, n_held.bit_length(), shown, _costs(settings))
+
+
+def _costs(settings: CourseSettings) -> str:
+    return json.dumps(settings.model_dump(mode="json", exclude=_COST_NOTHING))
+
+
+def _words(*parts: object) -> str:
+    return " | ".join(str(part) for part in (platform.node(), *parts))
 
 
 def measure(request: TrainRequest) -> Job[float]:
@@ -74,6 +97,13 @@ def measure(request: TrainRequest) -> Job[float]:
     from napari_cellal.detect.pace import measure_pace
 
     return measure_pace(request)
+
+
+def measure_classifier(request: ClassifierRequest) -> Job[float]:
+    """Return the job that measures seconds a step by a few steps."""
+    from napari_cellal.classify.pace import measure_classifier_pace
+
+    return measure_classifier_pace(request)
 
 
 def remember(kind: str, seconds_per_step: float) -> None:
@@ -93,7 +123,7 @@ def remember_training(kind: str, record: ModelRecord) -> None:
         remember(kind, seconds / steps)
 
 
-def estimate_s(kind: str, settings: TrainSettings) -> float | None:
+def estimate_s(kind: str, settings: CourseSettings) -> float | None:
     """Return how many seconds the training will take; None where nothing was measured."""
     known = _all().get(kind)
     if known is None:

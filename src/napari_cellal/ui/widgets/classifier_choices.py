@@ -6,14 +6,16 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from psygnal import Signal
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel, QLineEdit, QVBoxLayout, QWidget
 
 from napari_cellal.classify.presets import PRESETS
 from napari_cellal.classify.settings import ClassifySettings, ViewSettings
-from napari_cellal.ui.controls import ComboBox, note, row
+from napari_cellal.core.errors import CellalError
+from napari_cellal.ui.controls import ComboBox, button, clock, note, row
 from napari_cellal.ui.settings_form import SettingsForm
-from napari_cellal.workflows import classifying
+from napari_cellal.workflows import classifying, pacing
 
 from .advanced_settings import AdvancedSettings
 from .learns_from import LearnsFrom
@@ -73,11 +75,25 @@ GROUPS = (
 
 
 class ClassifierChoices(QWidget):
-    """Name, what is learned from, size, starting weights, settings."""
+    """Name, what is learned from, size, starting weights, settings.
+
+    Attributes
+    ----------
+    measure_asked : Signal()
+        The person wants to know how long it takes on this computer.
+    """
+
+    measure_asked = Signal()
 
     def __init__(self, workspace: Workspace) -> None:
         super().__init__()
         self.session = workspace.session
+        self._workspace = workspace
+        self._imagenet: frozenset[str] | None = None
+        """Presets whose published weights are here; None until the worker has looked."""
+        self._looks = False
+        self._held = 0
+        """Pictures that are looked at on the way."""
         self._filled_for: Project | None = None
         self.name = QLineEdit()
         self.name.setPlaceholderText("e.g. white cells")
@@ -91,6 +107,13 @@ class ClassifierChoices(QWidget):
             self.preset.setItemData(at, preset.cost, Qt.ItemDataRole.ToolTipRole)
         self.preset.activated.connect(self._on_preset)
         self._cost = note()
+        self._time = note()
+        self.measure = button(
+            "Measure",
+            "Runs three steps, without keeping anything. It gives way to whatever you start.",
+            self.measure_asked.emit,
+        )
+        self.measure.setFixedWidth(90)
         self.start = StartWeights(workspace)
         self.start.chosen.connect(self._show_start)
         self.learns_from = LearnsFrom()
@@ -104,6 +127,9 @@ class ClassifierChoices(QWidget):
         )
         self.advanced = AdvancedSettings(self.view, self.form, learns_from="pictures")
         self.advanced.reset_asked.connect(self._show_settings)
+        for form in (self.form, self.view):
+            form.changed.connect(self.show_time)
+        workspace.device_found.connect(self.show_time)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(6)
@@ -112,6 +138,7 @@ class ClassifierChoices(QWidget):
             self.source,
             row(QLabel("Network"), self.preset),
             self._cost,
+            row(self._time, self.measure),
             self.start,
             self.learns_from,
             self.advanced,
@@ -122,6 +149,8 @@ class ClassifierChoices(QWidget):
 
     def show_all(self) -> None:
         """Show the project as it is now."""
+        self._workspace.find_device()
+        self.look_for_weights()
         self._fill_starts()
         if self._filled_for is not self.session.project:  # else what a person set stays
             self._filled_for = self.session.project
@@ -137,6 +166,10 @@ class ClassifierChoices(QWidget):
             self.learns_from.show_nothing("No folder is read yet.")
             return
         lessons = self.source.lessons(project)
+        self._held = sum(lessons.of("val").values())
+        if lessons.drawn:  # a tenth will be
+            self._held = sum(lessons.of("train").values()) // 10
+        self.show_time()
         said = lessons.warnings()
         more = [f"And {len(said) - MOST_NOTES} more."] if len(said) > MOST_NOTES else []
         self.learns_from.show_counts(_counts(lessons), [*said[:MOST_NOTES], *more])
@@ -148,10 +181,56 @@ class ClassifierChoices(QWidget):
         self._show_start()
 
     def _show_start(self) -> None:
+        here = self._imagenet is not None and self.preset.currentData() in self._imagenet
         self.start.show_about(
-            "From ImageNet weights (downloaded once), else from nothing.",
+            "From ImageNet weights, which are on this computer."
+            if here
+            else "From ImageNet weights, which are not on this computer: they are downloaded "
+            "first. Without a network it starts from scratch, and needs more pictures and steps."
+            if self._imagenet is not None
+            else "From ImageNet weights (downloaded once), else from scratch.",
             model="Goes on from what that model knows.",
         )
+
+    def look_for_weights(self, *, anew: bool = False) -> None:
+        """Have a worker say which published weights are on this computer, once unless ``anew``."""
+        if self._looks or (self._imagenet is not None and not anew):
+            return
+        self._looks = True
+        title = "Looking for starting weights"
+        handle = self._workspace.jobs.run(title, classifying.find_imagenet)
+
+        def on_found(presets: frozenset[str]) -> None:
+            self._imagenet = presets
+            self._show_start()
+
+        handle.finished.connect(on_found)
+        handle.ended.connect(lambda: setattr(self, "_looks", False))
+
+    def show_time(self, *_: object) -> None:
+        """Say how long it takes here, if that was measured."""
+        project, device = self.session.project, self._workspace.device_name
+        if project is None:
+            return
+        try:
+            settings, kind = self.settings(), self.kind
+        except CellalError as error:
+            self._time.setText(str(error))
+            self.measure.hide()
+            return
+        text = ""
+        has_steps = settings.head == "linear"  # the other heads are fitted in one go
+        seconds = pacing.estimate_s(kind, settings) if device and has_steps else None
+        if seconds is not None:
+            text = f"About {clock(seconds)} on this computer ({device}; measured here)."
+        elif has_steps and settings.minutes:
+            text = f"At most {clock(settings.minutes * 60)}, as you set it."
+        elif has_steps:
+            text = "How long it takes on this computer is not measured yet."
+        self._time.setText(text)
+        self._time.setVisible(bool(text))
+        self.measure.setVisible(has_steps and seconds is None and bool(device))
+        self._cost.setVisible(has_steps and seconds is None)
 
     def _show_settings(self) -> None:
         preset = PRESETS[self.preset.currentData()]
@@ -161,6 +240,7 @@ class ClassifierChoices(QWidget):
         self.view.set_value(ViewSettings(size_px=preset.size_px))
         self._cost.setText(preset.cost)
         self.advanced.show_changes()
+        self.show_time()
 
     # -- choosing -------------------------------------------------------------------------
 
@@ -178,6 +258,27 @@ class ClassifierChoices(QWidget):
         self.source.forget()
 
     # -- what was chosen ------------------------------------------------------------------
+
+    def settings(self) -> ClassifySettings:
+        """Return the settings in the form.
+
+        Raises
+        ------
+        CellalError
+            If one cannot be used.
+        """
+        value = self.form.value()
+        assert isinstance(value, ClassifySettings)
+        return value
+
+    @property
+    def kind(self) -> str:
+        """What a measured time must be of, to hold for this training."""
+        view = self.view.value()
+        assert isinstance(view, ViewSettings)
+        name = PRESETS[self.preset.currentData()].architecture
+        device = self._workspace.device_name
+        return pacing.kind_of_classifier(name, self.settings(), view, self._held, device)
 
     def request(self, project: Project, found: PatchSet) -> ClassifierRequest:
         """Return the training as chosen.

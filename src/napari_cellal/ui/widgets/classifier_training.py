@@ -14,7 +14,7 @@ from napari_cellal.ui.controls import button, note
 from napari_cellal.ui.dock import Needs
 from napari_cellal.ui.job_bar import JobBar
 from napari_cellal.ui.training_plot import TrainingPlot
-from napari_cellal.workflows import classifying, judging, patches
+from napari_cellal.workflows import classifying, judging, pacing, patches
 
 from .class_with import ClassWith
 from .classifier_choices import ClassifierChoices
@@ -61,6 +61,8 @@ class ClassifierTraining(QWidget):
         self._failures = 0
         self._preparing = False
         """Whether cells are being collected for a training."""
+        self._gives_way = False
+        """Whether what the bar shows may be pushed aside."""
         self.needs = Needs()
         self.needs.say(
             "Nothing to train on yet: open a project.",
@@ -95,6 +97,7 @@ class ClassifierTraining(QWidget):
         self.summary = ClassifierSummary(workspace)
         self.class_with = ClassWith(workspace)
         self.choices.advanced.rate_asked.connect(self._find_rate)
+        self.choices.measure_asked.connect(self._measure)
         for body, widgets in (
             (self.page, (self.choices, self.start)),
             (
@@ -133,23 +136,31 @@ class ClassifierTraining(QWidget):
         self.choices.forget()
         self.summary.forget()
         self.class_with.forget()
-        if not self.bar.busy:
+        if not self.busy:
             self.plot.hide()
             self._say("")
         if self._look_for_cut_off():
             self.session.tell("The training of a classifier was cut off. Go on with it? See Train.")
 
     def _look_for_cut_off(self) -> bool:
-        return self.cut_off.look(None if self.bar.busy else self.session.project)
+        return self.cut_off.look(None if self.busy else self.session.project)
 
     def _say(self, text: str) -> None:
         self.text.setText(text)
         self.text.setVisible(bool(text))
 
+    @property
+    def busy(self) -> bool:
+        """True while a training, or what belongs to it, is under way that does not give way."""
+        return self.bar.busy and not self._gives_way
+
     # -- training -------------------------------------------------------------------------
 
     def _start(self) -> None:
         self._with_pictures(self._train)
+
+    def _measure(self) -> None:
+        self._with_pictures(self._find_pace)
 
     def _find_rate(self) -> None:
         self._with_pictures(self._look_for_rate)
@@ -159,7 +170,7 @@ class ClassifierTraining(QWidget):
         project = self.session.project
         if project is None or self._preparing:
             return
-        if self.bar.busy:
+        if self.busy:
             self.session.tell("A training is under way. Cancel it first, or wait.")
             return
         if problem := self.choices.source.problem(project):
@@ -189,12 +200,31 @@ class ClassifierTraining(QWidget):
             self.session.tell(str(error), error=True)
             return None
 
+    def _find_pace(self, project: Project, found: PatchSet) -> None:
+        """Find out how long a step takes here, unless somebody wants the worker meanwhile."""
+        request = self._request(project, found)
+        if request is None:
+            return
+        kind = self.choices.kind
+        title = "Measuring the speed of this computer"
+        handle = self.workspace.jobs.run(title, pacing.measure_classifier, request, gives_way=True)
+        self._gives_way = True
+        self.bar.follow(handle)
+
+        def on_measured(seconds: float) -> None:
+            pacing.remember(kind, seconds)
+            self.choices.show_time()
+
+        handle.finished.connect(on_measured)
+        handle.failed.connect(self._on_failed)
+
     def _look_for_rate(self, project: Project, found: PatchSet) -> None:
         request = self._request(project, found)
         if request is None:
             return
         title = "Looking for a learning rate"
         handle = self.workspace.jobs.run(title, classifying.find_rate, request)
+        self._gives_way = False
         self.bar.follow(handle)
 
         def on_found(rate: FoundRate) -> None:
@@ -214,12 +244,12 @@ class ClassifierTraining(QWidget):
             request,
             after_cancel=lambda: unfinished.forget(request),
         )
-        self._follow(project, handle, found)
+        self._follow(project, handle, found, self.choices.kind)
 
     def _go_on(self, file: Path) -> None:
         """Train on from where a training was cut off."""
         project = self.session.project
-        if project is None or self.bar.busy:
+        if project is None or self.busy:
             return
         handle = self.workspace.jobs.run(
             "Going on with the training",
@@ -229,22 +259,35 @@ class ClassifierTraining(QWidget):
         )
         self._follow(project, handle)
 
-    def _follow(self, project: Project, handle: JobHandle, found: PatchSet | None = None) -> None:
+    def _follow(
+        self,
+        project: Project,
+        handle: JobHandle,
+        found: PatchSet | None = None,
+        pace_kind: str = "",
+    ) -> None:
         """Show a training to its end.
 
         Parameters
         ----------
         found : PatchSet or None
             What it learns from; None where its result says so.
+        pace_kind : str
+            What its time holds for; see `pacing`. Empty where that is not known.
         """
         folder, name = project.folder, project.name
 
         def on_trained(result: Any) -> None:
             trained, learned_from = result if found is None else (result, found)
+            if pace_kind:
+                pacing.remember_training(pace_kind, trained.record)
+            self.choices.show_time()
+            self.choices.look_for_weights(anew=True)  # they may have been downloaded
             self._on_trained(folder, name, trained, learned_from)
 
         self.summary.forget()
         self._failures = 0
+        self._gives_way = False
         self.plot.clear()
         self.bar.follow(handle, can_keep=True)
         self.cut_off.hide()
