@@ -251,7 +251,8 @@ def plate(scratch: str) -> None:
     w = stage.workspace
     w.raise_dock("Plate")
     dock = w.dock("Plate")
-    stage.wait(lambda: len(dock.map.wells) == 96 and not dock._touched)
+    counts = dock.counts
+    stage.wait(lambda: len(dock.map.wells) == 96 and not (counts._touched or counts._is_asking))
     settle(1)
     dock.map.opened.emit(2, 1)
     stage.wait(lambda: w.session.image is not None and "C02" in w.session.image.name)
