@@ -128,17 +128,31 @@ class Stage:
         name = known[overlaps.argmax()].class_name
         return getattr(Qt.Key, f"Key_{keys[name] if overlaps.max() > 0.4 else 'Delete'}")
 
+    def is_inner(self, cell_id: str) -> bool:
+        """Return whether a cell lies well inside its image."""
+        project = self.workspace.session.project
+        cell = project.cells.get(cell_id)
+        _, height, width = project.images[cell.image_id].shape
+        y0, x0, y1, x1 = cell.box
+        return 0.2 < (y0 + y1) / 2 / height < 0.8 and 0.2 < (x0 + x1) / 2 / width < 0.8
+
     def answer(self, n: int) -> None:
         """Answer suggestions as somebody who knows the true cells, which lie beside the images.
 
-        So many, and further until there is a curve and the model says what it takes a cell for.
+        So many, and further until there is a curve, the model says what it takes a cell for, and
+        that cell lies in the middle of its image.
         """
         w = self.workspace
         w.raise_dock("Learn")
         w.learn.start()
         self.wait(lambda: w.learn.question is not None)
         done = 0
-        while done < n or not w.learn.curve or w.learn.question.is_check:
+        while (
+            done < n
+            or not w.learn.curve
+            or w.learn.question.is_check
+            or not self.is_inner(w.learn.question.cell_id)
+        ):
             asked = w.learn.question
             self.press(self.right_key(asked.cell_id))
             self.wait(lambda asked=asked: w.learn.question not in (asked, None))
