@@ -14,9 +14,11 @@ from qtpy.QtWidgets import QApplication, QFileDialog, QPushButton, QToolTip
 from test_docks import clipped, pale
 from test_gallery import LEFT, NONE, ids_of, settled
 
+from napari_cellal.core.errors import ProjectError
 from napari_cellal.core.records import Status
 from napari_cellal.evaluate.heat import scale_of
 from napari_cellal.io.store import Project
+from napari_cellal.ui import well_counts
 from napari_cellal.ui.plate_map import LEGEND_PX, TOP_PX, PlateMap, WellLook
 from napari_cellal.workflows import describing
 
@@ -84,6 +86,29 @@ def test_a_click_on_a_well_shows_its_image(sit_down, plate):
     assert dock.map.current is None
     person.session.show_image(first)
     assert dock.map.current == (1, 1)
+
+
+def test_wells_that_could_not_be_counted_are_counted_the_next_time(sit_down, plate, monkeypatch):
+    person = sit_down(plate, "Project")
+    dock = open_plate(person)
+    first = next(iter(person.session.project.images))
+
+    def locked(*_):
+        raise ProjectError("The database is locked.")
+
+    def reject_one():
+        cells = person.session.project.cells.of_image(first)
+        person.session.select([next(c.cell_id for c in cells if c.status is Status.PROPOSED)])
+        assert person.session.remove()
+
+    with monkeypatch.context() as while_locked:
+        while_locked.setattr(well_counts, "cell_totals", locked)
+        heard = []
+        person.session.told.connect(lambda text, error: heard.append((text, error)))
+        reject_one()
+        person.wait(lambda: ("The database is locked.", True) in heard)
+    reject_one()
+    person.wait(lambda: dock.map.wells[1, 1].value == counted(person, first))
 
 
 def test_keys_go_from_well_to_well(sit_down, plate):

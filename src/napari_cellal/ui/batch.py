@@ -127,9 +127,15 @@ class Batch(QObject):
         self._picks_all = pick
         self.ask_again()
 
-    def ask(self, question: Callable[[], Made], then: Callable[[Made], object]) -> None:
+    def ask(
+        self,
+        question: Callable[[], Made],
+        then: Callable[[Made], object],
+        *,
+        failed: Callable[[CellalError], object] | None = None,
+    ) -> None:
         """Have ``then`` hear what a question to the database gives; it is asked in a thread."""
-        self._asker.ask(question, then, failed=self._on_error)
+        self._asker.ask(question, then, failed=failed or self._on_error)
 
     def states(
         self, make: Callable[[list[CellState]], Made], then: Callable[[Made], object]

@@ -19,6 +19,7 @@ from napari_cellal.workflows.summarizing import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from napari_cellal.core.errors import CellalError
     from napari_cellal.workflows.worker import Failed
 
     from .jobs import JobHandle
@@ -113,7 +114,9 @@ class WellCounts(QObject):
             totals = kept | cell_totals(folder, least, some)
             return totals, sum_up(totals)
 
-        self._workspace.batch.ask(work, partial(self._take, self._turn))
+        self._workspace.batch.ask(
+            work, partial(self._take, self._turn), failed=partial(self._give_up, self._turn)
+        )
 
     def _take(self, turn: int, found: tuple[dict[str, CellTotals], Summary]) -> None:
         if turn != self._turn:
@@ -122,6 +125,12 @@ class WellCounts(QObject):
         self._totals, self.summary = found
         self.changed.emit()
         self._ask()  # what changed meanwhile
+
+    def _give_up(self, turn: int, error: CellalError) -> None:
+        """Keep no figure in step that could not be counted: the next time all are, anew."""
+        if turn == self._turn:
+            self.forget()
+            self.session.tell(str(error), error=True)
 
     def _ask_means(self) -> None:
         project, path = self.session.project, self._workspace.learn.features_path
