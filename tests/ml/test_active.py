@@ -571,7 +571,10 @@ def test_the_detectors_doubt_is_a_score_near_a_half():
     values, _ = blobs((30, 30, 30))
     context = replace(
         context_of(values, {0: 1, 1: 2}, n=3),
-        scores={row: abs(row - 50) / 100 + 0.4 for row in range(2, 80)},
+        scores=np.array(
+            [abs(row - 50) / 100 + 0.4 if 2 <= row < 80 else np.nan for row in range(90)],
+            np.float32,
+        ),
     )
     choice = STRATEGIES["detector"](context)
     assert set(context.candidates[choice.positions]) <= {59, 60, 61, 39, 40, 41}

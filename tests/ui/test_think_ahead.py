@@ -7,6 +7,7 @@ import pytest
 from napari_cellal.active.requests import unpack_rows
 from napari_cellal.core import gestures
 from napari_cellal.core.progress import run_job
+from napari_cellal.core.records import Status
 from napari_cellal.ui import think_ahead
 from napari_cellal.workflows import describing, learning, pools
 
@@ -68,6 +69,24 @@ def test_a_thought_of_answer_needs_no_worker_and_changes_nothing(asked, key):
             dict(zip(found.class_ids, found.probabilities[0].tolist(), strict=True))
         )
     person.agree()
+
+
+def test_the_detectors_doubt_is_thought_of_too(asked):
+    person, loop, sent = asked
+    loop.strategy = "detector"
+    person.canvas.setFocus()
+    question = loop.question
+    person.press("1")  # what was thought was of another strategy
+    person.wait(lambda: loop.question not in (None, question), 60_000)
+    assert len(sent) == 1
+    answer_when_thought(person, "2")
+    assert len(sent) == 1
+    scores = {c.cell_id: c.score for c in loop.session.project.cells.with_status(*Status)}
+    known = loop._pool.scores_in(loop.table.cell_ids)
+    assert known == pytest.approx([scores[key] for key in loop.table.cell_ids])
+    if not loop.question.is_check:
+        doubts = {key: abs(scores[key] - 0.5) for key in loop._pool.candidates}
+        assert doubts[loop.question.cell_id] == pytest.approx(min(doubts.values()))
 
 
 def test_what_else_changed_makes_thoughts_worthless(asked):

@@ -38,8 +38,9 @@ class Context:
     n : int
         How many to choose, at most M.
     seed : int
-    scores : {row: score}
-        How sure the detector is that there is a cell, where it was asked.
+    scores : float32[N]
+        How sure the detector is that there is a cell in each row of the matrix, NaN where it was
+        not asked; empty where that does not matter.
     like : int or None
         The class that is hunted, None for the one with the fewest labels.
     """
@@ -52,7 +53,7 @@ class Context:
     learner: ActiveLearner | None
     n: int
     seed: int
-    scores: Mapping[int, float] = field(default_factory=dict)
+    scores: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
     like: int | None = None
 
     @cached_property

@@ -49,8 +49,9 @@ class SuggestRequest:
         How many suggestions to make.
     like : int or None
         The class that the strategy ``rare`` hunts; None means the one with the fewest labels.
-    scores : {cell_id: 0..1}
-        How sure the detector is of each box, for the strategy ``detector``.
+    scores : bytes
+        How sure the detector is of the cell of each row, float32, NaN where it was not asked; for
+        the strategy ``detector``, else empty.
     """
 
     features_path: str
@@ -64,7 +65,7 @@ class SuggestRequest:
     seed: int = 0
     others: tuple[str, ...] = ()
     like: int | None = None
-    scores: Mapping[str, float] = field(default_factory=dict)
+    scores: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

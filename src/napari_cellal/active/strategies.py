@@ -134,7 +134,8 @@ def rare(context: Context) -> Choice:
 
 def detector(context: Context) -> Choice:
     """Choose boxes of which the detector is least sure that they are cells: score near 0.5."""
-    found = np.array([context.scores.get(int(row), np.nan) for row in context.candidates])
+    known = context.scores if len(context.scores) else np.full(len(context.matrix), np.nan)
+    found = known[context.candidates]
     doubt = np.nan_to_num(1 - np.abs(2 * found - 1), nan=-1.0)
     top = most(context, doubt, context.n)
     why = [

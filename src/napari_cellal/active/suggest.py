@@ -101,7 +101,6 @@ def suggest_job(request: SuggestRequest) -> Job[SuggestResult]:
     model = _fit(pool, labels, request.estimator, request.seed)
     yield Progress(1, 2, "Choosing the next cell")
     classes = _all_classes(request.class_names, labels)
-    row_of = pool.matrix.row_of
     context = Context(
         pool.matrix,
         *_sides(pool, labels),
@@ -109,7 +108,7 @@ def suggest_job(request: SuggestRequest) -> Job[SuggestResult]:
         model,
         request.n,
         request.seed,
-        {row_of[c]: score for c, score in request.scores.items() if c in row_of},
+        np.frombuffer(request.scores, np.float32),
         request.like,
     )
     found = _suggest(context, request.strategy)

@@ -147,10 +147,6 @@ def request_suggestions(
     if like and (hunted is None or hunted.retired):
         names = ", ".join(c.name for c in project.active_classes)
         raise CellalError(f"The project has no class {like}. It has: {names}.")
-    scores: dict[str, float] = {}
-    if strategy == "detector":  # the others need not wait for the rows
-        rows = project.cells.rows(pool.candidates)
-        scores = {k: c.score for k, c in rows.items() if c is not None and c.score is not None}
     return SuggestRequest(
         measured.path,
         _of_active(project, pool.labelled),
@@ -162,7 +158,7 @@ def request_suggestions(
         n,
         project.settings.seed if seed is None else seed,
         like=None if hunted is None else hunted.class_id,
-        scores=scores,
+        scores=pool.scores_in(measured.cell_ids).tobytes() if strategy == "detector" else b"",
     )
 
 

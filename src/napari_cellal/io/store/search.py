@@ -105,6 +105,20 @@ def cell_states(folder: Path, image_ids: Iterable[str] | None = None) -> list[Ce
     return ask(folder, f"{sql} AND {OF_IMAGES}", [json.dumps(list(image_ids))])
 
 
+def cell_scores(folder: Path, image_ids: Iterable[str] | None = None) -> dict[str, float]:
+    """Return {cell_id: how sure the detector was} of the cells that one proposed.
+
+    See `cell_states`.
+    """
+    sql = (
+        f"SELECT cell_id, {SCORE} AS score FROM cells JOIN images USING (image_no)"
+        " WHERE status <> 'rejected' AND proposed IS NOT NULL AND score IS NOT NULL"
+    )
+    if image_ids is None:
+        return dict(ask(folder, sql))
+    return dict(ask(folder, f"{sql} AND {OF_IMAGES}", [json.dumps(list(image_ids))]))
+
+
 def open_boxes(folder: Path) -> list[tuple[str, int | None, int, float]]:
     """Return (image_id, class_id, cells, doubt) of the proposals that nobody has reviewed.
 
