@@ -212,6 +212,7 @@ def test_from_a_folder_with_flaws_to_a_model_in_use(person, pictures, monkeypatc
     assert part.class_with.model.currentData() == model.model_id
     before = {c.name for c in project.active_classes}
     dock.ensureWidgetVisible(part.summary.add_classes)
+    assert model.start in part.summary._line.text()
     person.push(part.summary.add_classes)
     assert {c.name for c in project.active_classes} == before | {"bright", "dark"}
     dock.ensureWidgetVisible(part.summary.measure)

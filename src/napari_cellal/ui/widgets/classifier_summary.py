@@ -89,8 +89,9 @@ class ClassifierSummary(QWidget):
         text = problem or "No picture was held out, so nobody can say how good it is."
         if judged is not None:
             text = judged.line(old)
-        stopped = str(model.record.trained_on.get("stopped", ""))
-        self._line.setText(f"<b>{escape(name)}</b><br>{escape(text)} {escape(stopped)}".strip())
+        start = f"Started from {model.record.start}." if model.record.start else ""
+        said = " ".join([text, str(model.record.trained_on.get("stopped", "")), start])
+        self._line.setText(f"<b>{escape(name)}</b><br>{escape(' '.join(said.split()))}")
         figures = None if judged is None else judged.new
         self._show(self._table, _table(figures))
         self._show(self._confused, "" if figures is None else _confused(figures))
