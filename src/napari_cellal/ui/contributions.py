@@ -98,6 +98,5 @@ def _write(format: str, path: str, meta: dict[str, Any]) -> list[str]:
         )
         (written,) = report.files
         written.replace(target)
-    for line in report.lines():
-        session.tell(line)
+    session.tell_all(report.lines())
     return [path]

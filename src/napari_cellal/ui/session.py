@@ -16,7 +16,7 @@ from napari_cellal.core.records import Cell, Review, Status
 from .works import Works
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from napari_cellal.core.geometry import Box
     from napari_cellal.core.history import Edit, Steps
@@ -104,6 +104,11 @@ class Session:
         """Show a sentence to the person."""
         self.told.emit(text, error)
 
+    def tell_all(self, lines: Sequence[str]) -> None:
+        """Show sentences together: one by one, each would take the place of the one before."""
+        if lines:
+            self.tell("\n".join(lines))
+
     # -- project --------------------------------------------------------------------------
 
     def open_project(self, project: Project) -> None:
@@ -181,9 +186,10 @@ class Session:
         if image.finished:
             self.tell(f"{image.name} is open again.")
             return
+        lines = []
         unclassed = sum(c is not None and c.class_id is None for c in edit.after.values())
         if unclassed:
-            self.tell(
+            lines.append(
                 f"{unclassed} boxes of {image.name} have no class yet: Learn asks for them, or "
                 "Ctrl+Z."
             )
@@ -192,8 +198,9 @@ class Session:
         order = ids[at + 1 :] + ids[:at]
         following = next((k for k in order if not self.project.images[k].finished), None)
         if following is None:
-            self.tell("Every image is finished.")
-        else:
+            lines.append("Every image is finished.")
+        self.tell_all(lines)
+        if following is not None:
             self.show_image(following)
 
     # -- cells ----------------------------------------------------------------------------

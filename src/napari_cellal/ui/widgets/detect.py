@@ -261,8 +261,7 @@ class DetectDock(Dock):
         except CellalError as error:
             self.session.tell(str(error), error=True)
             return
-        for warning in request.warnings:
-            self.session.tell(warning)
+        self.session.tell_all(request.warnings)
         title = f"Detecting in {len(ids)} images" if len(ids) > 1 else "Detecting"
         # Training may hold the heavy lane for minutes, and answers the quick one.
         lane = "classical" if request.model == detecting.CLASSICAL else "heavy"

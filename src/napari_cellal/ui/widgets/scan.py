@@ -234,8 +234,7 @@ class BatchDock(Dock):
         except CellalError as error:
             self.session.tell(str(error), error=True)
             return
-        for warning in todo.warnings:
-            self.session.tell(warning)
+        self.session.tell_all(todo.warnings)
         if not todo.waiting:
             self._result.setText("These images are done already, with these settings.")
             return

@@ -1,0 +1,28 @@
+"""Sentences of one gesture come together: the next would take the place of the first."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from napari_cellal.core.history import edit_of
+
+
+def test_the_last_image_finished_with_boxes_without_a_class(session):
+    (cell, *_), heard = session.cells(), []
+    session.do(edit_of("", [(cell, replace(cell, class_id=None))]))
+    session.told.connect(lambda text, _error: heard.append(text))
+    session.show_image("two")
+    session.finish_image()
+    assert heard == []  # the other is shown
+    assert session.image_id == "one"
+    session.finish_image()
+    (text,) = heard
+    assert len(text.split("\n")) == 2
+
+
+def test_several_sentences_are_one(session):
+    heard = []
+    session.told.connect(lambda text, _error: heard.append(text))
+    session.tell_all(())
+    session.tell_all(("One.", "Two."))
+    assert heard == ["One.\nTwo."]
