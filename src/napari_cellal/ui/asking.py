@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+import logging
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -13,6 +14,8 @@ from napari_cellal.core.errors import CellalError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+log = logging.getLogger(__name__)
+
 Answer = TypeVar("Answer")
 
 
@@ -22,6 +25,12 @@ def _always() -> bool:
 
 def _leave(_error: CellalError) -> None:
     """Say nothing of an error."""
+
+
+def _note_fault(asked: Future[None]) -> None:
+    """Log a fault of ours: nobody looks at what became of the question in the thread."""
+    if not asked.cancelled() and (error := asked.exception()) is not None:
+        log.error("A question could not be answered.", exc_info=error)
 
 
 class Asker(QObject):
@@ -76,7 +85,7 @@ class Asker(QObject):
             except RuntimeError:  # the window closed meanwhile
                 return
 
-        self._pool.submit(work)
+        self._pool.submit(work).add_done_callback(_note_fault)
 
     def _on_answered(self, is_wanted: Callable[[], bool], tell: Callable[[], object]) -> None:
         if is_wanted():
