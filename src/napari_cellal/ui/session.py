@@ -190,7 +190,7 @@ class Session:
         unclassed = sum(c is not None and c.class_id is None for c in edit.after.values())
         if unclassed:
             lines.append(
-                f"{unclassed} boxes of {image.name} have no class yet: Learn asks for them, or "
+                f"Boxes of {image.name} without a class: {unclassed}. Learn asks for them, or "
                 "Ctrl+Z."
             )
         ids = list(self.project.images)

@@ -36,6 +36,7 @@ _AHEAD = 3  # tasks that are read ahead, where they are small
 _ROUND = 32  # most tasks a process is given at once
 _WAITING = 256  # results that wait for the writer
 _LISTEN_S = 0.1  # a wish to stop waits so long at most
+_PATIENCE_S = 0.3  # for a process told to end in the middle of an image: it keeps nothing
 _LIVES = 2  # times that a task may end its process
 _PROCESS_BYTES = 1_500_000_000  # what a process with a network takes, generously
 
@@ -253,7 +254,7 @@ class Streams:
         except Exception as error:  # noqa: BLE001  else its tasks would be waited for without end
             self._results.put(Failed(f"A process could not be driven ({error!r}).", repr(error)))
         finally:
-            worker.stop()
+            worker.stop(_PATIENCE_S)
 
     def _round(self) -> list[Task]:
         """Return the next tasks for one process; none when all is over."""
