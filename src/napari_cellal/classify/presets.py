@@ -24,7 +24,7 @@ PRESETS = {
     "simple": Preset(
         "mobilenet_v2",
         "For any computer. It takes as many steps for few pictures as for many: about ten "
-        "minutes on two CPU cores, a minute on a GPU.",
+        "minutes on two CPU cores, less on a GPU.",
         128,
         ClassifySettings(steps=520, validate_every=65),
     ),

@@ -34,7 +34,7 @@ PRESETS = {
     "balanced": Preset(
         "mobilenet_v2",
         "The same network on pictures 1.5 times as large, for longer: about an hour on two CPU "
-        "cores, minutes on a GPU. For small cells.",
+        "cores, less on a GPU. For small cells.",
         TrainSettings(steps=1500, shrink=0.67, crop_px=640),
     ),
     "dense": Preset(
