@@ -255,7 +255,7 @@ class LearnLoop:
         )
 
     def _think_ahead(self, question: Question) -> None:
-        """Have the next question chosen for each class that this one's cell may get."""
+        """Have the next question chosen for each answer that this one may get."""
         project, measured, pool = self.session.project, self._measured, self._pool
         if project is None or measured is None or pool is None or not self.active:
             return
@@ -269,7 +269,7 @@ class LearnLoop:
             return self._request(project, measured, pool, [*self._skipped, cell_id])
 
         held_out = cell_id in pool.checks or cell_id in pool.holdout
-        self._ahead.begin(make, cell_id, [*guessed, *others], held_out=held_out)
+        self._ahead.begin(make, cell_id, [*guessed, *others, None], held_out=held_out)
 
     def _on_thought(self, result: SuggestResult) -> None:
         images = self._images_of(result.suggestions.cell_ids[:1])

@@ -51,7 +51,7 @@ class ThinkAhead(QObject):
         self,
         make: Callable[[], SuggestRequest | None],
         cell_id: str,
-        class_ids: Sequence[int],
+        class_ids: Sequence[int | None],
         *,
         held_out: bool,
     ) -> None:
@@ -61,8 +61,8 @@ class ThinkAhead(QObject):
         ----------
         make : callable
             Returns the request that leaves the asked cell out; None gives up.
-        class_ids : sequence of int
-            Answers that may come, the most probable first.
+        class_ids : sequence of (int or None)
+            Answers that may come, the most probable first; None is no class.
         held_out : bool
             Whether the answer is only measured on.
         """

@@ -185,18 +185,23 @@ def suggest(request: SuggestRequest) -> Job[SuggestResult]:
 
 
 def answered(
-    request: SuggestRequest, cell_id: str, class_id: int, *, held_out: bool
+    request: SuggestRequest, cell_id: str, class_id: int | None, *, held_out: bool
 ) -> SuggestRequest:
-    """Return a request that leaves a cell out, as it is once the cell has a class."""
+    """Return a request that leaves a cell out, as it is once the cell has a class.
+
+    None is no class: it was skipped, set aside, or is no cell.
+    """
+    if class_id is None:
+        return request
     if held_out:
         return replace(request, holdout={**request.holdout, cell_id: class_id})
     return replace(request, labelled={**request.labelled, cell_id: class_id})
 
 
 def suggest_after(
-    request: SuggestRequest, cell_id: str, class_ids: Sequence[int], held_out: bool
+    request: SuggestRequest, cell_id: str, class_ids: Sequence[int | None], held_out: bool
 ) -> Job[None]:
-    """Return the job that answers a request once more for each class that a cell may get.
+    """Return the job that answers a request once more for each answer that a cell may get.
 
     Its steps carry (class_id, `SuggestResult`). See `answered`.
     """
