@@ -79,12 +79,12 @@ class JobHandle(QObject):
         parent: QObject | None = None,
         gives_way: bool = False,
         after_cancel: Callable[[], None] = lambda: None,
-        patience_s: float = CANCEL_PATIENCE_S,
+        patience_s: float | None = None,
     ) -> None:
         super().__init__(parent)
         self.title = title
         self.gives_way = gives_way
-        self.patience_s = patience_s
+        self.patience_s = CANCEL_PATIENCE_S if patience_s is None else patience_s
         self.after_cancel = after_cancel
         self.call = call
         self.args = args
@@ -278,7 +278,7 @@ class Jobs(QObject):
         lane: str = "heavy",
         gives_way: bool = False,
         after_cancel: Callable[[], None] = lambda: None,
-        patience_s: float = CANCEL_PATIENCE_S,
+        patience_s: float | None = None,
     ) -> JobHandle:
         """Queue ``call(*args)`` in a child process and return its handle.
 
