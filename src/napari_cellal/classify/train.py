@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ import torchvision
 
 from napari_cellal import __version__
 from napari_cellal.core.errors import ModelError
-from napari_cellal.core.progress import Job, Progress
+from napari_cellal.core.progress import EndEarly, Job, Progress, run_job
 from napari_cellal.core.records import ModelRecord
 from napari_cellal.io.reading import read_plane
 from napari_cellal.networks.checkpoints import Checkpoint
@@ -137,7 +138,11 @@ def train_classifier(
         outcome = Outcome({k: v.cpu() for k, v in network.state_dict().items()}, 0, 0.0, None)
     examiner = Examiner(TorchClassifier(record, network, head, device), data.val)
     if examiner.has_any:
-        found = yield from examiner.answers(Progress(outcome.steps, outcome.steps, "Measuring"))
+        measuring = Progress(outcome.steps, outcome.steps, "Measuring")
+        try:
+            found = yield from examiner.answers(measuring)
+        except EndEarly:  # the training has ended by itself meanwhile: its model is not lost
+            found = run_job(examiner.answers(measuring))
         record = replace(record, metrics=_metrics(found, examiner.targets, shape.multi_label))
     record = replace(
         record,
@@ -152,7 +157,8 @@ def train_classifier(
     folder = Path(request.models_folder, request.model_id)
     splits = {FILE: remembered(request.patches)}
     record = save_model(record, state_with(outcome.state, head), folder, splits)
-    yield Progress(outcome.steps, outcome.steps, outcome.stopped or "The model is trained")
+    with contextlib.suppress(EndEarly):
+        yield Progress(outcome.steps, outcome.steps, outcome.stopped or "The model is trained")
     return TrainedClassifier(record, str(folder), data.failures)
 
 
