@@ -257,6 +257,27 @@ def test_a_training_that_is_asked_to_end_keeps_a_model(tmp_path):
     assert run_job(job).record.trained_on["steps"] == 2
 
 
+@pytest.mark.parametrize("late", ["Measuring", "The model is trained"])
+def test_a_training_that_has_ended_by_itself_loses_nothing_when_it_is_asked_to_end(late, tmp_path):
+    pool = Pool()
+    patches = [*pool.add(12, "train"), *pool.add(6, "val")]
+    whole = run_job(training.train_classifier(request_of(patches, tmp_path), reader=pool.read))
+    request = replace(request_of(patches, tmp_path), model_id="ended")
+    job = training.train_classifier(request, reader=pool.read)
+    taught, step = False, next(job)
+    while not (taught and step.message.startswith(late)):
+        taught |= isinstance(step.item, TrainPoint) and step.item.step == QUICK.steps
+        step = next(job)
+    try:
+        job.throw(EndEarly())
+        kept = run_job(job).record
+    except StopIteration as end:
+        kept = end.value.record
+    assert kept.weights_sha256 == whole.record.weights_sha256
+    assert kept.metrics == whole.record.metrics
+    assert not kept.trained_on["stopped"]
+
+
 def test_a_learning_rate_is_found_and_nothing_stays(tmp_path):
     pool = Pool()
     request = request_of(pool.add(12, "train"), tmp_path)

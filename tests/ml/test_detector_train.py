@@ -405,6 +405,17 @@ def test_the_last_measuring_can_be_cut_short(tmp_path):
     assert trained.record.metrics["map50"] == points[-1].score == 0.25
 
 
+def test_the_end_of_a_whole_training_loses_nothing_when_it_is_asked_to_end(tmp_path):
+    pool = Pool()
+    request = request_of([pool.add("a", 3, 0)], tmp_path)
+    trained, points = end_early(
+        train_detector(request, reader=pool.read),
+        lambda _points, step: step.message == "The model is trained",
+    )
+    assert trained.record.trained_on["steps"] == len(points) == QUICK.steps
+    assert not trained.record.trained_on["stopped"]
+
+
 @pytest.mark.parametrize("start", ["scratch", "coco"])
 def test_the_speed_is_measured_without_leaving_anything(start, tmp_path, monkeypatch):
     def no_download(_url):

@@ -13,7 +13,7 @@ import torchvision
 
 from napari_cellal import __version__
 from napari_cellal.core.errors import ModelError
-from napari_cellal.core.progress import EndEarly, Job, Progress, run_job
+from napari_cellal.core.progress import EndEarly, Job, Progress, unhurried
 from napari_cellal.core.records import ModelRecord
 from napari_cellal.io.reading import read_plane
 from napari_cellal.networks.checkpoints import Checkpoint
@@ -139,10 +139,7 @@ def train_classifier(
     examiner = Examiner(TorchClassifier(record, network, head, device), data.val)
     if examiner.has_any:
         measuring = Progress(outcome.steps, outcome.steps, "Measuring")
-        try:
-            found = yield from examiner.answers(measuring)
-        except EndEarly:  # the training has ended by itself meanwhile: its model is not lost
-            found = run_job(examiner.answers(measuring))
+        found = yield from unhurried(examiner.answers(measuring))
         record = replace(record, metrics=_metrics(found, examiner.targets, shape.multi_label))
     record = replace(
         record,

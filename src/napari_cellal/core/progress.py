@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
@@ -61,3 +62,17 @@ def run_job(job: Job[T], on_progress: Callable[[Progress], None] | None = None) 
             return value
         if on_progress is not None:
             on_progress(step)
+
+
+def unhurried(job: Job[T]) -> Job[T]:
+    """Do a job that no `EndEarly` cuts short: without its end, what came before would be lost."""
+    try:
+        while True:
+            step = next(job)
+            with suppress(EndEarly):
+                yield step
+    except StopIteration as stop:
+        value: T = stop.value
+        return value
+    finally:
+        job.close()

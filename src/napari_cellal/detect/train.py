@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -167,7 +168,8 @@ def train_detector(
         )
         folder = Path(request.models_folder, request.model_id)
         record = save_model(record, outcome.state, folder)
-    yield Progress(outcome.steps, outcome.steps, outcome.stopped or "The model is trained")
+    with contextlib.suppress(EndEarly):
+        yield Progress(outcome.steps, outcome.steps, outcome.stopped or "The model is trained")
     return TrainedModel(record, str(folder))
 
 
