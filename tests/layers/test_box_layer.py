@@ -5,7 +5,8 @@ import pytest
 from napari.layers import Image
 
 from napari_cellal.core.records import Review, Status
-from napari_cellal.ui.boxes import BoxLayer, corners
+from napari_cellal.ui.box_shapes import corners
+from napari_cellal.ui.boxes import BoxLayer
 
 
 @pytest.fixture
@@ -18,14 +19,14 @@ def table(session):
 
 
 def agree(session, view):
-    shown = dict(zip(view.ids(), map(tuple, view.boxes()), strict=True))
+    shown = dict(zip(view.ids(), map(tuple, view.shapes.boxes()), strict=True))
     rows = table(session)
     assert shown.keys() == rows.keys()
     for key, cell in rows.items():
         assert np.allclose(shown[key], cell.box, atol=1e-3)
     colors = dict(zip(view.ids(), view.layer.edge_color, strict=True))
     for key, cell in rows.items():
-        wanted, _ = view._looks.of([cell])
+        wanted, _ = view.shapes.looks.of([cell])
         assert np.allclose(colors[key], wanted[0], atol=0.5 / 255)
     selected = {view.ids()[i] for i in view.layer.selected_data}
     assert selected == set(session.selection)
@@ -127,7 +128,7 @@ def test_a_bent_shape_becomes_an_upright_box(session, view):
     data[1][0] -= (4, 2)
     view.layer.data = data
     agree(session, view)
-    assert view._upright().all()
+    assert view.shapes.upright().all()
     assert all(c.status is Status.PROPOSED for c in table(session).values())
 
 

@@ -40,7 +40,7 @@ def touches(cell: Cell, view) -> bool:
 
 
 def shown(view) -> dict[str, tuple[float, ...]]:
-    return dict(zip(view.ids(), (tuple(b) for b in view.boxes().tolist()), strict=True))
+    return dict(zip(view.ids(), (tuple(b) for b in view.shapes.boxes().tolist()), strict=True))
 
 
 def test_boxes_come_with_the_view_and_go_with_it(view):
@@ -154,7 +154,7 @@ def test_a_box_half_drawn_when_the_image_changes_is_no_cell_of_the_next(project)
     session.open_project(project)
     view = BoxLayer(session)
     view.layer.mode = "add_rectangle"
-    with view._quiet():
+    with view.shapes.quiet():
         view.layer.add(np.array([[11, 13], [11, 59], [59, 59], [59, 13]]), shape_type="rectangle")
     view.layer._is_creating, view.layer._moving_value = True, (0, None)  # the button is held
     session.show_image("two")

@@ -15,7 +15,8 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
 from napari_cellal.core.records import Status
-from napari_cellal.ui.boxes import HALF_PX, UNCLASSED
+from napari_cellal.ui.box_looks import UNCLASSED
+from napari_cellal.ui.box_shapes import HALF_PX
 from napari_cellal.ui.camera import camera_of
 from napari_cellal.ui.workspace import Workspace
 

@@ -35,6 +35,11 @@ _SHARE_OF_VIEW = 1 / 400  # about 1.5 px on a screen-high picture
 _SHARE_OF_CELL = 1 / 16  # so that a small nucleus, zoomed in, is not hidden by its own frame
 
 
+def look(cell: Cell) -> tuple[int, str]:
+    """Return what a box's colour and width depend on."""
+    return (-1 if cell.class_id is None else cell.class_id, cell.status.value)
+
+
 class BoxLooks:
     """The looks of the session's boxes. Shapes' edges are measured in image px."""
 

@@ -10,7 +10,7 @@ from qtpy.QtCore import QObject
 
 from napari_cellal.workflows.bringing import bring_boxes, find_label_masks
 
-from .boxes import HALF_PX
+from .box_shapes import HALF_PX
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,7 +8,7 @@ import numpy as np
 from napari.layers import Shapes
 from napari.utils.colormaps.standardize_color import transform_color
 
-from .boxes import HALF_PX
+from .box_shapes import HALF_PX
 
 if TYPE_CHECKING:
     import napari

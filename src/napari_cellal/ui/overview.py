@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from napari.layers import Image
 from qtpy.QtCore import QObject, QTimer
 
-from .boxes import HALF_PX
+from .box_shapes import HALF_PX
 from .camera import camera_of
 from .crowd import overview
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from napari.layers import Image
 from napari.utils.colormaps import Colormap
 
-from .boxes import HALF_PX
+from .box_shapes import HALF_PX
 
 if TYPE_CHECKING:
     from collections.abc import Callable

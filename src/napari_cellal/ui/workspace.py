@@ -141,7 +141,7 @@ class Workspace(QObject):
     def _forget_mouse(self) -> None:
         """Highlight no box, unless the mouse is back on the canvas."""
         if not self._closed and self._boxes is not None and not self._canvas.underMouse():
-            self._boxes.forget_mouse()
+            self._boxes.shapes.forget_mouse()
 
     def _close_if_gone(self) -> None:
         try:
