@@ -18,7 +18,7 @@ from napari_cellal.core.errors import CellalError
 from napari_cellal.core.progress import Abandoned, Progress
 from napari_cellal.detect.requests import TrainRequest
 from napari_cellal.networks.unfinished import file_of, partial_of
-from napari_cellal.ui.jobs import JobHandle, Jobs, Lane
+from napari_cellal.ui.jobs import JobHandle, Jobs, _send
 from napari_cellal.workflows import training
 from napari_cellal.workflows.worker import Cancelled, Finished
 
@@ -84,7 +84,7 @@ def test_late_messages_reach_no_widget_that_has_gone(qtbot):
         told.connect(lambda *value: (heard.append(value), label.setText("here")))
     handle._deliver(Progress(1, 2))
     assert len(heard) == 1
-    sender = threading.Thread(target=lambda: Lane._send(handle, Finished(1)))
+    sender = threading.Thread(target=lambda: _send(handle, Finished(1)))
     sender.start()
     sender.join()  # the message waits in the main thread's queue
     delete(label)
@@ -92,7 +92,7 @@ def test_late_messages_reach_no_widget_that_has_gone(qtbot):
     QCoreApplication.processEvents()
     for message in (Progress(2, 2), Finished(2), Cancelled()):
         handle._deliver(message)
-        Lane._send(handle, message)
+        _send(handle, message)
     QCoreApplication.processEvents()
     assert len(heard) == 1
     assert not handle.done

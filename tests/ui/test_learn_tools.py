@@ -138,17 +138,17 @@ def test_what_changes_while_the_cells_are_read_is_not_lost(sit_down, detected, m
     project, loop = person.session.project, person.workspace.learn
     loop.better.choice = describing.QUICK
     person.push(person.workspace.dock("Learn").start)
-    person.wait(lambda: loop._missed is not None and loop._pending.last is not None, 90_000)
+    person.wait(lambda: loop._pool._missed is not None and loop._pending.last is not None, 90_000)
     first, second, third = project.images
     cell = project.cells.of_image(first)[0]
     project.history.do(gestures.give_class([cell], 2, "WBC", "me"))
     person.wait(lambda: loop.question is not None, 60_000)
-    assert {**loop._pool.labelled, **loop._pool.holdout} == {cell.cell_id: 2}
-    loop._pool = None
+    assert {**loop._pool.now.labelled, **loop._pool.now.holdout} == {cell.cell_id: 2}
+    loop._pool.forget()
     loop.skip()
-    person.wait(lambda: loop._missed is not None and loop._pending.last is not None)
+    person.wait(lambda: loop._pool._missed is not None and loop._pending.last is not None)
     project.remove_images([third])  # what is being read knows nothing of it
-    person.wait(lambda: loop._pool is not None, 60_000)
+    person.wait(lambda: loop._pool.now is not None, 60_000)
     there = {c.cell_id for key in (first, second) for c in project.cells.of_image(key)}
-    pool = loop._pool
+    pool = loop._pool.now
     assert {*pool.labelled, *pool.holdout, *pool.candidates, *pool.checks, *pool.test} == there

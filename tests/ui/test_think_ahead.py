@@ -85,17 +85,17 @@ def test_the_detectors_doubt_is_thought_of_too(asked):
     answer_when_thought(person, "2")
     assert len(sent) == 1
     scores = {c.cell_id: c.score for c in loop.session.project.cells.with_status(*Status)}
-    known = loop._pool.scores_in(loop.table.cell_ids)
+    known = loop._pool.now.scores_in(loop.table.cell_ids)
     assert known == pytest.approx([scores[key] for key in loop.table.cell_ids])
     if not loop.question.is_check:
-        doubts = {key: abs(scores[key] - 0.5) for key in loop._pool.candidates}
+        doubts = {key: abs(scores[key] - 0.5) for key in loop._pool.now.candidates}
         assert doubts[loop.question.cell_id] == pytest.approx(min(doubts.values()))
 
 
 def test_what_else_changed_makes_thoughts_worthless(asked):
     person, loop, sent = asked
     project = person.session.project
-    waiting = [c for c in loop._pool.candidates if c != loop.question.cell_id]
+    waiting = [c for c in loop._pool.now.candidates if c != loop.question.cell_id]
     other = project.cells.get(waiting[-1])
     project.history.do(gestures.give_class([other], 3, "Platelets", "me"))
     person.canvas.setFocus()
@@ -103,7 +103,7 @@ def test_what_else_changed_makes_thoughts_worthless(asked):
     person.press("1")
     person.wait(lambda: loop.question not in (None, question), 60_000)
     assert len(sent) == 1
-    assert sent[0].labelled == loop._pool.labelled
+    assert sent[0].labelled == loop._pool.now.labelled
     if not loop.question.is_check:
         assert loop.question.cell_id == would_be_asked(loop, project).cell_ids[0]
 
@@ -118,7 +118,7 @@ def test_a_skipped_cell_is_not_thought_about_again(asked):
     for request, _ in loop._ahead._known:
         rows = unpack_rows(request.candidates, len(loop.table.cell_ids))
         may_be_asked = {loop.table.cell_ids[row] for row in rows}
-        assert may_be_asked == {*loop._pool.candidates} - {skipped.cell_id, asked_now}
+        assert may_be_asked == {*loop._pool.now.candidates} - {skipped.cell_id, asked_now}
 
 
 def test_a_window_that_closes_thinks_no_more(asked, qtbot, monkeypatch):

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from napari_cellal.core.errors import ModelError
-from napari_cellal.core.progress import Job, Progress
 from napari_cellal.core.records import new_id
 from napari_cellal.io.reading import Reader, read_plane
-from napari_cellal.networks.points import TrainPoint
+from napari_cellal.networks.step_times import STEPS, take_times
 
 from .architectures import architecture
 from .start import has_imagenet
@@ -20,9 +18,10 @@ from .train import train_classifier
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from napari_cellal.core.progress import Job
+
     from .requests import ClassifierRequest, Patch
 
-_STEPS = 3  # the first one warms up
 _PICTURES = 64
 _LOOKED_AT = 32
 
@@ -52,26 +51,13 @@ def measure_classifier_pace(
         request,
         patches=(*learned, *held[:_LOOKED_AT]),
         settings=request.settings.model_copy(
-            update={"steps": 1000, "minutes": None, "validate_every": _STEPS, "frozen_share": 0.0}
+            update={"steps": 1000, "minutes": None, "validate_every": STEPS, "frozen_share": 0.0}
         ),
         model_id=new_id(),
     )
-    job = train_classifier(few, reader=reader)
-    times: list[float] = []
-    try:
-        for step in job:
-            if isinstance(step.item, TrainPoint):
-                times.append(time.monotonic())
-            yield Progress(len(times), _STEPS, "Measuring the speed of this computer")
-            if len(times) == _STEPS:
-                break
-    finally:
-        job.close()
-    if len(times) < _STEPS:
-        raise ModelError("The training ended by itself before its speed was measured.")
-    a_step = times[1] - times[0]
-    a_look = max(0.0, times[2] - times[1] - a_step) * len(held) / max(1, len(held[:_LOOKED_AT]))
-    return a_step + a_look / request.settings.validate_every
+    times = yield from take_times(train_classifier(few, reader=reader))
+    a_look = times.look * len(held) / max(1, len(held[:_LOOKED_AT]))
+    return times.step + a_look / request.settings.validate_every
 
 
 def _some(patches: Iterable[Patch]) -> list[Patch]:

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from napari_cellal.core.errors import ModelError
-from napari_cellal.core.progress import Job, Progress
 from napari_cellal.core.records import new_id
 from napari_cellal.io.reading import Reader, read_plane
-from napari_cellal.networks.points import TrainPoint
+from napari_cellal.networks.step_times import STEPS, take_times
 
 from .architectures import architecture
 from .train import train_detector
 
 if TYPE_CHECKING:
+    from napari_cellal.core.progress import Job
+
     from .requests import TrainImage, TrainRequest
 
-_STEPS = 3  # the first one warms up
 _IMAGES = 8
 
 
@@ -43,27 +41,13 @@ def measure_pace(request: TrainRequest, *, reader: Reader = read_plane) -> Job[f
         images=tuple(sorted(request.images, key=_teaches, reverse=True)[:_IMAGES]),
         val_images=tuple(held[:1]),
         settings=request.settings.model_copy(
-            update={"steps": 1000, "minutes": None, "validate_every": _STEPS}
+            update={"steps": 1000, "minutes": None, "validate_every": STEPS}
         ),
         model_id=new_id(),
     )
-    job = train_detector(few, reader=reader)
-    times: list[float] = []
-    try:
-        for step in job:
-            if isinstance(step.item, TrainPoint):
-                times.append(time.monotonic())
-            yield Progress(len(times), _STEPS, "Measuring the speed of this computer")
-            if len(times) == _STEPS:
-                break
-    finally:
-        job.close()
-    if len(times) < _STEPS:
-        raise ModelError("The training ended by itself before its speed was measured.")
-    a_step = times[1] - times[0]
-    a_look = max(0.0, times[2] - times[1] - a_step)
+    times = yield from take_times(train_detector(few, reader=reader))
     looked_at = min(len(held), request.settings.validate_on)
-    return a_step + a_look * looked_at / request.settings.validate_every
+    return times.step + times.look * looked_at / request.settings.validate_every
 
 
 def _teaches(image: TrainImage) -> tuple[bool, bool]:

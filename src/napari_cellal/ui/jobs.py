@@ -177,13 +177,13 @@ class Lane:
     def _drive(self) -> None:
         while (handle := self._queue.get()) is not None:
             if handle.done or handle.is_cancelling or self._closing.is_set():
-                self._send(handle, Cancelled())
+                _send(handle, Cancelled())
                 continue
             try:
                 self._run(handle)
             except Exception as error:  # noqa: BLE001  else the lane would be dead for good
                 self._worker.stop()
-                self._send(handle, Failed(f"{handle.title} could not start: {error}", repr(error)))
+                _send(handle, Failed(f"{handle.title} could not start: {error}", repr(error)))
         self._worker.stop()
 
     def _run(self, handle: JobHandle) -> None:
@@ -195,7 +195,7 @@ class Lane:
             for message in self._worker.poll(_LISTEN_S):
                 if handle.is_cancelling and not isinstance(message, Progress):
                     handle.after_cancel()
-                self._send(handle, message)
+                _send(handle, message)
             if handle.is_ending and not told:
                 told = True
                 self._worker.end_early()
@@ -212,14 +212,7 @@ class Lane:
                 self._worker.stop(timeout_s=0.1)
                 if handle.is_cancelling:
                     handle.after_cancel()
-                self._send(handle, Cancelled())
-
-    @staticmethod
-    def _send(handle: JobHandle, message: object) -> None:
-        try:
-            handle._message.emit(message)
-        except RuntimeError:  # the window closed and Qt deleted the handle
-            log.debug("%s ended after its window", handle.title)
+                _send(handle, Cancelled())
 
 
 class Foreman:
@@ -243,13 +236,20 @@ class Foreman:
         handle = self._handle
         handle.started_at = time.monotonic()
         outcome = run_told(lambda: handle.call(*handle.args), self._tell)
-        Lane._send(handle, outcome)
+        _send(handle, outcome)
 
     def _tell(self, step: Progress) -> Wish | None:
-        Lane._send(self._handle, step)
+        _send(self._handle, step)
         if self._closing.is_set():
             return Wish.ABANDON
         return Wish.CANCEL if self._handle.is_cancelling else None
+
+
+def _send(handle: JobHandle, message: object) -> None:
+    try:
+        handle._message.emit(message)
+    except RuntimeError:  # the window closed and Qt deleted the handle
+        log.debug("%s ended after its window", handle.title)
 
 
 def _known(value: Any) -> Job[Any]:

@@ -13,6 +13,7 @@ from napari_cellal.workflows import learning, looked_at, pools
 
 from .better_features import BetterFeatures
 from .learn_curve import LearningCurve
+from .live_pool import LivePool
 from .question import Question
 from .think_ahead import ThinkAhead
 
@@ -72,9 +73,7 @@ class LearnLoop:
         self.better.ready.connect(self._use)
         self.better.started.connect(self.job_started.emit)
         self._ahead = ThinkAhead(jobs, self._on_thought)
-        self._pool: pools.Pool | None = None
-        self._missed: list[Edit] | None = None
-        """Edits since the pool began to be read; None while it is not, or is no longer wanted."""
+        self._pool = LivePool(jobs)
         self._is_answered = False
         self._stale = True
         self._skipped: list[str] = []
@@ -122,10 +121,10 @@ class LearnLoop:
     def needs(self) -> dict[str, int]:
         """{class: labels it should still get} of the active classes that lack some."""
         project = self.session.project
-        if project is None or self._pool is None:
+        if project is None or self._pool.now is None:
             return {}
         names = {c.class_id: c.name for c in project.active_classes}
-        found = class_needs(Counter(self._pool.labelled.values()), names)
+        found = class_needs(Counter(self._pool.now.labelled.values()), names)
         return {name: of["needs"] for name, of in found.items() if of["needs"]}
 
     # -- starting -------------------------------------------------------------------------
@@ -152,7 +151,7 @@ class LearnLoop:
             return
         before, self.looks_at = self.looks_at, looked_at.images_looked_at(project)
         if self.looks_at != before:
-            self._pool = None
+            self._pool.forget()
         self.how_many = looked_at.cells_looked_at(project, self.looks_at)
         requests = looked_at.requests_without_cells(project, self.looks_at)
         if not requests:
@@ -217,10 +216,13 @@ class LearnLoop:
         if self._pending is not None:
             self._again = True
             return
-        if self._pool is None:
-            self._read_pool(project)
+        pool = self._pool.now
+        if pool is None:
+            self._pending = self._pool.read(project, self.looks_at)
+            self._pending.finished.connect(self._on_pool)
+            self._pending.failed.connect(self._on_failed)
+            self._pending.cancelled.connect(self._on_cancelled)
             return
-        pool = self._pool
         self.holdout_labels = len(pool.holdout)
         request = self._request(project, self._measured, pool, self._skipped)
         check = None
@@ -256,7 +258,7 @@ class LearnLoop:
 
     def _think_ahead(self, question: Question) -> None:
         """Have the next question chosen for each answer that this one may get."""
-        project, measured, pool = self.session.project, self._measured, self._pool
+        project, measured, pool = self.session.project, self._measured, self._pool.now
         if project is None or measured is None or pool is None or not self.active:
             return
         cell_id = question.cell_id
@@ -281,28 +283,9 @@ class LearnLoop:
         rows = self.session.project.cells.rows(cell_ids) if self.session.project else {}
         return tuple(dict.fromkeys(c.image_id for c in rows.values() if c))
 
-    def _read_pool(self, project: Project) -> None:
-        self._missed = []
-        self._pending = self.jobs.run(
-            "Reading the cells",
-            pools.read_pool,
-            str(project.folder),
-            {key: r.split for key, r in project.images.items()},
-            None if self.looks_at is None else list(self.looks_at),
-            lane="quick",
-        )
-        self._pending.finished.connect(self._on_pool)
-        self._pending.failed.connect(self._on_failed)
-        self._pending.cancelled.connect(self._on_cancelled)
-
-    def _on_pool(self, pool: pools.Pool) -> None:
+    def _on_pool(self, _pool: pools.Pool) -> None:
         self._pending = None
         self._again = False
-        missed, self._missed = self._missed, None
-        if missed is not None:  # else images came or went meanwhile: it is read again
-            for edit in missed:
-                pool.follow(edit)
-            self._pool = pool
         self._ask()
 
     def _on_suggested(
@@ -453,7 +436,7 @@ class LearnLoop:
         self.active = False
         self.labels = self.holdout_labels = self.remaining = 0
         self._measured = None
-        self._pool = self._missed = None
+        self._pool.forget()
         self.looks_at = None
         self._stale = True
         self._skipped.clear()
@@ -463,7 +446,7 @@ class LearnLoop:
         self.curve.forget()
 
     def _on_images(self) -> None:
-        self._pool = self._missed = None
+        self._pool.forget()
         project, asked = self.session.project, self.question
         if project is None or asked is None or project.cells.get(asked.cell_id) is not None:
             return
@@ -471,10 +454,7 @@ class LearnLoop:
         self._ask()
 
     def _on_edit(self, edit: Edit) -> None:
-        if self._pool is not None:
-            self._pool.follow(edit)
-        elif self._missed is not None:
-            self._missed.append(edit)
+        self._pool.follow(edit)
         for key, row in edit.after.items():
             old = edit.before[key]
             if row is None:
