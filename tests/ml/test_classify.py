@@ -29,7 +29,7 @@ from napari_cellal.classify.requests import (
 )
 from napari_cellal.classify.settings import ClassifySettings, NetworkSettings, ViewSettings
 from napari_cellal.core.errors import ModelError
-from napari_cellal.core.progress import EndEarly, run_job
+from napari_cellal.core.progress import Abandoned, EndEarly, run_job
 from napari_cellal.networks.checkpoints import Checkpoint
 from napari_cellal.networks.download import kept_file
 from napari_cellal.networks.normalization import Normalization
@@ -244,6 +244,27 @@ def test_a_killed_training_goes_on_to_the_same_weights(tmp_path, monkeypatch):
     )
     assert steps == [4, 5, 6]  # 4 was taken, but not kept any more
     assert done.record.weights_sha256 == whole.record.weights_sha256
+    assert not Path(request.models_folder, "unfinished").exists()
+
+
+def test_a_training_whose_window_closes_while_it_is_measured_has_not_learned_in_vain(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(Checkpoint, "due", property(lambda self: True))
+    pool = Pool()
+    patches = pool.add(12, "train") + pool.add(4, "val")
+    settings = QUICK.model_copy(update={"steps": 3, "validate_every": 3})
+    request = request_of(patches, tmp_path, settings=settings)
+    job = training.train_classifier(request, reader=pool.read)
+    while not next(job).message.startswith("Measuring"):
+        pass
+    with pytest.raises(Abandoned):
+        job.throw(Abandoned())
+    points = []
+    done = run_job(training.train_classifier(request, reader=pool.read), lambda s: points.append(s))
+    assert done.record.trained_on["steps"] == 3
+    learned = [s.item.step for s in points if isinstance(s.item, TrainPoint)]
+    assert 1 not in learned
     assert not Path(request.models_folder, "unfinished").exists()
 
 
