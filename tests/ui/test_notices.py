@@ -1,4 +1,4 @@
-"""Sentences over the image: whole, one at a time, and the keys stay where they are."""
+"""Sentences over the image: whole, errors until they are read, and the keys stay where they are."""
 
 from __future__ import annotations
 
@@ -55,3 +55,32 @@ def test_a_sentence_that_goes_leaves_the_keys_to_the_field(sit_down, folder, mon
     assert person.workspace.notice.isVisible()
     person.wait(lambda: not person.workspace.notice.isVisible())
     assert field.hasFocus()
+
+
+def test_news_does_not_displace_an_error(sit_down, folder, monkeypatch):
+    monkeypatch.setattr(notices, "_LEAST_MS", 20)
+    monkeypatch.setattr(notices, "_MS_A_CHARACTER", 0)
+    person = sit_down(folder, "Review")
+    notice = person.workspace.notice
+    person.window.activateWindow()
+    person.wait(notice.isActiveWindow)
+    person.session.tell("It failed.", error=True)
+    person.session.tell("Measured.")
+    assert notice.label.text().split("\n") == ["It failed.", "Measured."]
+    person.wait(lambda: notice.label.text() == "It failed.")  # the news has been read
+    assert notice.isVisible()
+    person.press("Shift+D")
+    assert not notice.isVisible()
+    person.session.tell("Measured again.")
+    assert notice.label.text() == "Measured again."
+
+
+def test_an_error_does_not_go_before_it_can_have_been_read(sit_down, folder):
+    person = sit_down(folder, "Review")
+    notice = person.workspace.notice
+    person.session.tell("It failed.", error=True)
+    person.press("D")
+    assert notice.isVisible()
+    assert "It failed." in notice.label.text()
+    person.push(notice.away)
+    assert not notice.isVisible()
