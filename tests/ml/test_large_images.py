@@ -23,6 +23,7 @@ from napari_cellal.detect.weights import load_model
 from napari_cellal.io import planes
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -42,6 +43,12 @@ class Squares:
 
     def look_at(self, sample: NDArray[Any], *, image_id: str) -> None:
         self.sample = sample
+
+    def memory(self, image_id: str) -> dict[str, Any]:
+        return {}
+
+    def recall(self, image_id: str, memory: Mapping[str, Any]) -> None:
+        pass
 
     def detect(self, pixels: NDArray[Any], *, image_id: str, rgb: bool) -> Detections:
         self.seen.append(pixels.shape[1:])
@@ -131,7 +138,7 @@ def test_all_parts_are_scaled_alike() -> None:
         side=300,
     )
     run_job(job)
-    assert len(units) == 5
+    units = units[-5:]  # before them some are looked at for the size of the cells
     empty, dim, bright = (float(units[k].max()) for k in (0, 1, 3))
     assert empty < 0.05 < dim < 0.3 < bright
     detector.detect(image[:, :, :300], image_id="b")

@@ -341,6 +341,37 @@ def test_pictures_shown_together_are_found_alike(tmp_path: Path, smear_folder: P
         assert (summary.new, summary.lost, summary.shifted, summary.reclassed) == (0, 0, 0, 0)
 
 
+def test_a_large_picture_is_searched_as_detect_searches_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of cells whose size differs from part to part: one scale for all, chosen alike."""
+    from napari_cellal.io.samples.write import write_samples
+
+    sides = []
+    for name, cell_px in (("large", 70), ("small", 22)):
+        write_samples(tmp_path / name, "smear", 1, 0, shape=(290, 580), cell_px=cell_px)
+        (found,) = (tmp_path / name).glob("**/*.png")
+        sides.append(np.asarray(Image.open(found).convert("RGB")))
+    path = tmp_path / "slide.tif"
+    tifffile.imwrite(path, np.concatenate(sides), tile=(128, 128), photometric="rgb")
+    small_is_large(monkeypatch)
+    monkeypatch.setattr("napari_cellal.detect.large.PART_PX", 300)
+    ways = []
+    for name in ("scanned", "detected"):
+        (tmp_path / name).mkdir()
+        with Project.create(tmp_path / name / "p", ["RBC", "WBC", "Platelets"]) as project:
+            todo = begin(project, [path], model="shipped")
+            if name == "scanned":
+                run_job(running.scan(project, todo, Here(todo.spec)))
+            else:
+                request = detecting.request_detection(project, project.images, model="shipped")
+                items = list(run_job(detecting.detections_of(request)).values())
+                detecting.apply_detections(project, items)
+            ways.append(cells_of(project))
+    assert len(ways[0]) > 20
+    assert ways[0] == ways[1]
+
+
 @pytest.fixture(scope="module")
 def classifier(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The folder of a classifier of bright and dark pictures, hardly trained."""

@@ -28,6 +28,7 @@ PART_PX = 1536
 """Side of a part; the classical detector then takes about 1 GB."""
 _LOOK_PX, _LOOKS = 192, 6  # side of the windows, and how many along each axis, of the first look
 _SAME_IOU = 0.3  # of two looks at one cell; small ones waver by much of their size
+_TRIALS = 4  # parts that are looked at for the size of the cells
 _DOUBT = 0.25  # of a cell's size: so far from the border its middle may be seen elsewhere
 
 
@@ -89,14 +90,40 @@ def detect_in_parts(
     progress : Progress
         How far the job is; shown with each part.
     """
-    detector.look_at(sample_of(read, shape), image_id=image_id)
+    yield progress
     parts = parts_of(shape, side or PART_PX, detector.margin_px)
+    memory = yield from look_over(
+        detector, read, shape, parts, image_id=image_id, rgb=rgb, progress=progress
+    )
     found: list[Detections] = []
     for done, part in enumerate(parts, 1):
+        detector.recall(image_id, memory)  # else a part would depend on those before it
         found.append(detect_part(detector, read(part.window), part, image_id=image_id, rgb=rgb))
         words = f"part {done} of {len(parts)}, {sum(map(len, found))} cells so far"
         yield Progress(progress.done, progress.total, f"{progress.message}: {words}")
     return merge_parts(parts, found)
+
+
+def look_over(
+    detector: Detector,
+    read: Callable[[Window], NDArray[Any]],
+    shape: tuple[int, int],
+    parts: Sequence[Part],
+    *,
+    image_id: str,
+    rgb: bool,
+    progress: Progress,
+) -> Job[dict[str, Any]]:
+    """Return what the parts of an image must have in common; see `Detector.memory`."""
+    detector.look_at(sample_of(read, shape), image_id=image_id)
+    # From all over the image: the first parts of a slide are often empty glass.
+    trials = sorted({len(parts) // 2, len(parts) // 4, 3 * len(parts) // 4, len(parts) // 3})
+    for k in trials[:_TRIALS]:
+        if detector.memory(image_id).get("scale", 1.0) is not None:
+            break
+        yield Progress(progress.done, progress.total, f"{progress.message}: looking at its cells")
+        detector.detect(read(parts[k].window), image_id=image_id, rgb=rgb)
+    return detector.memory(image_id)
 
 
 def detect_part(

@@ -116,12 +116,14 @@ class TorchDetector:
         runs and whatever it saw before.
         """
         limits = self._limits[1] if self._limits[0] == image_id else None
-        scale = self._fitted[1] if self._fitted[0] == image_id else None
-        return {"limits": limits and [side.tolist() for side in limits], "scale": scale}
+        memory: dict[str, Any] = {"limits": limits and [side.tolist() for side in limits]}
+        if self._shape.cell_px is not None:
+            memory["scale"] = self._fitted[1] if self._fitted[0] == image_id else None
+        return memory
 
     def recall(self, image_id: str, memory: Mapping[str, Any]) -> None:
         """Take over what another detector noted of an image; see `memory`."""
-        limits, scale = memory["limits"], memory["scale"]
+        limits, scale = memory["limits"], memory.get("scale")
         self._limits = (image_id, limits and (np.asarray(limits[0]), np.asarray(limits[1])))
         self._fitted = ("", 0.0) if scale is None else (image_id, scale)
 

@@ -38,7 +38,10 @@ class Detector(Protocol):
         """Take note of an image that will be shown in parts, [C, y, x] from all over it."""
 
     def memory(self, image_id: str) -> dict[str, Any]:
-        """Return what is known of an image that is shown in parts, as JSON values."""
+        """Return what is known of an image that is shown in parts, as JSON values.
+
+        ``scale`` is there where a detector chooses one, None as long as it has not.
+        """
 
     def recall(self, image_id: str, memory: Mapping[str, Any]) -> None:
         """Take over what another detector noted of an image."""

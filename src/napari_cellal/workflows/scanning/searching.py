@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_cellal.core.errors import CellalError, ImageError
-from napari_cellal.core.progress import run_job
-from napari_cellal.detect.large import PART_PX, detect_part, parts_of, sample_of
+from napari_cellal.core.progress import Progress, run_job
+from napari_cellal.detect.large import PART_PX, detect_part, look_over, parts_of
 from napari_cellal.detect.registry import load_detector
 from napari_cellal.detect.requests import ImageFailure
 from napari_cellal.io.freshness import check_unchanged
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 
     Pixels = NDArray[Any] | ImageFailure
     Classes = tuple[tuple[int, float], ...]
-
-_TRIALS = 4  # parts of a large image that are looked at for the size of its cells
 
 
 class Scanner:
@@ -183,22 +181,17 @@ class Scanner:
         check_unchanged(image.path, image.plane)
         shape = plane_size(image.path, image.plane)
         read = _region(image)
-        self._detector.look_at(sample_of(read, shape), image_id=image.image_id)
         parts = parts_of(shape, PART_PX, self._detector.margin_px)
-        # From all over the image: the first parts of a slide are often empty glass.
-        trials = sorted({len(parts) // 2, len(parts) // 4, 3 * len(parts) // 4, len(parts) // 3})
-        for k in trials[:_TRIALS]:
-            memory = self._detector.memory(image.image_id)
-            if memory.get("scale", 1.0) is not None or not self._chooses_scale:
-                break
-            self._detector.detect(read(parts[k].window), image_id=image.image_id, rgb=image.rgb)
-        memory = self._detector.memory(image.image_id)
-        return LargeLook(image.image_id, shape, self._detector.margin_px, memory)
-
-    @property
-    def _chooses_scale(self) -> bool:
-        record = getattr(self._detector, "record", None)
-        return bool(record is not None and record.settings.get("network", {}).get("cell_px"))
+        job = look_over(
+            self._detector,
+            read,
+            shape,
+            parts,
+            image_id=image.image_id,
+            rgb=image.rgb,
+            progress=Progress(0, 0),
+        )
+        return LargeLook(image.image_id, shape, self._detector.margin_px, run_job(job))
 
     def _part(self, task: Task, pixels: Pixels) -> PartFound:
         image = task.images[0]
