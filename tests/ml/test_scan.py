@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ast
 import json
+import queue
 import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import psutil
 import pytest
 import tifffile
 from PIL import Image
@@ -35,6 +37,7 @@ from napari_cellal.core.records import Review, Status
 from napari_cellal.io.store import Project
 from napari_cellal.workflows import classifying, detecting, learning, patches
 from napari_cellal.workflows.scanning import plan, running, streams
+from napari_cellal.workflows.scanning.tasks import Done
 from napari_cellal.workflows.scanning.writing import ScanWriter
 from napari_cellal.workflows.worker import WorkerProcess
 
@@ -452,6 +455,39 @@ def test_several_processes_find_what_one_finds(tmp_path: Path, plate: Path) -> N
         assert found(streams.work_beside(todo.spec, tasks, ("cpu",) * 2)) == one
 
 
+def test_what_follows_is_done_by_the_processes_that_are_up(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    slide: Path,
+    cells_of_slide: list[tuple[Any, ...]],
+) -> None:
+    """Parts follow from a look, cells from the parts: no model is loaded anew for them."""
+    small_is_large(monkeypatch)
+    begun = []
+    launch = WorkerProcess.launch
+
+    def counted(worker: WorkerProcess) -> None:
+        before = worker.pid
+        launch(worker)
+        if worker.pid != before:
+            begun.append(worker.name)
+
+    monkeypatch.setattr(WorkerProcess, "launch", counted)
+    with new_project(tmp_path) as project:
+        todo = begin(project, [slide], features="quick")
+        writer = ScanWriter(project, todo)
+        answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        tasks, kinds = finish(writer.begin()), set()
+        for step in streams.work_beside(todo.spec, tasks, ("cpu",) * 2, answers=answers):
+            if isinstance(step.item, Done):
+                kinds.add(step.item.key.split("-")[0])
+                answers.put(finish(writer.take([step.item])))
+        assert kinds == {"look", "part", "cells"}
+        assert writer.end()
+        assert cells_of(project) == cells_of_slide
+    assert len(begun) == len(set(begun))
+
+
 def test_where_nothing_is_to_be_computed_no_process_starts(tmp_path: Path, plate: Path) -> None:
     """As where a scan was ended between the last part of an image and its cells."""
     with new_project(tmp_path) as project:
@@ -493,6 +529,53 @@ def test_a_task_that_ends_its_process_fails_alone(
         report = run_job(running.scan(project, todo, crew))
         assert list(report.failed) == [key]
         assert report.done == 9
+
+
+def test_a_scan_pauses_though_a_process_is_in_the_middle_of_an_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plate: Path
+) -> None:
+    """That process answers to nothing: it is ended, and its image searched again later."""
+    with new_project(tmp_path / "whole") as project:
+        scan(project, [plate])
+        expected = cells_of(project)
+    began, came_back = tmp_path / "began", tmp_path / "came back"
+    monkeypatch.setenv("DEAF", f"P1_A02_s;{began};{came_back}")
+    with new_project(tmp_path) as project:
+        with monkeypatch.context() as patch:
+            patch.setattr(streams, "work_through", deaf)
+            patch.setattr(plan, "LOT", 1)
+            todo = begin(project, [plate])
+            worker = WorkerProcess("deaf")
+            job = running.scan(project, todo, streams.Streams(todo.spec, ("cpu",), worker))
+            while not (next(job).done and began.exists()):
+                pass
+            pid = worker.pid
+            job.close()
+        assert not came_back.exists()
+        assert pid is not None
+        assert not psutil.pid_exists(pid)
+        again = begin(project, [plate])
+        assert again.resumed
+        assert 0 < len(again.waiting) < 10
+        run_job(running.scan(project, again, Here(again.spec)))
+        assert cells_of(project) == expected
+
+
+def deaf(spec: Any, tasks: Any, device: str) -> Any:
+    """Do as `work_through`, but never come back from one image."""
+    import os
+    import time
+    from pathlib import Path
+
+    from napari_cellal.workflows.scanning.streams import work_through
+
+    which, began, came_back = os.environ["DEAF"].split(";")
+    for task in tasks:
+        if any(which in image.path for image in task.images):
+            Path(began).touch()
+            time.sleep(60)
+            Path(came_back).touch()
+        yield from work_through(spec, [task], device)
 
 
 def deadly(spec: Any, tasks: Any, device: str) -> Any:

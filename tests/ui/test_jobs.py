@@ -180,6 +180,40 @@ def test_a_job_in_a_thread_of_the_window(qtbot, tmp_path):
         assert not here.exists()
 
 
+def parts(n):
+    """A job whose result comes in parts, as fast as they are taken."""
+    for k in range(n):
+        yield Progress(k + 1, n, item=k)
+
+
+@pytest.mark.parametrize("here", [False, True])
+def test_a_job_waits_until_its_parts_are_taken(qtbot, here):
+    """Else what waits for the window would fill the memory."""
+    window, n, most, told = QObject(), 60, 4, []
+    jobs = Jobs(window)
+
+    def run(n):
+        if here:
+            return jobs.run_here("parts", parts, n, most_ahead=most)
+        return jobs.run("parts", parts, n, lane="quick", most_ahead=most)
+
+    try:
+        handle = run(n)
+        handle.progressed.connect(told.append)
+        for taken in range(n):
+            qtbot.waitUntil(lambda taken=taken: len(told) > taken, timeout=60_000)
+            assert len(told) <= taken + most
+            handle.taken()
+        qtbot.waitUntil(lambda: handle.done, timeout=60_000)
+        assert [step.item for step in told] == list(range(n))
+        handle = run(10**9)
+        qtbot.waitUntil(lambda: len(handle.items) == most, timeout=60_000)
+        with qtbot.waitSignal(handle.cancelled, timeout=60_000):
+            handle.cancel()  # it is heard while the job waits
+    finally:
+        jobs.close()
+
+
 def test_a_job_that_is_wanted_after_the_window_closed_never_begins(qtbot, tmp_path):
     window, here = QObject(), tmp_path / "here"
     jobs = Jobs(window)

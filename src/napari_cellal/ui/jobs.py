@@ -61,6 +61,9 @@ class JobHandle(QObject):
         Tidies up what a cancelled job leaves that had to be ended with its process. Called in
         the lane's thread when a job under way has ended so or so, before that is told. Not when
         the window closes: a job may leave what it can go on from.
+    most_ahead : int
+        So many parts of the result are told at most before `taken` has been called for the
+        first of them; the job waits meanwhile. 0: all are told as they come.
     """
 
     progressed = Signal(object)
@@ -80,6 +83,7 @@ class JobHandle(QObject):
         gives_way: bool = False,
         after_cancel: Callable[[], None] = lambda: None,
         patience_s: float | None = None,
+        most_ahead: int = 0,
     ) -> None:
         super().__init__(parent)
         self.title = title
@@ -94,6 +98,7 @@ class JobHandle(QObject):
         self.last: Progress | None = None
         self._cancel = threading.Event()
         self._end_early = threading.Event()
+        self._room = threading.Semaphore(most_ahead) if most_ahead else None
         self._message.connect(self._deliver)
 
     def cancel(self) -> None:
@@ -107,6 +112,19 @@ class JobHandle(QObject):
         self._end_early.set()
         if self.started_at is None:
             self._deliver(Cancelled())
+
+    def taken(self) -> None:
+        """Say that a part of the result has been dealt with: another one may come."""
+        if self._room is not None:
+            self._room.release()
+
+    def wait_for_room(self, message: object, is_closing: threading.Event) -> None:
+        """Return when a message may be told, or the job ends; for the driving thread."""
+        if self._room is None or not isinstance(message, Progress) or message.item is None:
+            return
+        while not self._room.acquire(timeout=_LISTEN_S):
+            if is_closing.is_set() or self.is_cancelling or self.is_ending:
+                return
 
     @property
     def is_ending(self) -> bool:
@@ -195,6 +213,7 @@ class Lane:
             for message in self._worker.poll(_LISTEN_S):
                 if handle.is_cancelling and not isinstance(message, Progress):
                     handle.after_cancel()
+                handle.wait_for_room(message, self._closing)
                 _send(handle, message)
             if handle.is_ending and not told:
                 told = True
@@ -239,6 +258,7 @@ class Foreman:
         _send(handle, outcome)
 
     def _tell(self, step: Progress) -> Wish | None:
+        self._handle.wait_for_room(step, self._closing)
         _send(self._handle, step)
         if self._closing.is_set():
             return Wish.ABANDON
@@ -279,12 +299,13 @@ class Jobs(QObject):
         gives_way: bool = False,
         after_cancel: Callable[[], None] = lambda: None,
         patience_s: float | None = None,
+        most_ahead: int = 0,
     ) -> JobHandle:
         """Queue ``call(*args)`` in a child process and return its handle.
 
         After `close` nothing is begun, and nothing heard of it.
         """
-        handle = JobHandle(title, call, args, self, gives_way, after_cancel, patience_s)
+        handle = JobHandle(title, call, args, self, gives_way, after_cancel, patience_s, most_ahead)
         if self._closed:
             return handle
         self._keep(handle)
@@ -293,9 +314,11 @@ class Jobs(QObject):
         self._lanes[lane].submit(handle)
         return handle
 
-    def run_here(self, title: str, call: Callable[..., Job[Any]], *args: Any) -> JobHandle:
+    def run_here(
+        self, title: str, call: Callable[..., Job[Any]], *args: Any, most_ahead: int = 0
+    ) -> JobHandle:
         """Begin ``call(*args)`` in a thread of this process: a job that waits for processes."""
-        handle = JobHandle(title, call, args, self)
+        handle = JobHandle(title, call, args, self, most_ahead=most_ahead)
         if self._closed:
             return handle
         self._keep(handle)

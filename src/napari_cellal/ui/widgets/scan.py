@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QCheckBox, QVBoxLayout, QWidget
@@ -27,6 +28,8 @@ from napari_cellal.workflows.scanning.tasks import Done
 from napari_cellal.workflows.scanning.writing import ScanWriter
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from napari_cellal.core.history import Steps
     from napari_cellal.core.progress import Progress
     from napari_cellal.io.store.scans import ScanRecord
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from napari_cellal.workflows.scanning.tasks import Task
     from napari_cellal.workflows.worker import Failed
 
+_AHEAD = 16  # results that wait to be written
 _MOST_FAILURES = 5  # told in the dock; `scan --json` lists all
 
 
@@ -271,12 +275,16 @@ class BatchDock(Dock):
         if devices[0] == "cpu" and not hasattr(os, "nice"):
             own = devices[1:]  # Windows: a core is left for the window
         if len(own) > 1:
-            niceness = NICENESS["heavy"]
-            handle = jobs.run_here(title, work_beside, todo.spec, tasks, own, niceness)
+            niceness, answers = NICENESS["heavy"], SimpleQueue[list["Task"]]()
+            handle = jobs.run_here(
+                title, work_beside, todo.spec, tasks, own, niceness, answers, most_ahead=_AHEAD
+            )
+            answer = answers.put
         else:  # in the lane of trainings: a GPU hardly has memory for both
             lane = "heavy" if todo.spec.uses_torch else "classical"
-            handle = jobs.run(title, work_through, todo.spec, tasks, lane=lane)
-        handle.progressed.connect(lambda step: self._take(writer, handle, step))
+            handle = jobs.run(title, work_through, todo.spec, tasks, lane=lane, most_ahead=_AHEAD)
+            answer = self._follow.extend
+        handle.progressed.connect(lambda step: self._take(writer, handle, answer, step))
         handle.finished.connect(lambda _: self._write_out(writer, todo, devices))
         self._follow_job(writer, handle)
 
@@ -286,10 +294,16 @@ class BatchDock(Dock):
         handle.cancelled.connect(lambda: self._end(writer, "Paused. "))
         handle.failed.connect(lambda failed: self._on_failed(writer, failed))
 
-    def _take(self, writer: ScanWriter, handle: JobHandle, step: Progress) -> None:
+    def _take(
+        self,
+        writer: ScanWriter,
+        handle: JobHandle,
+        answer: Callable[[list[Task]], object],
+        step: Progress,
+    ) -> None:
         if isinstance(step.item, Done) and writer is self._writer:
             handle.items.clear()  # written at once: nobody needs them twice
-            self.session.works.add(writer.take([step.item]), self._follow.extend)
+            self.session.works.add(_written(writer, handle, answer, step.item), lambda _: None)
 
     def _write_out(self, writer: ScanWriter, todo: plan.ScanPlan, devices: tuple[str, ...]) -> None:
         """Go on with what follows, once all that came is written.
@@ -341,6 +355,24 @@ class BatchDock(Dock):
         self._show_waiting()
         if ended and not self.is_on_screen:
             self.session.tell(f"The scan has ended: {lines[0]}")
+
+
+def _written(
+    writer: ScanWriter, handle: JobHandle, answer: Callable[[list[Task]], object], result: Done
+) -> Steps[None]:
+    """Write what came of a task; ``answer`` hears what follows from it.
+
+    What cannot be written pauses the scan: the rest could not be written either.
+    """
+    follow: list[Task] = []
+    try:
+        follow = yield from writer.take([result])
+    except CellalError:
+        handle.cancel()
+        raise
+    finally:
+        answer(follow)
+        handle.taken()
 
 
 def _nothing() -> Steps[None]:

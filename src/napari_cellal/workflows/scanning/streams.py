@@ -124,7 +124,11 @@ def look_at_computer(device: str) -> Job[tuple[str, ...]]:
 
 
 def work_beside(
-    spec: ScanSpec, tasks: Sequence[Task], devices: Sequence[str], niceness: int = 0
+    spec: ScanSpec,
+    tasks: Sequence[Task],
+    devices: Sequence[str],
+    niceness: int = 0,
+    answers: queue.SimpleQueue[Sequence[Task]] | None = None,
 ) -> Job[None]:
     """Do tasks in a process for each device; the items are `Done`, as those of `work_through`.
 
@@ -134,17 +138,29 @@ def work_beside(
     ----------
     niceness : int, 0..19
         How far the processes stand back for others.
+    answers : queue or None
+        Brings the tasks that follow from each result, maybe none, in any thread: the same
+        processes do them, their models are loaded already. None: nothing follows.
     """
-    total = sum(len(task.images) for task in tasks)
-    crew = Streams(spec, devices[: max(1, len(tasks))], niceness=niceness)
+    done, left, unanswered = 0, sum(len(task.images) for task in tasks), 0
+    crew = Streams(spec, devices, niceness=niceness)
     try:
         crew.put(tasks)
-        done = 0
-        while done < total:
-            for result in crew.take(_LISTEN_S):
-                done += len(result.items)
-                yield Progress(done, total, "", result)
+        while left or unanswered:
+            for result in crew.take(_LISTEN_S) if left else ():
+                done, left = done + len(result.items), left - len(result.items)
+                unanswered += answers is not None
+                yield Progress(done, done + left, "", result)
+            while unanswered and answers is not None:
+                try:
+                    follow = answers.get(timeout=0 if left else _LISTEN_S)
+                except queue.Empty:
+                    break
+                crew.put(follow, soon=True)
+                left += sum(len(task.images) for task in follow)
+                unanswered -= 1
             # no total before the first: loading the models is not the pace of what follows
+            total = done + left
             yield Progress(done, total) if done else Progress(0, 0, f"Starting {crew.words}")
     finally:
         crew.close()
