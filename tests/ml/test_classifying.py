@@ -257,7 +257,9 @@ def test_an_answer_is_explained_by_figures_and_a_picture(folder, model, project,
     assert all(0 <= v <= 1 for v in said["hottest"])
     assert len(said["channels"]) == 3
     picture = np.asarray(Image.open(tmp_path / "why.png"))
-    assert picture.shape[1] > 2 * picture.shape[0]
+    bars = [(picture == color).all(axis=2).sum() for color in ((0, 114, 178), (213, 94, 0))]
+    assert picture.shape[1] > picture.shape[0]  # the cell and what spoke for it, side by side
+    assert sum(bars) >= 3 * 10  # and what each channel adds
     cell = project.cells.of_image(next(iter(project.images)))[0]
     names = {c.class_id: c.name for c in project.active_classes}
     place = project.folder

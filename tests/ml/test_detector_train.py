@@ -215,7 +215,7 @@ def test_weights_that_are_no_numbers_find_nothing(learned):
     pool, held, trained = learned
     detector = load_detector(trained.folder, "cpu")
     with torch.no_grad():
-        for tensor in detector._network.parameters():
+        for tensor in detector.network.parameters():
             tensor.fill_(math.nan)
     assert len(detector.detect(pool.pixels[held[0].path], image_id="a")) == 0
 

@@ -72,7 +72,7 @@ def test_the_shipped_detector_finds_the_same_boxes():
         picture[1:, (at - torch.tensor([y, x])).norm(dim=2) < radius] = 0.55
     picture = (picture + torch.randn(3, 200, 260) * 0.01).clamp(0, 1)
     _, slow = load_model(FOLDER)
-    quick = load_detector(FOLDER, "cpu")._network
+    quick = load_detector(FOLDER, "cpu").network
     found = []
     for network in (slow, quick):
         network.limit(PredictSettings())

@@ -15,6 +15,7 @@ from test_train import LONG_MS, _labelled, labelled  # noqa: F401  fixtures
 
 from napari_cellal.core.history import edit_of
 from napari_cellal.core.records import Cell, ModelRecord, Origin, Proposal, Review, Split
+from napari_cellal.detect.shipped import SHIPPED
 from napari_cellal.io.store import Project
 from napari_cellal.networks import unfinished
 from napari_cellal.ui import jobs
@@ -179,6 +180,14 @@ def test_from_confirmed_cells_to_classed_boxes(person):
     assert heat not in layers
     person.agree()
 
+    # a detector is asked too
+    choose(why.by, SHIPPED)
+    assert why.of.findText("nucleus") > 0
+    person.push(why.ask)
+    person.wait(lambda: why.found is not None, LONG_MS)
+    assert why.found.record.model_id == SHIPPED
+    person.push(why.close_)
+
     # and is measured
     evaluate = measure(person, model.model_id)
     assert evaluate.table.counts.sum() == len(labels)
@@ -340,6 +349,24 @@ def test_a_class_of_two_cells_is_learned_and_told(person, pictures, monkeypatch)
     lessons = part.choices.source.lessons(person.session.project)
     assert lessons.of("train")["rare"] == 2
     assert sum("rare" in text for text in lessons.warnings()) >= 1
+
+
+def test_without_a_classifier_the_detector_in_use_is_explained(person):
+    review = show(person, "Review")
+    why = review.why
+    person.wait(why.isVisible)
+    assert not why.by.isVisible()  # there is no other
+    cell = person.session.cells()[0]
+    person.session.go_to(cell)
+    person.wait(lambda: person.session.current == cell)
+    review.ensureWidgetVisible(why.ask)
+    person.push(why.ask)
+    person.wait(lambda: why.found is not None, LONG_MS)
+    assert why.found.method == "gradient-activation"
+    low, high = why.heat.layer.extent.world
+    assert np.all(low < np.array(cell.box[:2]) + 1)
+    assert np.all(high > np.array(cell.box[2:]) - 1)
+    person.agree()
 
 
 def test_a_folder_without_pictures_is_told_and_the_rest_goes_on(person, tmp_path, monkeypatch):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +11,12 @@ from torch import nn
 from torch.nn.functional import interpolate
 
 from napari_cellal.core.errors import ModelError
+from napari_cellal.networks.explanation import (
+    Explanation,
+    differentiable,
+    heat_of,
+    without_each,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,31 +29,6 @@ if TYPE_CHECKING:
 _STEPS = 12  # places a row at which a picture is covered
 _BATCH = 32
 _LEAST_MAP_PX = 16  # side of the map that shows where
-
-
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """What an answer rests on.
-
-    Attributes
-    ----------
-    class_index : int
-        The class that is explained.
-    probabilities : float32[K]
-    heat : float32[h, w], 0..1
-        How much each place spoke for the class; 1 at the most.
-    channels : float32[C]
-        By how much the class is less probable without the channel; below 0 where it speaks
-        against the class.
-    method : str
-        ``grad-cam``, ``attention`` or ``covering``.
-    """
-
-    class_index: int
-    probabilities: NDArray[np.float32]
-    heat: NDArray[np.float32]
-    channels: NDArray[np.float32]
-    method: str
 
 
 def explain(
@@ -88,7 +68,7 @@ def grad_cam(classifier: TorchClassifier, picture: Tensor, class_index: int) -> 
 
     network = classifier.network
     layer = network.body.get_submodule(network.architecture.target)
-    with _differentiable(network):
+    with differentiable(network):
         least = _LEAST_MAP_PX * network.architecture.target_stride
         size = [max(side, least) for side in picture.shape[1:]]
         pictures = interpolate(picture[None], size, mode="bilinear").to(classifier.device)
@@ -96,7 +76,7 @@ def grad_cam(classifier: TorchClassifier, picture: Tensor, class_index: int) -> 
         found: Tensor = LayerGradCam(network, layer).attribute(
             pictures, target=class_index, relu_attributions=True
         )
-    return _heat(found[0, 0].detach().float().cpu(), picture)
+    return heat_of(found[0, 0].detach().float().cpu(), _size(picture))
 
 
 def attention(
@@ -117,7 +97,7 @@ def attention(
     layers = [m for m in network.body.modules() if isinstance(m, nn.MultiheadAttention)]
     if not layers:
         raise ModelError("The network has no attention that could be shown.")
-    with _differentiable(network), _attention_of(layers) as seen:
+    with differentiable(network), _attention_of(layers) as seen:
         scores = network(picture[None].to(classifier.device).requires_grad_())
         gradients = torch.autograd.grad(scores[0, class_index], seen)
     n = seen[0].shape[-1]
@@ -127,7 +107,7 @@ def attention(
         flow = flow + step @ flow
     spoken = flow[0, 1:].detach().float().cpu()  # of the class token, by patch
     side = round(len(spoken) ** 0.5)
-    return _heat(spoken.reshape(side, side), picture)
+    return heat_of(spoken.reshape(side, side), _size(picture))
 
 
 def covering(classifier: TorchClassifier, picture: Tensor, class_index: int) -> NDArray[np.float32]:
@@ -153,42 +133,20 @@ def covering(classifier: TorchClassifier, picture: Tensor, class_index: int) -> 
         for k in range(0, len(covered), _BATCH)
     ]
     drop = whole - np.concatenate(said).reshape(_STEPS, _STEPS)
-    return _heat(torch.from_numpy(drop.astype(np.float32)), picture)
+    return heat_of(torch.from_numpy(drop.astype(np.float32)), _size(picture))
 
 
 def without_channels(
     classifier: TorchClassifier, picture: Tensor, class_index: int
 ) -> NDArray[np.float32]:
-    """Return float32[C]: by how much a class is less probable without each channel.
-
-    A channel that is taken out has the mean of the training pictures everywhere.
-    """
-    n = len(picture)
-    mean = classifier.network.mean.cpu()[0]
-    variants = picture.repeat(n + 1, 1, 1, 1)
-    for k in range(n):
-        variants[k + 1, k] = mean[k]
+    """Return float32[C]: by how much a class is less probable without each channel."""
+    variants = without_each(picture, classifier.network.mean.cpu()[0, :, 0, 0])
     found = classifier.probabilities(variants)[:, class_index]
     return np.asarray(found[0] - found[1:], np.float32)
 
 
-def _heat(values: Tensor, picture: Tensor) -> NDArray[np.float32]:
-    """Return a coarse map at the picture's size, 0..1; 0 where nothing speaks for the class."""
-    size = picture.shape[1:]
-    spread = interpolate(values.clamp(min=0)[None, None], size, mode="bilinear")[0, 0]
-    most = float(spread.max())
-    return np.asarray(spread / most if most > 0 else spread, np.float32)
-
-
-@contextmanager
-def _differentiable(network: nn.Module) -> Iterator[None]:
-    """Have a network give gradients as it answers, whatever of it is frozen."""
-    network.eval()
-    with torch.inference_mode(False), torch.enable_grad():
-        try:
-            yield
-        finally:
-            network.zero_grad(set_to_none=True)
+def _size(picture: Tensor) -> tuple[int, int]:
+    return picture.shape[1], picture.shape[2]
 
 
 @contextmanager

@@ -199,18 +199,18 @@ def evaluate(a: argparse.Namespace, project: Project | None) -> Result:
 
 def explain(a: argparse.Namespace) -> Result:
     """Tell on what an answer rests: where in the picture, and in which channels."""
-    from napari_cellal.workflows import classifying, explaining, patches
+    from napari_cellal.workflows import explaining, patches
 
     if patches.is_project(a.project):
         if not a.cell:
             raise CellalError("Name the cell of the project with --cell.")
         with Project.open(a.project) as project:
-            folder = classifying.find_classifier(project, a.model)
+            folder = explaining.find_model(project, a.model)
             request = explaining.request_explanation(
                 project, folder, a.cell, class_name=a.class_name, device=a.device
             )
     else:
-        folder = classifying.find_classifier(None, a.model)
+        folder = explaining.find_model(None, a.model)
         request = explaining.request_explanation(
             None, folder, a.project, class_name=a.class_name, device=a.device
         )

@@ -16,7 +16,7 @@ from .regions import RegionPool
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torch import nn
+    from torch import Tensor, nn
 
     from .architectures import Architecture
     from .settings import NetworkSettings, PredictSettings
@@ -30,11 +30,21 @@ class FasterRCNN(GeneralizedRCNN, CellNetwork):  # type: ignore[misc]
     """Two stages: regions that may hold a cell, then a class and a better box for each."""
 
     roi_heads: CellHeads
+    transform: FixedScale
     # row 0 is the background
     class_rows = (
         ClassRows("roi_heads.box_predictor.cls_score", 1, 1),
         ClassRows("roi_heads.box_predictor.bbox_pred", 4, 1),
     )
+
+    def classes_in(self, picture: Tensor, box: Tensor) -> tuple[Tensor, Tensor]:
+        """Return scores and probabilities of the classes of one box; see `CellNetwork`."""
+        images, _ = self.transform([picture])
+        maps = self.backbone(images.tensors)
+        heads = self.roi_heads
+        pooled = heads.box_roi_pool(maps, [box[None]], images.image_sizes)
+        logits = heads.box_predictor(heads.box_head(pooled))[0][0]  # [K+1]
+        return logits[1:], logits.float().softmax(0)[1:]
 
     def limit(self, settings: PredictSettings) -> None:
         """Have the network drop what the settings drop."""

@@ -16,7 +16,12 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.fcos import FCOS, FCOSClassificationHead, FCOSRegressionHead
-from torchvision.ops import clip_boxes_to_image, generalized_box_iou_loss, sigmoid_focal_loss
+from torchvision.ops import (
+    box_iou,
+    clip_boxes_to_image,
+    generalized_box_iou_loss,
+    sigmoid_focal_loss,
+)
 
 from napari_cellal.networks.layers import group_norm
 
@@ -69,6 +74,9 @@ class CellFCOS(FCOS, CellNetwork):  # type: ignore[misc]
     """
 
     box_coder: BoxLinearCoder
+    transform: FixedScale
+    anchor_generator: AnchorGenerator
+    head: DenseHead
     class_rows = (ClassRows("head.classification_head.cls_logits", 1, 0),)
 
     def __init__(
@@ -87,6 +95,20 @@ class CellFCOS(FCOS, CellNetwork):  # type: ignore[misc]
         self.detections_per_img = detections
         self.any_class_thresh = 0.7
         self._edges = tuple(edges)
+
+    def classes_in(self, picture: Tensor, box: Tensor) -> tuple[Tensor, Tensor]:
+        """Return scores and probabilities of the classes of one box; see `CellNetwork`.
+
+        Of the place whose own box is most like it.
+        """
+        images, _ = self.transform([picture])
+        maps = list(self.backbone(images.tensors).values())
+        said = self.head(maps)
+        squares = self.anchor_generator(images, maps)[0]
+        boxes = self.box_coder.decode(said["bbox_regression"][0].detach().float(), squares)
+        boxes = clip_boxes_to_image(boxes, images.image_sizes[0])
+        logits = said["cls_logits"][0, int(box_iou(box[None], boxes)[0].argmax())]
+        return logits, logits.float().sigmoid()
 
     def limit(self, settings: PredictSettings) -> None:
         """Have the network drop what the settings drop."""

@@ -92,7 +92,7 @@ class TorchDetector:
         self._shape = network_settings(record)
         self._normalization = Normalization.from_dict(record.normalization)
         self._composite = composite_of(record)
-        self._network = network.to(device).eval()
+        self.network = network.to(device).eval()
         self._tile_px = self._shape.tile_px
         self._batch = self.settings.tile_batch
         self._limits: tuple[str, Limits | None] = ("", None)  # of the last image shown in parts
@@ -102,6 +102,28 @@ class TorchDetector:
     def margin_px(self) -> int:
         """How much around a cell's middle must be seen, image px."""
         return int(np.ceil(self._shape.largest_box_px))
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """Of the training pictures, one number a channel, 0..1."""
+        return self._normalization.mean
+
+    def prepared(self, pixels: NDArray[Any]) -> tuple[NDArray[np.float32], float]:
+        """Return a plane as the network sees it, float32[C, y, x] in 0..1, and at which scale.
+
+        That is network px per image px, the one that suits the cells where the model may
+        choose it.
+
+        Raises
+        ------
+        ModelError
+            If the image does not fit the model.
+        """
+        unit = self._unit(pixels, "")
+        if self._shape.cell_px is None:
+            return unit, first_scale(self._shape, (unit.shape[1], unit.shape[2]))
+        self._fitted = ("", 0.0)
+        return unit, self._find(unit, "a plane of its own")[1]
 
     def look_at(self, sample: NDArray[Any], *, image_id: str) -> None:
         """Take note of the intensities of an image that will be shown in parts, [C, y, x]."""
@@ -303,10 +325,10 @@ class TorchDetector:
             torch.from_numpy(np.ascontiguousarray(unit[:, t.y0 : t.y1, t.x0 : t.x1]))
             for unit, t in zip(units, tiles, strict=True)
         ]
-        self._network.limit(self.settings)
+        self.network.limit(self.settings)
         with torch.inference_mode(), autocast(self.device):
             images = [resized(w.to(self.device), scale) for w in windows]
-            answers = self._network(images)
+            answers = self.network(images)
         found = []
         for tile, image, answer in zip(tiles, images, answers, strict=True):
             # rounding the size makes the true scale differ a little from the one asked for

@@ -112,8 +112,7 @@ def choose_model(project: Project, name: str = "auto", image_ids: Iterable[str] 
     ModelError
         If the project has no such detector.
     """
-    detectors = [m.model_id for m in project.models if m.kind == "detector"]
-    known = [SHIPPED, CLASSICAL, *detectors]
+    known = known_models(project)
     if name == "auto":
         name = project.settings.detector
         if name not in known:
@@ -122,6 +121,11 @@ def choose_model(project: Project, name: str = "auto", image_ids: Iterable[str] 
     if name in known:
         return name
     raise ModelError(f"The project has no detector called {name}. It has: {', '.join(known)}.")
+
+
+def known_models(project: Project) -> list[str]:
+    """Return the ids of the detectors that a project has."""
+    return [SHIPPED, CLASSICAL, *(m.model_id for m in project.models if m.kind == "detector")]
 
 
 def request_detection(

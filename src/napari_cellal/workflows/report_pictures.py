@@ -78,7 +78,12 @@ def _heats(answers: Answers, cell_ids: list[str]) -> Job[dict[str, bytes]]:
         yield Progress(k, len(cell_ids), "Explaining the worst answers")
         if key not in patches:
             continue
-        request = ExplainRequest(classes.model_folder, patches[key], device=classes.device)
+        request = ExplainRequest(
+            classes.model_folder,
+            patches[key],
+            device=classes.device,
+            own_range=classes.own_range,
+        )
         try:
             explained = yield from explain(request)
         except CellalError:

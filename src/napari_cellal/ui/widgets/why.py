@@ -1,4 +1,4 @@
-"""Why a classifier gives a cell its class: where, which channels, and the cells most like it."""
+"""Why a model gives a cell its class: where, which channels, and the cells most like it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
+from napari_cellal.detect.shipped import SHIPPED, shipped_record
 from napari_cellal.ui.cell_pictures import CellPictures
 from napari_cellal.ui.controls import ComboBox, button, note, row
 from napari_cellal.ui.job_bar import JobBar
 from napari_cellal.ui.neighbours import PICTURE_PX, NeighbourStrip
 from napari_cellal.ui.why_layer import WhyLayer
-from napari_cellal.workflows import classifying, explaining
+from napari_cellal.workflows import explaining
 
 if TYPE_CHECKING:
     from napari_cellal.core.records import ModelRecord
@@ -26,13 +27,14 @@ KEPT = 100
 MOST_CHANNELS = 8
 METHODS = {
     "grad-cam": "Grad-CAM: where the network's last map speaks for the class",
+    "gradient-activation": "Where the detector's map of the image speaks for the class of this box",
     "attention": "Attention: where the network looks for what speaks for the class",
     "covering": "By covering place after place, and asking again",
 }
 
 
 class WhyPanel(QWidget):
-    """Explains the cell in hand; hidden while the project has no classifier."""
+    """Explains the cell in hand; hidden while no model gives classes."""
 
     def __init__(self, workspace: Workspace) -> None:
         super().__init__()
@@ -43,11 +45,17 @@ class WhyPanel(QWidget):
         self._neighbours: tuple[str, ...] = ()
         self._pictures = CellPictures(workspace.session, workspace.images, PICTURE_PX, KEPT)
         self._pictures.arrived.connect(self._show_neighbours)
+        self.by = ComboBox(
+            "Whose answer: a classifier's, or that of a detector, which sees what is around too"
+        )
+        self.by.activated.connect(self._on_model)
+        self._chosen = ""
+        """The model that the person chose; empty while that is left to the program."""
         self.of = ComboBox("Which class is to be explained: the model's own answer, or another")
         self.ask = button(
             "Why this class?",
-            "Shows where in the cell in hand, and in which channels, the classifier finds what "
-            "speaks for a class, and which confirmed cells look most like it to the network",
+            "Shows where in the cell in hand, and in which channels, a model finds what speaks for "
+            "a class, and for a classifier which confirmed cells look most like it to the network",
             self._ask,
         )
         self.bar = JobBar("Stop explaining")
@@ -58,7 +66,7 @@ class WhyPanel(QWidget):
         self._result = QWidget()
         for body, widgets in (
             (self._result, (self._text, self.strip, self.close_)),
-            (self, (row(self.ask, self.of), self.bar, self._result)),
+            (self, (row(self.ask, self.of), self.by, self.bar, self._result)),
         ):
             layout = QVBoxLayout(body)
             layout.setContentsMargins(0, 0, 0, 0)
@@ -73,19 +81,35 @@ class WhyPanel(QWidget):
         self._pictures.close()
 
     def refresh(self, *_: object) -> None:
-        """Offer the classes of the classifier in use."""
-        record = self._record()
+        """Offer the models that give classes, and the classes of the one that is asked."""
+        project = self.session.project
+        offered = {} if project is None else explaining.models_to_ask(project)
+        self.by.clear()
+        for model_id, kind in offered.items():
+            name = "shipped" if model_id == SHIPPED else self._workspace.model_name(model_id)
+            self.by.addItem(f"by the {kind} {name}", model_id)
+        self.by.setCurrentIndex(max(0, self.by.findData(self._chosen)))
+        self.by.setVisible(len(offered) > 1)
+        self.setVisible(bool(offered))
+        self._show_classes()
+
+    def _show_classes(self) -> None:
         kept = self.of.currentData()
         self.of.clear()
         self.of.addItem("its answer", "")
+        record = self._record()
         for name in record.class_names if record is not None else ():
             self.of.addItem(name, name)
         self.of.setCurrentIndex(max(0, self.of.findData(kept)))
-        self.setVisible(record is not None)
+
+    def _on_model(self, *_: object) -> None:
+        self._chosen = self.by.currentData() or ""
+        self._show_classes()
 
     def _record(self) -> ModelRecord | None:
-        project = self.session.project
-        chosen = None if project is None else classifying.choose_classifier(project)
+        project, chosen = self.session.project, self.by.currentData()
+        if chosen == SHIPPED:
+            return shipped_record()
         return next((m for m in (project.models if project else []) if m.model_id == chosen), None)
 
     def forget(self, *_: object) -> None:
@@ -108,7 +132,7 @@ class WhyPanel(QWidget):
             return
         steps = explaining.explanation_steps(
             project,
-            project.model_folder(record.model_id),
+            explaining.find_model(project, record.model_id),
             cell.cell_id,
             class_name=self.of.currentData() or "",
         )
