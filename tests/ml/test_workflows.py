@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from napari_cellal.active.suggest import predict_others
 from napari_cellal.core import gestures
 from napari_cellal.core.errors import AnnotationError, CellalError, ImageError, ModelError
-from napari_cellal.core.history import edit_of
+from napari_cellal.core.history import edit_of, finish
 from napari_cellal.core.masks import mask_of
 from napari_cellal.core.progress import run_job
 from napari_cellal.core.records import (
@@ -33,11 +34,13 @@ from napari_cellal.core.records import (
 from napari_cellal.detect.presets import find_preset, for_images
 from napari_cellal.detect.requests import ImageFailure
 from napari_cellal.detect.shipped import SHIPPED
+from napari_cellal.features.table import FeatureTable
 from napari_cellal.io.exchange.report import ImportedBox, ImportedImage, ImportReport
 from napari_cellal.io.store import Project
 from napari_cellal.workflows import (
     adding,
     annotating,
+    classing_rest,
     detecting,
     evaluating,
     exporting,
@@ -957,6 +960,45 @@ def test_classing_the_rest_is_one_step_and_leaves_others_work_alone(detected: Pr
     assert splits == set(Split)
     detected.history.undo()
     assert rows_of(detected) == before
+
+
+def test_cells_that_the_learner_does_not_look_at_are_classed_too(detected: Project) -> None:
+    label_some(detected)
+    first, *_, last = sorted(
+        (k for k, r in detected.images.items() if r.split is Split.TRAIN),
+        key=lambda k: len(detected.cells.of_image(k)),
+        reverse=True,
+    )
+    looked_at = [k for k in detected.images if k != last]
+    other = next(c for c in detected.cells.of_image(last) if c.status is Status.PROPOSED)
+    put(detected, replace(other, cell_id="imp", origin=Origin.IMPORT, proposed=None))
+    before = rows_of(detected)
+    requests = learning.measure_requests(detected, looked_at)
+    measured = run_job(learning.measure(requests, detected.cache_folder))
+    pool = pools.Pool(detected, looked_at)
+    request = classing_rest.request_everywhere(detected, measured, pool, looked_at)
+    items = [
+        step.item
+        for step in classing_rest.class_everywhere(pickle.loads(pickle.dumps(request)))
+        if step.item is not None
+    ]
+    assert len(items) == 2
+    for predicted in items:
+        finish(learning.class_steps(detected, predicted, 0.0, run="one"))
+    open_cells = {k for k, c in before.items() if c.status is Status.PROPOSED}
+    changed = {k for k, c in rows_of(detected).items() if c != before[k]}
+    assert changed == open_cells
+    there = {k for k in changed if before[k].image_id == last}
+    assert there == set(items[1])
+    detected.history.undo()
+    assert rows_of(detected) == before
+    # the learner says of a cell what it would say had it been looked at
+    table = FeatureTable.load(measured.path)
+    known = {k for k, c in before.items() if c.image_id == first}
+    rows = [k for k, key in enumerate(table.cell_ids) if key in known and key in items[0]]
+    some = FeatureTable(tuple(table.cell_ids[k] for k in rows), table.names, table.values[rows])
+    for key, pairs in predict_others(request.rest)(some).items():
+        assert dict(pairs) == pytest.approx(dict(items[0][key]), abs=1e-4)
 
 
 def test_applying_classes_twice_changes_nothing_more(blank: Project) -> None:

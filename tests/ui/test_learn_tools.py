@@ -11,7 +11,7 @@ from napari_cellal.core import gestures
 from napari_cellal.core.filters import REVIEWED
 from napari_cellal.core.progress import Progress
 from napari_cellal.io.store import Project
-from napari_cellal.workflows import describing, looked_at, pools
+from napari_cellal.workflows import classing_rest, describing, learning, looked_at, pools
 
 
 @pytest.fixture
@@ -99,14 +99,18 @@ def test_of_too_many_cells_learn_looks_at_some(sit_down, detected, monkeypatch):
         assert asked.cell_id in mine
         person.press(key)
         person.wait(lambda asked=asked: loop.question not in (asked, None))
-    dock._sure.setValue(dock._sure.minimum())
-    person.push(dock._rest)
+    dock.rest.sure.setValue(dock.rest.sure.minimum())
+    person.push(dock.rest.run)
 
     def classed():
         return {key for key, cell in person.rows().items() if cell.class_id is not None}
 
-    person.wait(lambda: classed() == mine and not len(person.session.works), 60_000)
-    assert mine != set(person.rows())  # nobody looked at the others
+    everything = set(person.rows())
+    assert mine != everything
+    person.wait(lambda: classed() == everything and not len(person.session.works), 60_000)
+    person.wait(lambda: "Ctrl+Z" in person.told[-1][0])
+    person.press("Ctrl+Z")  # both those looked at and the others
+    person.wait(lambda: classed() < mine and not len(person.session.works))
     other = next(key for key in project.images if key not in loop.looks_at)
     person.session.show_image(other)
     person.wait_for_image()
@@ -118,6 +122,36 @@ def test_of_too_many_cells_learn_looks_at_some(sit_down, detected, monkeypatch):
     loop.start()
     person.wait(lambda: loop.question is not None and not loop._stale, 90_000)
     assert loop.question.cell_id in mine
+
+
+def endless_rest(request):
+    """As `classing_rest.class_everywhere`, but never at its end."""
+    yield Progress(0, 1, "", (yield from learning.class_rest(request.rest)))
+    while True:
+        time.sleep(0.02)
+        yield Progress(0, 1)
+
+
+def test_classing_the_rest_ends_where_it_is_taken_back(sit_down, detected, monkeypatch):
+    some = partial(looked_at.images_looked_at, most=1)
+    monkeypatch.setattr(looked_at, "images_looked_at", some)
+    monkeypatch.setattr(classing_rest, "class_everywhere", endless_rest)
+    person = sit_down(detected, "Learn")
+    loop, dock = person.workspace.learn, person.workspace.dock("Learn")
+    loop.better.choice = describing.QUICK
+    person.push(dock.start)
+    for key in "12112":
+        person.wait(lambda: loop.question is not None and not loop._is_answered, 90_000)
+        person.press(key)
+    person.wait(lambda: loop.question is not None and not loop._is_answered, 90_000)
+    before = person.state()
+    dock.rest.sure.setValue(dock.rest.sure.minimum())
+    person.push(dock.rest.run)
+    person.wait(lambda: person.state() != before and not len(person.session.works), 60_000)
+    person.press("Ctrl+Z")
+    person.wait(lambda: not any("rest" in h.title for h in person.workspace.jobs.running))
+    person.wait(lambda: not len(person.session.works))
+    assert person.state() == before
 
 
 PLAIN = pools.read_pool

@@ -63,8 +63,8 @@ def test_from_the_first_answer_to_the_last_class_and_back(sit_down, detected):
     undoable = session.project.history.undo_label
 
     # all the rest by the learner, as proposals that nobody has confirmed
-    dock._sure.setValue(40)
-    person.push(dock._rest)
+    dock.rest.sure.setValue(40)
+    person.push(dock.rest.run)
     person.wait(
         lambda: session.project.history.undo_label != undoable and not session.works, 60_000
     )

@@ -9,6 +9,7 @@ import numpy as np
 
 from napari_cellal.core.progress import Progress, run_job
 from napari_cellal.features.nearest import nearest
+from napari_cellal.features.table import FeatureTable, join_tables
 
 from . import learner as learners
 from .choices import Context
@@ -18,7 +19,7 @@ from .requests import Suggestions, SuggestRequest, SuggestResult, unpack_rows
 from .strategies import strategy
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from modAL.models import ActiveLearner
     from numpy.typing import NDArray
@@ -130,12 +131,44 @@ def predict_all(request: SuggestRequest) -> dict[str, tuple[tuple[int, float], .
     others = np.array([row_of[c] for c in request.others if c in row_of], np.intp)
     rows = np.union1d(pool.rows, others)
     rows = rows[~np.isin(rows, list(labels))]
+    cell_ids = [pool.matrix.cell_ids[row] for row in rows]
+    return _ranked(request, labels, model, cell_ids, pool.matrix.points[rows])
+
+
+def predict_others(
+    request: SuggestRequest,
+) -> Callable[[FeatureTable], dict[str, tuple[tuple[int, float], ...]]]:
+    """Return a function that does what `predict_all` does for cells that the table lacks.
+
+    It takes their features; a column that they lack is 0, as in `features.table.join_tables`.
+    """
+    pool, labels, _ = resolve(request)
+    model = _fit(pool, labels, request.estimator, request.seed)
+    names = FeatureTable.load(request.features_path).names
+
+    def predict(others: FeatureTable) -> dict[str, tuple[tuple[int, float], ...]]:
+        if model is None or not len(others):
+            return {}
+        empty = FeatureTable((), names, np.zeros((0, len(names)), np.float32))
+        values = join_tables([empty, others]).values[:, : len(names)]
+        return _ranked(request, labels, model, others.cell_ids, pool.matrix.place(values))
+
+    return predict
+
+
+def _ranked(
+    request: SuggestRequest,
+    labels: Mapping[int, int],
+    model: ActiveLearner,
+    cell_ids: Sequence[str],
+    points: NDArray[np.float32],
+) -> dict[str, tuple[tuple[int, float], ...]]:
     classes = tuple(_all_classes(request.class_names, labels))
-    found = learners.probabilities(model, pool.matrix.points[rows], classes)
+    found = learners.probabilities(model, points, classes)
     order = np.argsort(-found, axis=1, kind="stable")
     return {
-        pool.matrix.cell_ids[row]: tuple((classes[k], float(p[k])) for k in ranks)
-        for row, p, ranks in zip(rows, found, order, strict=True)
+        cell_id: tuple((classes[k], float(p[k])) for k in ranks)
+        for cell_id, p, ranks in zip(cell_ids, found, order, strict=True)
     }
 
 

@@ -246,6 +246,7 @@ def class_steps(
     predicted: Mapping[str, tuple[tuple[int, float], ...]],
     min_probability: float,
     by: str = LEARNER,
+    run: str = "",
 ) -> Steps[int]:
     """Do what `apply_classes` does, pausing after each portion.
 
@@ -253,13 +254,22 @@ def class_steps(
     ----------
     by : str
         What gave the classes: the learner, or a classifier's id.
+    run : str
+        What is classed with the same one is undone together; empty for what is whole.
     """
     sure = [key for key, pairs in predicted.items() if pairs[0][1] >= min_probability]
     giver = "the learner" if by == LEARNER else f"model {by[:6]}"
-    label = f"classed {len(sure)} cells by {giver}"
     chunks = (sure[k : k + PORTION] for k in range(0, len(sure), PORTION))
     edits = (_classing(project, {key: predicted[key] for key in chunk}, by) for chunk in chunks)
-    return (yield from project.history.do_run(label, edits, by))
+    if not run:
+        label = f"classed {len(sure)} cells by {giver}"
+        return (yield from project.history.do_run(label, edits, by))
+    rows = 0
+    for edit in edits:
+        project.history.do(replace(edit, label=f"classed the rest by {giver}", run=run))
+        rows += len(edit.after)
+        yield
+    return rows
 
 
 def _classing(

@@ -9,21 +9,19 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_cellal.active.forecast import forecast
 from napari_cellal.core.filters import REVIEWED, CellFilter
-from napari_cellal.ui.controls import ComboBox, SpinBox, button, note, row
+from napari_cellal.ui.controls import ComboBox, button, note, row
 from napari_cellal.ui.dock import Dock, Needs
 from napari_cellal.ui.job_bar import JobBar
 from napari_cellal.ui.plots import CurvePlot
-from napari_cellal.workflows import learning, pools
 
+from .class_rest import ClassRest
 from .class_with import ClassWith
 from .question import QuestionPanel
 from .replay import Replay
 
 if TYPE_CHECKING:
-    from napari_cellal.io.store import Project
     from napari_cellal.ui.question import Question
     from napari_cellal.ui.workspace import Workspace
-    from napari_cellal.workflows.worker import Failed
 
 STRATEGIES = (
     ("automatic", "Automatic", "Typical cells first, then doubtful ones"),
@@ -114,17 +112,7 @@ class LearnDock(Dock):
             self.features.addItem(text, key)
             self.features.setItemData(place, tip, Qt.ItemDataRole.ToolTipRole)
         self.features.activated.connect(self._on_features)
-        self._sure = SpinBox(
-            0, 100, 1, 95, "Only cells whose most probable class is at least this sure, %", 0
-        )
-        self._sure.setSuffix(" %")
-        self._sure.setFixedWidth(92)
-        self._rest = button(
-            "Class the rest above",
-            "Give every other proposal its most probable class, in one step that can be undone. "
-            "They stay proposals: nobody has looked at them.",
-            self._class_rest,
-        )
+        self.rest = ClassRest(self.workspace, self.bar)
         self.class_with = ClassWith(self.workspace)
         self._gallery = button(
             "Gallery",
@@ -165,7 +153,7 @@ class LearnDock(Dock):
             self._lacking,
             self.curve,
             row(self.strategy, self.features),
-            row(self._rest, self._sure),
+            self.rest,
             self.class_with,
             row(self._gallery, self._map),
             row(self.check, self.again),
@@ -199,6 +187,7 @@ class LearnDock(Dock):
         )
 
     def _on_project(self, _project: object) -> None:
+        self.rest.forget()
         self.question.forget()
         self.replay.forget()
         self.refresh()
@@ -270,61 +259,3 @@ class LearnDock(Dock):
         batch.order, batch.like = "mislabels", ""
         batch.refresh()
         self.workspace.raise_dock("Gallery")
-
-    # -- the rest -------------------------------------------------------------------------
-
-    def _class_rest(self) -> None:
-        project, table = self.session.project, self.loop.table
-        if project is None or table is None:
-            self.session.tell("Start first and answer a few cells.")
-            return
-        handle = self.workspace.jobs.run(
-            "Reading the cells",
-            pools.read_pool,
-            str(project.folder),
-            {key: r.split for key, r in project.images.items()},
-            None if self.loop.looks_at is None else list(self.loop.looks_at),
-            lane="quick",
-        )
-        handle.finished.connect(lambda pool: self._class_the_rest_of(pool, project, table))
-        handle.failed.connect(self._on_failed)
-
-    def _class_the_rest_of(
-        self, pool: pools.Pool, project: Project, table: learning.Measured
-    ) -> None:
-        if self.session.project is not project:
-            return
-        if len(set(pool.labelled.values())) < 2:
-            self.session.tell("The learner needs labels of two classes at least.")
-            return
-        request = learning.request_rest(project, table, pool)
-        handle = self.workspace.jobs.run(
-            "Classing the rest", learning.class_rest, request, lane="quick"
-        )
-        handle.finished.connect(lambda predicted: self._on_rest(project, predicted))
-        handle.failed.connect(self._on_failed)
-
-    def _left_alone(self) -> str:
-        """Return what there is to know of cells that the learner does not look at."""
-        looks_at, total = self.loop.how_many
-        if looks_at == total:
-            return ""
-        return (
-            f" Learn looks at {looks_at:,} of the {total:,} cells; a classifier (Train) classes "
-            "all of them."
-        )
-
-    def _on_rest(self, project: Project, predicted: Any) -> None:
-        if self.session.project is not project:
-            return
-        sure = self._sure.value() / 100
-        self.session.works.add(
-            learning.class_steps(project, predicted, sure),
-            lambda n: self.session.tell(
-                f"Classed {n:,} of {len(predicted):,} cells, those at least {sure:.0%} sure. "
-                f"Ctrl+Z takes it back.{self._left_alone()}"
-            ),
-        )
-
-    def _on_failed(self, failed: Failed) -> None:
-        self.session.tell(failed.message, error=True)
