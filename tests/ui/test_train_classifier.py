@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from napari_cellal.detect.shipped import SHIPPED
 from napari_cellal.io.store import Project
 from napari_cellal.networks import unfinished
 from napari_cellal.ui import jobs
+from napari_cellal.ui.widgets import data_page
 from napari_cellal.workflows import classifying, pacing, patches
 
 BRIGHT, DARK = 230, 20
@@ -349,6 +351,28 @@ def test_a_class_of_two_cells_is_learned_and_told(person, pictures, monkeypatch)
     lessons = part.choices.source.lessons(person.session.project)
     assert lessons.of("train")["rare"] == 2
     assert sum("rare" in text for text in lessons.warnings()) >= 1
+
+
+def test_the_data_are_seen_before_a_training(person, pictures, monkeypatch):
+    opened = []
+    monkeypatch.setattr(data_page.QDesktopServices, "openUrl", lambda url: opened.append(url))
+    dock = show(person, "Train")
+    dock.ensureWidgetVisible(dock.choices.data.see)
+    person.push(dock.choices.data.see)  # a detector's: the project's labels
+    person.wait(lambda: opened, LONG_MS)
+    page = Path(opened[-1].toLocalFile()).read_text(encoding="utf-8")
+    assert "Platelets" in page
+    part = turn_to_classifiers(person).classifier
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(pictures))
+    choose(part.choices.source.box, "folder")
+    person.wait(lambda: part.choices.source.found is not None)
+    dock.ensureWidgetVisible(part.choices.data.see)
+    person.push(part.choices.data.see)
+    person.wait(lambda: len(opened) == 2, LONG_MS)
+    page = Path(opened[-1].toLocalFile()).read_text(encoding="utf-8")
+    assert "bright" in page
+    assert "lost.png" in page  # what was left out, and why
+    person.agree()
 
 
 def test_without_a_classifier_the_detector_in_use_is_explained(person):

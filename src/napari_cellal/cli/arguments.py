@@ -272,6 +272,12 @@ def make_parser() -> argparse.ArgumentParser:
         "--own-range", action="store_true", help="for a classifier: each picture by itself"
     )
 
+    p = command("overview", reporting.overview, "a page of the data, before a model", project=False)
+    p.add_argument("project", help="a .cellal folder, or a folder of pictures")
+    p.add_argument("--no-pictures", action="store_true", help="no part of an image goes in")
+    p.add_argument("-o", "--output", help="default: PROJECT-data.html")
+    p.add_argument("--labels", help="for a folder: a table of the pictures' classes (CSV)")
+
     p = command("report", reporting.report, "write a measurement as one HTML page", project=False)
     p.add_argument("project", help="a .cellal folder; for a classifier also a folder of pictures")
     p.add_argument("--model", default="auto", help="auto, shipped, classical, or a model's id")

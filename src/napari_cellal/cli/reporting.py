@@ -1,4 +1,4 @@
-"""The command that writes a measurement as a page."""
+"""The commands that write pages: of data, and of a measurement."""
 
 from __future__ import annotations
 
@@ -13,6 +13,22 @@ if TYPE_CHECKING:
     import argparse
 
     from .running import Result
+
+
+def overview(a: argparse.Namespace) -> Result:
+    """Write what a model would learn from as one HTML file."""
+    from napari_cellal.workflows import overviewing, patches
+
+    pictures = not a.no_pictures
+    if not patches.is_project(a.project):
+        found = patches.of_folder(a.project, table=a.labels, seed=a.seed or 0)
+        file = a.output or f"{Path(a.project).name}-data.html"
+        request = overviewing.request_folder_overview(a.project, file, found, pictures=pictures)
+    else:
+        with Project.open(a.project) as project:
+            file = a.output or f"{project.name}-data.html"
+            request = overviewing.request_overview(project, file, pictures=pictures)
+    return run(overviewing.write_overview(request))
 
 
 def report(a: argparse.Namespace) -> Result:

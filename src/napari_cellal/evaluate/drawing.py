@@ -80,11 +80,25 @@ def lines_svg(lines: Sequence[Line], x_name: str, y_name: str, *, diagonal: bool
     return svg(width, max(_TOP + _SIDE + _BOTTOM, 30 + 18 * len(lines)), parts)
 
 
-def histogram_svg(values: Sequence[float], color: str, unit: str, bins: int = 24) -> Markup:
-    """Return how many values lie where, over an axis from the least to the largest."""
+def histogram_svg(
+    values: Sequence[float],
+    color: str,
+    unit: str,
+    bins: int = 24,
+    ends: tuple[float, float] | None = None,
+) -> Markup:
+    """Return how many values lie where.
+
+    Parameters
+    ----------
+    ends : (low, high) or None
+        Of the axis; None takes the least and the largest value.
+    """
     width, height = 260, 90
     known = np.asarray(values, np.float64)
     low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
+    if ends is not None:
+        low, high = ends
     if high <= low:
         low, high = low - 0.5, low + 0.5
     counts, _ = np.histogram(known, bins, (low, high))
@@ -98,8 +112,8 @@ def histogram_svg(values: Sequence[float], color: str, unit: str, bins: int = 24
     ]
     parts += [
         f'<path d="M0 {height}h{width}" stroke="#888"/>',
-        f'<text x="0" y="{height + 16}">{low:.0f}</text>',
-        f'<text x="{width}" y="{height + 16}" text-anchor="end">{high:.0f} {escape(unit)}</text>',
+        f'<text x="0" y="{height + 16}">{low:.3g}</text>',
+        f'<text x="{width}" y="{height + 16}" text-anchor="end">{high:.3g} {escape(unit)}</text>',
     ]
     return svg(width, height + 20, parts)
 

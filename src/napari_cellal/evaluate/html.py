@@ -34,6 +34,7 @@ table.matrix td { text-align: right; min-width: 58px; } table.matrix th.corner {
 .range { color: #57606a; font-size: 12px; white-space: nowrap; } .worse { color: #a33b00; }
 table.matrix .range { color: #1b1f24; }
 .side { display: flex; flex-wrap: wrap; gap: 28px; } figure { margin: 8px 0; }
+.row { display: flex; flex-wrap: wrap; gap: 6px; }
 .cards { display: flex; flex-wrap: wrap; gap: 12px; } .card { border: 1px solid #d5dae0;
   border-radius: 6px; padding: 8px 14px; } .card b { display: block; font-size: 22px; }
 figcaption { font-size: 13px; color: #57606a; max-width: 420px; }

@@ -63,6 +63,8 @@ class Sight:
     ----------
     brightness : tuple of float
         Mean intensity of each channel.
+    side_px : float
+        Square root of the area that was looked at.
     place : (x, y) or None
         On the map; None where it is not on it.
     """
@@ -70,12 +72,13 @@ class Sight:
     class_id: int | None
     source: str
     brightness: tuple[float, ...]
+    side_px: float = 0.0
     place: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How the cells look that were measured on, or some of them.
+    """How cells look, or some of them.
 
     Attributes
     ----------
@@ -104,6 +107,7 @@ class Report:
     cells : {image_id: cells}
         The labels that were measured against.
     sides : one or two models
+        None on a page of the data alone.
     pictures : {image_id: JPEG};  crops : {cell_id: JPEG}
         Empty for a page without pictures.
     project_counts : {split: {class_id: cells}}
@@ -112,6 +116,8 @@ class Report:
         What spoke for the answer, beside ``crops``.
     look : Look or None
         None where no image was read.
+    source_counts : {source: {class_id: cells}}
+        Where ``cells`` are not all; empty where they are.
     """
 
     title: str
@@ -126,6 +132,7 @@ class Report:
     project_counts: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
     heats: Mapping[str, bytes] = field(default_factory=dict)
     look: Look | None = None
+    source_counts: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
 
     @property
     def boxes(self) -> bool:

@@ -27,7 +27,7 @@ _GREY = "#B0B6BC"
 def overview(report: Report) -> Markup:
     """Return counts by source and split, sizes, intensities, and how the cells look."""
     parts = [
-        element("h3", "Cells measured on, by source"),
+        element("h3", "Cells measured on, by source" if report.sides else "Labels by source"),
         _by_source(report),
     ]
     if report.project_counts:
@@ -44,8 +44,10 @@ def overview(report: Report) -> Markup:
 
 
 def _by_source(report: Report) -> Markup:
-    by_source: dict[str, dict[int | None, int]] = {}
-    for key, some in report.cells.items():
+    by_source: dict[str, dict[int | None, int]] = {
+        source: {**own} for source, own in report.source_counts.items()
+    }
+    for key, some in report.cells.items() if not by_source else ():
         own = by_source.setdefault(report.images[key].source, {})
         for c in some:
             own[c.class_id] = own.get(c.class_id, 0) + 1
@@ -58,17 +60,19 @@ def _by_source(report: Report) -> Markup:
 
 
 def _sizes(report: Report) -> list[Markup]:
+    """Return how large the boxes are, or pictures without boxes."""
     cells = [c for some in report.cells.values() for c in some]
-    if not any(_side_px(c) for c in cells):
-        return []
+    sides = [(c.class_id, _side_px(c)) for c in cells]
+    what = "Size of the boxes: square root of their area"
+    if not any(side for _, side in sides):
+        sights = report.look.cells if report.look is not None else ()
+        sides = [(sight.class_id, sight.side_px) for sight in sights]
+        what = "Size of the pictures: square root of their area"
     values: dict[int, list[float]] = {}
-    for c in cells:
-        if c.class_id is not None:
-            values.setdefault(c.class_id, []).append(_side_px(c))
-    return [
-        element("h3", "Size of the boxes: square root of their area"),
-        _charts(report, values, "px"),
-    ]
+    for class_id, side in sides:
+        if class_id is not None:
+            values.setdefault(class_id, []).append(side)
+    return [element("h3", what), _charts(report, values, "px")] if values else []
 
 
 def _side_px(cell: Cell) -> float:
@@ -77,11 +81,13 @@ def _side_px(cell: Cell) -> float:
 
 
 def _charts(report: Report, values: Mapping[int, Sequence[float]], unit: str) -> Markup:
-    """Return a histogram a class."""
+    """Return a histogram a class, all over the same axis."""
     charts = []
+    every = [v for some in values.values() for v in some]
+    ends = (min(every), max(every)) if every else None
     for k, (name, color) in report.classes.items():
         if k in values:
-            chart = histogram_svg(values[k], color or COLORS[0], unit)
+            chart = histogram_svg(values[k], color or COLORS[0], unit, ends=ends)
             text = f"{name}: {len(values[k]):,} cells, median {median(values[k]):.4g} {unit}"
             charts.append(element("figure", chart, element("figcaption", text.strip())))
     return element("div", *charts, kind="side")
@@ -112,7 +118,7 @@ def _intensities(report: Report) -> list[Markup]:
                 ),
             ]
         )
-    text = f"Of {len(look.cells):,} cells: the mean intensity in the box, in the image's own units."
+    text = f"Of {len(look.cells):,} cells: their mean intensity, in the image's own units."
     return [
         element("h3", "Intensities"),
         element("p", text + " In the table the median, and from a tenth to nine tenths."),

@@ -1,4 +1,4 @@
-"""How the cells look that were measured on: intensities, and a map, for a report."""
+"""How cells look: sizes, intensities, and a map, for a report or a page of the data."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import numpy as np
 
 from napari_cellal.core.errors import ImageError
 from napari_cellal.core.progress import Job, Progress
+from napari_cellal.detect.shipped import SHIPPED
+from napari_cellal.features.view import finite_pixels, image_levels
 from napari_cellal.io.planes import is_large, read_plane, read_plane_region
 
 if TYPE_CHECKING:
@@ -19,10 +21,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_cellal.core.records import Cell
+    from napari_cellal.detect.embed import Embedder
     from napari_cellal.detect.requests import ImageRequest
     from napari_cellal.evaluate.report import Look, Sight
 
-    from .reporting import ReportRequest
+    from .reporting import ImageFacts
     from .scoring import Answers
 
     _Window = tuple[int, int, int, int]
@@ -31,37 +34,49 @@ MOST_CELLS = 1000
 """More points than that cover each other; they take five seconds or so."""
 
 
-def look_of(request: ReportRequest, answers: Answers) -> Job[Look | None]:
+def look_of(
+    cells: Mapping[str, Sequence[Cell]],
+    images: Mapping[str, ImageFacts],
+    answers: Answers | None = None,
+) -> Job[Look | None]:
     """Return how the cells look, or `MOST_CELLS` of them, the same ones each time.
 
     The map of a classifier's cells is made of what its last layer is given; that of a
-    detector's of size, brightness and contrast. None where no image can be read.
+    detector's of size, brightness and contrast; that of cells without a model of what the
+    network sees that comes with the package. None where no image can be read.
     """
+    from napari_cellal.detect.eyes import load_embedder
     from napari_cellal.evaluate.report import Look, Sight
 
-    chosen, images = _chosen(request.cells), _Images()
+    eye = (yield from load_embedder(SHIPPED)) if answers is None else None
+    chosen, reader = _chosen(cells), _Images()
     known: dict[str, Sight] = {}
     measured: dict[str, NDArray[np.float64]] = {}
     for k, (key, cell) in enumerate(chosen):
         yield Progress(k, len(chosen), "Looking at the cells")
-        image, _, source, size = request.images[key]
+        image, _, source, size = images[key]
         try:
-            pixels = images.cut(image, _window(cell, size))
+            pixels = reader.cut(image, _window(cell, size))
         except ImageError:
             continue
         flat = pixels.reshape(len(pixels), -1).astype(np.float64)
         mean, spread = flat.mean(axis=1), flat.std(axis=1)
         y0, x0, y1, x1 = cell.box
         side = np.log(max((y1 - y0) * (x1 - x0), 1)) / 2
-        known[cell.cell_id] = Sight(cell.class_id, source, tuple(mean.tolist()))
-        measured[cell.cell_id] = np.array([side, *mean, *spread])
+        side_px = (pixels.shape[1] * pixels.shape[2]) ** 0.5
+        known[cell.cell_id] = Sight(cell.class_id, source, tuple(mean.tolist()), side_px)
+        measured[cell.cell_id] = (
+            np.array([side, *mean, *spread]) if eye is None else _embedded(eye, pixels)
+        )
     widths = [len(sight.brightness) for sight in known.values()]
     if not widths:
         return None
     n = max(set(widths), key=widths.count)
     known = {key: sight for key, sight in known.items() if len(sight.brightness) == n}
-    if answers.request.classes is None:
-        rows = measured
+    rows = measured
+    if answers is None:
+        words = "what the shipped detector's network sees in them"
+    elif answers.request.classes is None:
         words = "size, brightness and contrast of the cells in every channel"
     else:
         rows = yield from _seen_by(answers, list(known))
@@ -69,6 +84,18 @@ def look_of(request: ReportRequest, answers: Answers) -> Job[Look | None]:
     yield Progress(0, 0, "Laying the cells out")
     names = tuple(f"channel {k + 1}" for k in range(n))
     return _placed(known, rows, Look((), names, words))
+
+
+def _embedded(eye: Embedder, pixels: NDArray[Any]) -> NDArray[np.float64]:
+    """Return what a network sees of a cell that was cut out, [C, y, x], by its own intensities."""
+    clean = finite_pixels(pixels)
+    channels = tuple(str(k) for k in range(len(clean)))
+    whole = [(0, 0, clean.shape[1], clean.shape[2])]
+    rgb = len(clean) == 3
+    found = eye.rows(
+        clean, np.array(whole, float), rgb=rgb, channels=channels, levels=image_levels(clean)
+    )
+    return np.asarray(found[0], np.float64)
 
 
 class _Images:

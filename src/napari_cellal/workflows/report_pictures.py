@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_cellal.core.errors import CellalError, ImageError
 from napari_cellal.core.progress import Job, Progress
-from napari_cellal.features.crops import resample
+from napari_cellal.features.crops import crop, resample
 
 from .explaining import ExplainRequest, explain, hot_picture
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from napari_cellal.detect.requests import ImageRequest
     from napari_cellal.evaluate.report import Report
 
-    from .reporting import ReportRequest
+    from .reporting import ImageFacts, ReportRequest
     from .scoring import Answers
 
 THUMBNAIL_PX = 480
@@ -31,6 +31,7 @@ CROP_PX = 96
 MOST_HEATS = 12
 """Of the worst answers so many are explained: half a second each on one core."""
 _QUALITY = 72
+_MARGIN = 0.3  # around a cell, a share of its box's longer side
 
 
 def with_pictures(request: ReportRequest, answers: Answers, report: Report) -> Job[Report]:
@@ -58,13 +59,17 @@ def with_pictures(request: ReportRequest, answers: Answers, report: Report) -> J
         cells = worst_cells(side)
         for k, m in enumerate(cells):
             yield Progress(k, len(cells), "Drawing the worst cells")
-            image, _, _, size = request.images[m.image_id]
-            whole = m.box[2] <= m.box[0]  # a picture of one cell
-            jpeg = _thumbnail(image, CROP_PX) if whole else _crop(image, m.box, size)
+            jpeg = picture_of(request.images[m.image_id], m.box)
             if jpeg is not None and m.cell_id is not None:
                 crops[m.cell_id] = jpeg
         heats = yield from _heats(answers, list(crops)[:MOST_HEATS])
     return replace(report, pictures=pictures, crops=crops, heats=heats)
+
+
+def picture_of(facts: ImageFacts, box: Box) -> bytes | None:
+    """Return a cell, small, as JPEG: cut out, or all of a picture of one cell."""
+    image, _, _, size = facts
+    return _thumbnail(image, CROP_PX) if box[2] <= box[0] else _crop(image, box, size)
 
 
 def _heats(answers: Answers, cell_ids: list[str]) -> Job[dict[str, bytes]]:
@@ -119,16 +124,19 @@ def _crop(image: ImageRequest, box: Box, size: tuple[int, int]) -> bytes | None:
     from napari_cellal.io.planes import read_plane_region
 
     y0, x0, y1, x1 = box
-    margin = 0.3 * max(y1 - y0, x1 - x0)
-    top, left = max(0, int(y0 - margin)), max(0, int(x0 - margin))
-    bottom, right = min(size[0], int(y1 + margin) + 1), min(size[1], int(x1 + margin) + 1)
+    # a square, as it is cut: at the image's edge a cell keeps its shape
+    reach = (0.5 + _MARGIN) * max(y1 - y0, x1 - x0) + 1
+    y, x = (y0 + y1) / 2, (x0 + x1) / 2
+    top, left = max(0, int(y - reach)), max(0, int(x - reach))
+    bottom, right = min(size[0], int(y + reach) + 1), min(size[1], int(x + reach) + 1)
     if bottom <= top or right <= left:
         return None
     try:
         pixels = read_plane_region(image.path, image.plane, (top, left, bottom, right))
     except ImageError:
         return None
-    small = resample(pixels.astype(np.float32), CROP_PX, CROP_PX)
+    there = (y0 - top, x0 - left, y1 - top, x1 - left)
+    small = crop(pixels, there, context=_MARGIN, size_px=CROP_PX).astype(np.float32)
     return _jpeg(small, is_colour=image.rgb and pixels.dtype == np.uint8)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from napari_cellal import __version__
 from napari_cellal.core.errors import CellalError
@@ -20,11 +20,12 @@ from .report_looks import look_of
 from .report_pictures import with_pictures
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from napari_cellal.classify.requests import Patch
     from napari_cellal.core.records import Detections
     from napari_cellal.evaluate.matches import Match
-    from napari_cellal.evaluate.report import Report, Side
+    from napari_cellal.evaluate.report import ImageNote, Report, Side
     from napari_cellal.io.store import Project
 
 _SPLITS = {
@@ -32,6 +33,10 @@ _SPLITS = {
     "test": "test images",
     "train": "images of the split train",
 }
+
+
+ImageFacts: TypeAlias = tuple[ImageRequest, str, str, tuple[int, int]]
+"""(how it is read, name, source, (height, width)) of an image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +49,7 @@ class ReportRequest:
         One model, or two; answers that are there already are not asked for again.
     cells : {image_id: cells}
         The labels to measure against.
-    images : {image_id: (ImageRequest, name, source, (height, width))}
+    images : {image_id: ImageFacts}
     classes : {class_id: (name, colour)}
     about : a tuple of (what, text) for each model
     """
@@ -55,7 +60,7 @@ class ReportRequest:
     score: float
     asked: tuple[scoring.ScoreRequest | scoring.Answers, ...]
     cells: Mapping[str, Sequence[Cell]]
-    images: Mapping[str, tuple[ImageRequest, str, str, tuple[int, int]]]
+    images: Mapping[str, ImageFacts]
     classes: Mapping[int, tuple[str, str]]
     names: tuple[str, ...]
     about: tuple[tuple[tuple[str, str], ...], ...]
@@ -94,7 +99,7 @@ def request_report(
         score,
         tuple(_brought_up(project, a) for a in asked),
         cells,
-        {key: _image(project, key) for key in cells},
+        {key: facts_of(project, key) for key in cells},
         {c.class_id: (c.name, c.color) for c in project.active_classes},
         tuple(model_name(project, r.model_id) for r in requests),
         tuple(about(project, r.model_id) for r in requests),
@@ -147,25 +152,15 @@ def request_folder_report(
                 record.model_id, split, classes=request, class_map=same, notes=own.notes
             )
         )
-    nowhere = (0.0, 0.0, 0.0, 0.0)
     return ReportRequest(
         str(file),
         Path(folder).name,
         split,
         0.0,
         tuple(asked),
-        {
-            p.key: [Cell(p.key, p.key, nowhere, p.class_ids[0], review=Review.CONFIRMED)]
-            for p in chosen
-        },
-        {
-            p.key: (ImageRequest(p.key, p.path, True, p.plane), p.key, p.source, (0, 0))
-            for p in chosen
-        },
-        {
-            c: (name, CLASS_COLORS[k % len(CLASS_COLORS)])
-            for k, (c, name) in enumerate(names.items())
-        },
+        cells_of(chosen),
+        pictures_of(chosen),
+        colored(names),
         tuple(name_of(r) for r in records),
         tuple(card_of(r) for r in records),
         {
@@ -205,10 +200,41 @@ def _labels(project: Project, request: scoring.ScoreRequest) -> dict[str, list[C
     return found
 
 
-def _image(project: Project, key: str) -> tuple[ImageRequest, str, str, tuple[int, int]]:
+def facts_of(project: Project, key: str) -> ImageFacts:
+    """Return what a page needs of an image of a project."""
     record = project.images[key]
     size = (record.shape[1], record.shape[2])
     return detecting.image_request(project, key), record.name, scoring.source_of(record), size
+
+
+def pictures_of(chosen: Iterable[Patch]) -> dict[str, ImageFacts]:
+    """Return what a page needs of pictures of one cell each."""
+    return {
+        p.key: (ImageRequest(p.key, p.path, True, p.plane), p.key, p.source, (0, 0)) for p in chosen
+    }
+
+
+def cells_of(chosen: Iterable[Patch]) -> dict[str, list[Cell]]:
+    """Return pictures as cells without a box, by their first class."""
+    nowhere = (0.0, 0.0, 0.0, 0.0)
+    return {
+        p.key: [Cell(p.key, p.key, nowhere, next(iter(p.class_ids), None), review=Review.CONFIRMED)]
+        for p in chosen
+    }
+
+
+def colored(names: Mapping[int, str]) -> dict[int, tuple[str, str]]:
+    """Return {class_id: (name, colour)}."""
+    return {
+        c: (name, CLASS_COLORS[k % len(CLASS_COLORS)]) for k, (c, name) in enumerate(names.items())
+    }
+
+
+def notes_of(images: Mapping[str, ImageFacts]) -> dict[str, ImageNote]:
+    """Return what a page says of images."""
+    from napari_cellal.evaluate.report import ImageNote
+
+    return {key: ImageNote(name, source, size) for key, (_, name, source, size) in images.items()}
 
 
 def _counts(project: Project) -> dict[str, dict[int, int]]:
@@ -238,7 +264,7 @@ def write_report(request: ReportRequest) -> Job[dict[str, Any]]:
             asked = yield from scoring.score(asked)
         answers.append(asked)
     yield Progress(0, 0, "Writing the report")
-    look = yield from look_of(request, answers[0])
+    look = yield from look_of(request.cells, request.images, answers[0])
     report = replace(_report(request, answers), look=look)
     if request.pictures:
         report = yield from with_pictures(request, answers[0], report)
@@ -266,7 +292,7 @@ def write_report(request: ReportRequest) -> Job[dict[str, Any]]:
 
 
 def _report(request: ReportRequest, answers: Sequence[scoring.Answers]) -> Report:
-    from napari_cellal.evaluate.report import ImageNote, Report, Side
+    from napari_cellal.evaluate.report import Report, Side
 
     def side(k: int, a: scoring.Answers) -> Side:
         return Side(
@@ -292,10 +318,7 @@ def _report(request: ReportRequest, answers: Sequence[scoring.Answers]) -> Repor
         facts,
         request.score,
         request.classes,
-        {
-            key: ImageNote(name, source, size)
-            for key, (_, name, source, size) in request.images.items()
-        },
+        notes_of(request.images),
         request.cells,
         tuple(side(k, a) for k, a in enumerate(answers)),
         project_counts=request.project_counts,

@@ -18,6 +18,7 @@ from napari_cellal.ui.settings_form import SettingsForm
 from napari_cellal.workflows import classifying, pacing
 
 from .advanced_settings import AdvancedSettings
+from .data_page import DataPage
 from .learns_from import LearnsFrom
 from .picture_source import PictureSource
 from .start_weights import StartWeights
@@ -121,6 +122,7 @@ class ClassifierChoices(QWidget):
             "Learned: what the network is shown. Validation: held out, these say when to stop. "
             "Test: held out, these only measure the finished model"
         )
+        self.data = DataPage(workspace, self.source)
         self.form = SettingsForm(ClassifySettings(), GROUPS)
         self.view = SettingsForm(
             ViewSettings(), [("How a cell is shown", tuple(ViewSettings.model_fields))]
@@ -141,6 +143,7 @@ class ClassifierChoices(QWidget):
             row(self._time, self.measure),
             self.start,
             self.learns_from,
+            self.data,
             self.advanced,
         ):
             layout.addWidget(widget)

@@ -20,6 +20,7 @@ from napari_cellal.ui.settings_form import SettingsForm
 from napari_cellal.workflows import compositing, pacing, training
 
 from .advanced_settings import AdvancedSettings
+from .data_page import DataPage
 from .learns_from import LearnsFrom
 from .start_weights import AUTOMATIC, PUBLISHED, StartWeights
 
@@ -117,6 +118,7 @@ class TrainChoices(QWidget):
         self._sees_line = row(QLabel("It sees"), self.sees)
         self._sees_line.hide()
         self.learns_from = LearnsFrom()
+        self.data = DataPage(workspace)
         self.form = SettingsForm(TrainSettings(), GROUPS)
         self.form.changed.connect(self._on_setting)
         self.advanced = AdvancedSettings(self.form, learns_from="labels")
@@ -131,6 +133,7 @@ class TrainChoices(QWidget):
             self.start,
             self._sees_line,
             self.learns_from,
+            self.data,
             self.advanced,
         ):
             layout.addWidget(widget)
