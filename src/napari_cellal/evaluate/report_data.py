@@ -44,10 +44,10 @@ def overview(report: Report) -> Markup:
 
 
 def _by_source(report: Report) -> Markup:
-    by_source: dict[str, dict[int | None, int]] = {
-        source: {**own} for source, own in report.source_counts.items()
-    }
-    for key, some in report.cells.items() if not by_source else ():
+    by_source: dict[str, dict[int | None, int]] = {}
+    for source, counts in report.source_counts.items():
+        by_source.setdefault(source, {}).update(counts.items())
+    for key, some in report.cells.items() if not report.source_counts else ():
         own = by_source.setdefault(report.images[key].source, {})
         for c in some:
             own[c.class_id] = own.get(c.class_id, 0) + 1
