@@ -213,6 +213,82 @@ def test_a_model_of_other_classes_or_channels_is_refused(project, model, tmp_pat
         classifying.find_classifier(project, "auto")
 
 
+def dimmed(folder, place):
+    """Return the test pictures of a folder a fifth as bright: another microscope's."""
+    for kind in ("bright", "dark"):
+        (place / kind).mkdir(parents=True)
+        for k in range(24, 32):
+            pixels = np.asarray(Image.open(folder / kind / f"{k}.png"))
+            Image.fromarray((pixels // 5).astype(np.uint8)).save(place / kind / f"{k}.png")
+    return place
+
+
+def test_own_intensities_are_a_switch_of_every_command(folder, model, project, tmp_path, capsys):
+    dim = dimmed(folder, tmp_path / "dim")
+    right, why = [], []
+    for switch in ((), ("--own-range",)):
+        run("evaluate", dim, "--model", model, "--split", "all", *switch)
+        right.append(json.loads(capsys.readouterr().out)["accuracy"])
+        run("report", dim, "--model", model, "--split", "all", "-o", tmp_path / "r.html", *switch)
+        (told,) = json.loads(capsys.readouterr().out)["models"]
+        assert told["accuracy"] == right[-1]
+        run("explain", dim / "dark" / "24.png", "--model", model, *switch)
+        why.append(json.loads(capsys.readouterr().out)["probabilities"])
+    assert right[0] < right[1]
+    assert why[0] != why[1]
+    folder_of = classifying.find_classifier(None, model)
+    classes = {}
+    for own_range in (False, True):
+        request = classifying.request_classing(project, folder_of, own_range=own_range)
+        found = run_job(classifying.class_patches(request)).probabilities
+        classes[own_range] = np.stack(list(found.values()))
+    assert not np.allclose(classes[False], classes[True])
+    place = project.folder
+    project.close()
+    run("classify", place, "--model", model, "--own-range")
+    assert json.loads(capsys.readouterr().out)["classed"]
+
+
+def test_a_project_is_measured_by_own_intensities_in_its_page_too(project, model, tmp_path, capsys):
+    record = load_record(Path(model))
+    shutil.copytree(model, project.model_folder(record.model_id))
+    project.add_model(record)
+    place = project.folder
+    project.close()
+    argv = (place, "--model", record.model_id, "--split", "all")
+    said, drawn = [], []
+    for switch in ((), ("--own-range",)):
+        run("evaluate", *argv, *switch)
+        said.append(json.loads(capsys.readouterr().out))
+        run("report", *argv, "-o", tmp_path / "r.html", *switch)
+        (told,) = json.loads(capsys.readouterr().out)["models"]
+        assert told["accuracy"] == said[-1]["accuracy"]
+        drawn.append(re.findall("<svg.*?</svg>", (tmp_path / "r.html").read_text(), re.DOTALL))
+    assert said[0]["losses"] != said[1]["losses"]
+    assert drawn[0] != drawn[1]
+
+
+def test_any_setting_can_be_given_by_its_name(folder, tmp_path, capsys):
+    models = tmp_path / "models"
+    run(
+        "train", "classifier", folder, *QUICK, "--steps", 2, "-o", models, "--no-jitter",
+        "--set", "optimizer=radam", "--set", "class_weights=false", "--set", "dropout=0.4",
+    )  # fmt: skip
+    capsys.readouterr()
+    (card,) = models.glob("*/card.json")
+    kept = json.loads(card.read_text())["settings"]
+    assert kept["train"]["optimizer"] == "radam"
+    assert kept["train"]["class_weights"] is False
+    assert kept["network"]["dropout"] == 0.4
+    assert kept["train"]["stain_jitter"] == kept["train"]["brightness_jitter"] == 0
+    for wrong in ("droput=1", "dropout", "dropout=2", "optimizer=sgd"):
+        command = ["train", "classifier", str(folder), *QUICK, "-o", str(models), "--set", wrong]
+        assert main(command) == 1
+        last = capsys.readouterr().err.strip().splitlines()[-1]
+        assert last.endswith(".")
+        assert wrong.partition("=")[0] in last
+
+
 def test_a_project_is_learned_by_command_and_the_detector_stays(project, capsys):
     place = project.folder
     project.close()

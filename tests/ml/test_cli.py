@@ -593,6 +593,15 @@ def test_training_registers_a_model_that_can_be_run(run: Run, confirmed: Path) -
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGINT for one process")
+def test_a_detectors_settings_are_given_by_name(run: Run, confirmed: Path) -> None:
+    quick = ("--steps", 2, "--start", "scratch", "--device", "cpu")
+    trained = run("train", "detector", confirmed, *quick, "--set", "optimizer=radam")
+    card = json.loads((confirmed / "models" / trained["model"] / "card.json").read_text())
+    assert card["settings"]["train"]["optimizer"] == "radam"
+    for wrong in ("optimiser=radam", "weight_decay=-1"):
+        assert main(["train", "detector", str(confirmed), "--set", wrong]) == 1
+
+
 def test_ctrl_c_keeps_the_best_of_a_training(run: Run, confirmed: Path) -> None:
     options = ["--start", "scratch", "--device", "cpu", "--steps", "100000", "--shrink", "8"]
     process = subprocess.Popen(

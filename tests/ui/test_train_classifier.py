@@ -190,9 +190,18 @@ def test_from_confirmed_cells_to_classed_boxes(person):
     assert why.found.record.model_id == SHIPPED
     person.push(why.close_)
 
-    # and is measured
+    # and is measured, by the cells' own intensities if that is wanted
     evaluate = measure(person, model.model_id)
     assert evaluate.table.counts.sum() == len(labels)
+    before = evaluate.counting.answers
+    assert evaluate.choices.own_range.isVisible()
+    person.push(evaluate.choices.own_range)
+    person.push(evaluate.measure)
+    person.wait(lambda: evaluate.counting.answers not in (before, None), LONG_MS)
+    assert evaluate.counting.answers.request.classes.own_range
+    assert evaluate.counting.answers.classes != before.classes
+    choose(evaluate.model, SHIPPED)
+    assert not evaluate.choices.own_range.isVisible()
 
 
 def test_from_a_folder_with_flaws_to_a_model_in_use(person, pictures, monkeypatch):

@@ -216,6 +216,13 @@ def make_parser() -> argparse.ArgumentParser:
         help="what the network sees: all channels, or three made of them",
     )
     p.add_argument("--shrink", type=_shrink, help="smaller pictures, quicker")
+    p.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="any other setting of the training, e.g. optimizer=radam; may be given again",
+    )
     classifying = p.add_argument_group("for a classifier")
     classifying.add_argument("--name", default="", help="what you call the model")
     classifying.add_argument("--labels", help="a table of the pictures' classes (CSV)")
@@ -233,6 +240,9 @@ def make_parser() -> argparse.ArgumentParser:
         "--field", type=float, help="side of the square around a cell, image px: keeps its size"
     )
     classifying.add_argument("--center", type=float, help="share of a picture's side that is shown")
+    classifying.add_argument(
+        "--no-jitter", action="store_true", help="light, colour and stain stay as they are"
+    )
     classifying.add_argument("--mixup", type=float, help="blend pictures in pairs, e.g. 0.2")
     classifying.add_argument(
         "--test-on",
@@ -247,6 +257,7 @@ def make_parser() -> argparse.ArgumentParser:
     p.add_argument("--model", default="auto", help="auto, a model's id, or its folder")
     p.add_argument("--score", type=_score, default=0.0, help="only from this probability on")
     p.add_argument("--images", default="*", help="only these images: a name or a pattern")
+    p.add_argument("--own-range", action="store_true", help="each cell by its own intensities")
 
     p = command("predict", classifiers.predict, "class the pictures of a folder", project=False)
     p.add_argument("model", help="a classifier's folder or card.json")
@@ -287,13 +298,18 @@ def make_parser() -> argparse.ArgumentParser:
     p.add_argument("--no-pictures", action="store_true", help="no part of an image goes in")
     p.add_argument("-o", "--output", help="default: PROJECT-SPLIT.html")
     p.add_argument("--labels", help="for a folder: a table of the pictures' classes (CSV)")
-    p.add_argument("--own-range", action="store_true", help="for a folder: each picture by itself")
+    p.add_argument(
+        "--own-range", action="store_true", help="for a classifier: each picture by itself"
+    )
 
     p = command("explain", classifiers.explain, "on what an answer rests", project=False)
     p.add_argument("project", help="a .cellal folder, or one picture")
     p.add_argument("--cell", help="in a project: the cell's id")
     p.add_argument("--model", default="auto", help="auto, a classifier's id, or its folder")
     p.add_argument("--class", dest="class_name", default="", help="default: the model's answer")
+    p.add_argument(
+        "--own-range", action="store_true", help="for a classifier: by its own intensities"
+    )
     p.add_argument("-o", "--output", help="write a picture (PNG)")
 
     p = command("simulate", labelling.simulate, "replay active learning on known labels")

@@ -10,6 +10,7 @@ from napari_cellal.core.errors import CellalError
 from napari_cellal.io.store import Project
 
 from .running import rates, run, run_to_best, say, seed
+from .settings import told
 
 if TYPE_CHECKING:
     import argparse
@@ -52,8 +53,23 @@ def train(a: argparse.Namespace) -> Result:
 def _request(
     a: argparse.Namespace, found: PatchSet, models: str | Path, seed_: int
 ) -> ClassifierRequest:
+    from napari_cellal.classify.settings import ClassifySettings
     from napari_cellal.workflows import classifying
 
+    more: dict[str, Any] = dict(told(a.set, ClassifySettings))
+    if a.no_jitter:
+        more |= {"brightness_jitter": 0, "stain_jitter": 0}
+    named = {
+        "head": a.head,
+        "norm": a.norm,
+        "multi_label": a.multi_label or None,
+        "steps": a.steps or (1_000_000 if a.minutes else None),
+        "minutes": a.minutes or None,
+        "learning_rate": a.rate,
+        "mixup": a.mixup,
+        "shrink": a.shrink,
+    }
+    more |= {key: value for key, value in named.items() if value is not None}
     for note in found.notes:
         say(note)
     counts = found.counts()["train"]
@@ -71,16 +87,8 @@ def _request(
             "center": a.center,
             "mask_background": a.mask_background or None,
         },
-        head=a.head,
-        norm=a.norm,
-        multi_label=a.multi_label or None,
-        steps=a.steps or (1_000_000 if a.minutes else None),
-        minutes=a.minutes or None,
-        learning_rate=a.rate,
-        mixup=a.mixup,
-        shrink=a.shrink,
-        seed=seed_,
         name=a.name,
+        **{"seed": seed_, **more},
     )
 
 
@@ -134,7 +142,9 @@ def classify(a: argparse.Namespace) -> Result:
     with Project.open(a.project) as project:
         ids = finding.find_images(project, [a.images])
         folder = classifying.find_classifier(project, a.model)
-        request = classifying.request_classing(project, folder, ids, device=a.device)
+        request = classifying.request_classing(
+            project, folder, ids, device=a.device, own_range=a.own_range
+        )
         said = run(classifying.class_patches(request))
         n = classifying.apply_classed(project, said, a.score)
     return {
@@ -207,12 +217,22 @@ def explain(a: argparse.Namespace) -> Result:
         with Project.open(a.project) as project:
             folder = explaining.find_model(project, a.model)
             request = explaining.request_explanation(
-                project, folder, a.cell, class_name=a.class_name, device=a.device
+                project,
+                folder,
+                a.cell,
+                class_name=a.class_name,
+                device=a.device,
+                own_range=a.own_range,
             )
     else:
         folder = explaining.find_model(None, a.model)
         request = explaining.request_explanation(
-            None, folder, a.project, class_name=a.class_name, device=a.device
+            None,
+            folder,
+            a.project,
+            class_name=a.class_name,
+            device=a.device,
+            own_range=a.own_range,
         )
     found = run(explaining.explain(request))
     if a.output:

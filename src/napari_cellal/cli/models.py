@@ -11,6 +11,7 @@ from napari_cellal.io.store import Project
 
 from . import classifiers
 from .running import Teller, rates, run, run_to_best, say, seed
+from .settings import changed, told
 
 if TYPE_CHECKING:
     import argparse
@@ -97,6 +98,7 @@ def train(a: argparse.Namespace) -> Result:
             shrink=a.shrink,
             learning_rate=a.rate,
         )
+        settings = changed(settings, told(a.set, type(settings)))
         composite = run(compositing.composite_for(project, a.composite))
         request = training.request_training(
             project,

@@ -59,6 +59,7 @@ def report(a: argparse.Namespace) -> Result:
                 score=a.score,
                 device=a.device,
                 seed=seed(a, project),
+                own_range=a.own_range,
             )
             for model in (a.model, a.against)
             if model

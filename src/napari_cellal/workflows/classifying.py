@@ -339,15 +339,23 @@ def request_classing(
     image_ids: Iterable[str] | None = None,
     *,
     device: str = "auto",
+    own_range: bool = False,
 ) -> ClassRequest:
     """Return the classing of a project's open cells.
+
+    Parameters
+    ----------
+    own_range : bool
+        Whether every cell is scaled by its own intensities.
 
     Raises
     ------
     ModelError
         If the model does not know the project's classes, or images have other channels.
     """
-    return finish(classing_steps(project, model_folder, image_ids, device=device))
+    return finish(
+        classing_steps(project, model_folder, image_ids, device=device, own_range=own_range)
+    )
 
 
 def classing_steps(
@@ -356,6 +364,7 @@ def classing_steps(
     image_ids: Iterable[str] | None = None,
     *,
     device: str = "auto",
+    own_range: bool = False,
 ) -> Steps[ClassRequest]:
     """Do what `request_classing` does, pausing after each image."""
     record = _card(project, model_folder)
@@ -371,7 +380,7 @@ def classing_steps(
             check_channels(record, [project.images[key]])
         found += of_cells(project, cells)
         yield
-    return ClassRequest(str(model_folder), tuple(found), device)
+    return ClassRequest(str(model_folder), tuple(found), device, own_range)
 
 
 def _card(project: Project, folder: Path) -> ModelRecord:

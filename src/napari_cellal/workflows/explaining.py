@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -181,6 +181,7 @@ def request_explanation(
     *,
     class_name: str = "",
     device: str = "auto",
+    own_range: bool = False,
 ) -> ExplainRequest:
     """Return the question why a cell of a project, or a picture in a file, got its class.
 
@@ -196,10 +197,11 @@ def request_explanation(
     """
     if project is not None:
         steps = explanation_steps(project, model_folder, what, class_name=class_name, device=device)
-        return finish(steps)
+        return replace(finish(steps), own_range=own_range)
     if not Path(what).is_file():
         raise CellalError(f"There is no picture '{what}': check its name.")
-    return ExplainRequest(str(model_folder), Patch(what, what), class_name, device)
+    picture = Patch(what, what)
+    return ExplainRequest(str(model_folder), picture, class_name, device, own_range=own_range)
 
 
 def explanation_steps(
@@ -277,7 +279,9 @@ def explain(request: ExplainRequest) -> Job[Explained]:
     cutter = Cutter(classifier.view)
     picture = classifier.look_at(request.patch, cutter)
     found = explaining.explain(classifier, picture, index)
-    kept_in = Path(request.kept_in) if request.kept_in else None
+    # what is kept of the confirmed cells was seen as in training
+    keeps = request.kept_in and not request.own_range
+    kept_in = Path(request.kept_in) if keeps else None
     like = yield from most_alike(classifier, request.patch, request.others, kept_in=kept_in)
     return Explained(
         classifier.record,

@@ -70,8 +70,14 @@ def request_score(
     score: float = 0.5,
     device: str = "auto",
     seed: int = 0,
+    own_range: bool = False,
 ) -> ScoreRequest:
     """Return the measurement of a detector, a classifier, or of what was `PROPOSED`.
+
+    Parameters
+    ----------
+    own_range : bool
+        Whether a classifier scales every cell by its own intensities.
 
     Raises
     ------
@@ -97,7 +103,7 @@ def request_score(
     names = zip(record.class_ids, record.class_names, strict=True)
     same = {c: by_name.get(name) for c, name in names}
     folder = str(project.model_folder(model))
-    classes = classifying.ClassRequest(folder, tuple(chosen), device)
+    classes = classifying.ClassRequest(folder, tuple(chosen), device, own_range)
     return ScoreRequest(model, split, classes=classes, class_map=same, notes=found.notes)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QVBoxLayout, QWidget
 
 from napari_cellal.core.records import local_time
 from napari_cellal.ui.controls import ComboBox, SpinBox, button, heading, note, row
@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from napari_cellal.ui.workspace import Workspace
     from napari_cellal.workflows.classifying import Classed, ClassRequest
     from napari_cellal.workflows.worker import Failed
+
+OWN_RANGE = (
+    "For cells of another microscope or stain than the model learned from: each is scaled between "
+    "its own darkest and brightest. Leave it off where they look like those; there it does harm"
+)
 
 
 class ClassWith(QWidget):
@@ -36,6 +41,8 @@ class ClassWith(QWidget):
         self.sure.setPrefix("≥ ")
         self.sure.setSuffix(" %")
         self.sure.setFixedWidth(112)
+        self.own_range = QCheckBox("Each cell by its own intensities")
+        self.own_range.setToolTip(OWN_RANGE)
         self.run = button(
             "Class everything open",
             "Give every proposal of the project the class that this model finds, if it is at "
@@ -53,6 +60,7 @@ class ClassWith(QWidget):
             heading("Class the boxes with a trained model"),
             self.model,
             self._about,
+            self.own_range,
             row(self.run, self.sure),
             self.bar,
             self._result,
@@ -114,7 +122,7 @@ class ClassWith(QWidget):
         folder = project.model_folder(self.model.currentData())
         self._say("")
         self.session.works.add(
-            classifying.classing_steps(project, folder),
+            classifying.classing_steps(project, folder, own_range=self.own_range.isChecked()),
             lambda request: self._begin(project, request),
         )
 

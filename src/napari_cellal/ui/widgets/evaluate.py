@@ -211,13 +211,19 @@ class EvaluateDock(Dock):
     # -- measuring ------------------------------------------------------------------------
 
     def _measure(self) -> None:
+        own_range = self.choices.own_range.isChecked()
         request = self.bar.request(
-            self.model.currentData(), self.split.currentData(), self.score.value()
+            self.model.currentData(),
+            self.split.currentData(),
+            self.score.value(),
+            own_range=own_range,
         )
         if request is None:
             return
         name = self.model.currentText()
         what = f"{name}, {self.split.currentText().lower()}"
+        if own_range and self.choices.classes:
+            what += ", each cell by its own intensities"
         self.bar.run(request, name, lambda answers: self._on_answers(answers, what))
 
     def _on_answers(self, answers: Answers, what: str) -> None:

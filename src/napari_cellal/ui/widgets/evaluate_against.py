@@ -102,7 +102,13 @@ class AgainstPanel(QWidget):
         if self.model.currentData() == first.request.model_id:
             self.session.tell("That is the model measured above. Choose another to put beside it.")
             return
-        request = self.bar.request(self.model.currentData(), first.request.split, self._first.score)
+        classes = first.request.classes  # both see the cells alike
+        request = self.bar.request(
+            self.model.currentData(),
+            first.request.split,
+            self._first.score,
+            own_range=classes is not None and classes.own_range,
+        )
         if request is None:
             return
         if (request.boxes is None) != (first.request.boxes is None):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QVBoxLayout, QWidget
 
 from napari_cellal.core.records import Split, local_time
 from napari_cellal.detect.shipped import SHIPPED
@@ -13,9 +13,11 @@ from napari_cellal.ui.controls import ComboBox, heading, note
 from napari_cellal.ui.slider import Slider
 from napari_cellal.workflows import detecting, evaluating, scoring
 
+from .class_with import OWN_RANGE
 from .evaluate_tables import n_of
 
 if TYPE_CHECKING:
+    from napari_cellal.core.records import ModelRecord
     from napari_cellal.io.store import Project
     from napari_cellal.ui.workspace import Workspace
 
@@ -54,6 +56,8 @@ class EvaluateChoices(QWidget):
             "measuring again"
         )
         self._score_head = heading("Count boxes that score at least")
+        self.own_range = QCheckBox("Each cell by its own intensities")
+        self.own_range.setToolTip(OWN_RANGE)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(6)
@@ -65,6 +69,7 @@ class EvaluateChoices(QWidget):
             self._about,
             self._score_head,
             self.score,
+            self.own_range,
         ):
             layout.addWidget(widget)
 
@@ -97,11 +102,16 @@ class EvaluateChoices(QWidget):
         self.split.setCurrentIndex(self.split.findData(chosen))
 
     @property
+    def classes(self) -> bool:
+        """Whether the chosen model is a classifier."""
+        chosen = self.model.currentData()
+        project = self.session.project
+        return any(m.model_id == chosen and m.kind == "classifier" for m in _models(project))
+
+    @property
     def finds_cells(self) -> bool:
         """Whether the chosen model looks for boxes."""
-        project, chosen = self.session.project, self.model.currentData()
-        kinds = {m.model_id: m.kind for m in (project.models if project else [])}
-        return chosen != scoring.PROPOSED and kinds.get(chosen) != "classifier"
+        return self.model.currentData() != scoring.PROPOSED and not self.classes
 
     def show_about(self, *_: object) -> None:
         """Say what is measured on."""
@@ -118,3 +128,8 @@ class EvaluateChoices(QWidget):
         self._about.setText(text)
         for widget in (self._score_head, self.score):
             widget.setVisible(self.finds_cells)
+        self.own_range.setVisible(self.classes)
+
+
+def _models(project: Project | None) -> list[ModelRecord]:
+    return [] if project is None else list(project.models)

@@ -27,7 +27,9 @@ class MeasureBar(JobBar):
         self._jobs = workspace.jobs
         self.session = workspace.session
 
-    def request(self, model: str, split: str, score: float) -> ScoreRequest | None:
+    def request(
+        self, model: str, split: str, score: float, *, own_range: bool = False
+    ) -> ScoreRequest | None:
         """Return the measurement of a model; None where there is none, and why is told."""
         project = self.session.project
         if project is None:
@@ -37,7 +39,12 @@ class MeasureBar(JobBar):
             return None
         try:
             return scoring.request_score(
-                project, model=model, split=split, score=score, seed=project.settings.seed
+                project,
+                model=model,
+                split=split,
+                score=score,
+                seed=project.settings.seed,
+                own_range=own_range,
             )
         except CellalError as error:
             self.session.tell(str(error), error=True)
