@@ -1001,6 +1001,25 @@ def test_cells_that_the_learner_does_not_look_at_are_classed_too(detected: Proje
         assert dict(pairs) == pytest.approx(dict(items[0][key]), abs=1e-4)
 
 
+def test_a_run_counts_the_cells_without_a_class(detected: Project) -> None:
+    first, *_ = detected.images
+    mine, *rest = [c for c in detected.cells.of_image(first) if c.status is Status.PROPOSED]
+    detected.history.do(gestures.give_class([mine], 1, "RBC", "ann"))
+    run = detect(detected, model="classical")
+    assert run.summary.new == 0
+    assert run.unclassed == len(rest_of(detected)) > len(rest)
+    assert str(run.unclassed) in " ".join(run.lines()[1:])
+    item = Detections(first, ((0.0, 0.0, 9.0, 9.0),), (0.9,), (1,), "m")
+    run = detecting.apply_detections(detected, [item])
+    assert run.unclassed == 0
+    assert len(run.lines()) == 1
+
+
+def rest_of(project: Project) -> list[Cell]:
+    """Return the open proposals without a class."""
+    return [c for c in project.cells.with_status(Status.PROPOSED) if c.class_id is None]
+
+
 def test_applying_classes_twice_changes_nothing_more(blank: Project) -> None:
     put(blank, a_cell(cell_id="x", class_id=None))
     predicted = {"x": ((2, 0.8), (1, 0.2)), "gone": ((2, 1.0),)}

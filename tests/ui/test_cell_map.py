@@ -16,11 +16,12 @@ from test_gallery import CTRL, LEFT, NONE, SHIFT, drag, ids_of, settled
 
 from napari_cellal.active.layout import layout_name
 from napari_cellal.active.matrix import load_matrix
+from napari_cellal.core.errors import CellalError
 from napari_cellal.core.progress import Progress
 from napari_cellal.core.records import Status
 from napari_cellal.features.table import write_arrays
 from napari_cellal.ui.widgets import cell_map
-from napari_cellal.workflows import describing
+from napari_cellal.workflows import describing, learning
 
 
 def open_map(person):
@@ -94,6 +95,41 @@ def test_lasso_gallery_class(sit_down, detected):
     person.workspace.raise_dock("Gallery")
     person.push(gallery.filter._all)
     person.wait(lambda: sorted(ids_of(person)) == sorted(before[0]))
+
+
+def test_what_was_measured_another_day_is_shown_unasked(sit_down, detected):
+    person = sit_down(detected, "Project")
+    dock = open_map(person)
+    known = sorted(dock.cell_ids)
+    person.close()
+    person = sit_down(detected, "Project")
+    person.workspace.learn.better.choice = describing.QUICK
+    person.workspace.raise_dock("Map")
+    dock = person.workspace.dock("Map")
+    person.wait(lambda: dock._states is not None and dock.scatter.isVisible(), 90_000)
+    assert sorted(dock.cell_ids) == known
+    person.session.close_project()
+    person.wait(lambda: not dock.scatter.isVisible())
+
+
+def broken_measure(*_):
+    """As where the disk is full."""
+    yield Progress(0, 0)
+    raise CellalError("The disk is full.")
+
+
+def test_measurements_that_cannot_be_read_are_asked_for(sit_down, detected, monkeypatch):
+    (detected / "cache" / "features-0-0.npz").touch()
+    monkeypatch.setattr(learning, "measure_project", broken_measure)
+    person = sit_down(detected, "Project")
+    person.workspace.learn.better.choice = describing.QUICK
+    person.workspace.raise_dock("Map")
+    dock = person.workspace.dock("Map")
+    person.wait(lambda: any(error for _, error in person.told), 60_000)
+    person.wait(dock.needs.isVisible)
+    assert len(person.told) == 1  # once, not again and again
+    monkeypatch.undo()
+    open_map(person)
 
 
 def test_tools_of_the_map(sit_down, detected):

@@ -105,6 +105,29 @@ def test_only_starts_that_fit_the_network_are_offered(person):
     assert choices.settings().batch_size == 4  # the preset's
 
 
+def test_what_the_training_starts_from_is_told(person):
+    choices = show(person, "Train").choices
+    person.wait(lambda: choices.start.here is not None, 60_000)
+    person.session.project.add_model(replace(CARD, class_names=("blast",), class_ids=(1,)))
+    start = choices.start
+
+    def said(which, here):
+        start.here = frozenset(here)
+        start.box.setCurrentIndex(start.box.findData(which))
+        start.box.activated.emit(start.box.currentIndex())
+        return start._about.text()
+
+    assert "blast" in said(CARD.model_id, ())
+    assert "Platelets" in said("shipped", ())
+    choices.preset.setCurrentIndex(choices.preset.findData("accurate"))
+    choices.preset.activated.emit(choices.preset.currentIndex())
+    for which in ("auto", "coco"):
+        ways = [(), [("resnet50", "coco")], [("resnet50", "coco"), ("resnet50", "imagenet")]]
+        texts = [said(which, here) for here in ways]
+        assert len(set(texts)) == 2  # whether COCO's are here
+        assert all(start._about.isVisibleTo(choices) for _ in texts)
+
+
 def test_what_was_set_stays_until_it_is_taken_back(person):
     choices = show(person, "Train").choices
     person.push(choices.advanced.fold)

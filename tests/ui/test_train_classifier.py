@@ -285,7 +285,7 @@ def test_the_time_is_measured_here_and_the_start_is_known(person, pictures, monk
     dock = turn_to_classifiers(person)
     part, choices = dock.classifier, dock.classifier.choices
     take_folder(person, part, pictures, monkeypatch)
-    person.wait(lambda: choices._imagenet is not None, LONG_MS)
+    person.wait(lambda: choices.start.here is not None, LONG_MS)
     be_quick(part, 40)
     person.wait(choices.measure.isVisible, LONG_MS)  # the device is known
     kind, settings = choices.kind, choices.settings()

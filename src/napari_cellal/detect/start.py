@@ -11,7 +11,7 @@ from torchvision.models import get_weight
 
 from napari_cellal.core.errors import ModelError
 from napari_cellal.core.progress import Job, Progress
-from napari_cellal.networks.download import fetch
+from napari_cellal.networks.download import fetch, kept_file
 from napari_cellal.networks.layers import first_conv, widened
 from napari_cellal.networks.model_files import CARD, load_record, load_state, load_tensors
 
@@ -133,6 +133,12 @@ def _renamed(state: dict[str, Tensor], architecture: Architecture) -> dict[str, 
     if prefix and any(key.startswith(prefix) for key in state):
         state = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
     return {f"backbone.body.{key}": value for key, value in state.items()}
+
+
+def has_published(kind: str, architecture: Architecture) -> bool:
+    """Return whether a network's weights of ``coco`` or ``imagenet`` are on this computer."""
+    name = architecture.coco if kind == "coco" else architecture.imagenet
+    return bool(name) and kept_file(get_weight(name).url).is_file()
 
 
 def _published(kind: str, architecture: Architecture) -> Job[Start]:

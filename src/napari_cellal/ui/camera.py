@@ -18,6 +18,7 @@ CELL_SHARE = 0.22
 
 _View = tuple[tuple[float, ...], float]
 """Centre and zoom."""
+_Size = tuple[int, ...]
 
 
 def camera_of(viewer: napari.Viewer) -> Any:
@@ -32,6 +33,8 @@ class Camera:
         self.viewer = viewer
         self.session = session
         self._before: _View | None = None
+        self._canvas_then: _Size = (1, 1)
+        """The canvas's size at that time, px."""
         self._ours: _View | None = None
         self._fitted: Cell | None = None
         self._size_px: tuple[int, ...] | None = None
@@ -62,11 +65,11 @@ class Camera:
         """
         camera = camera_of(self.viewer)
         if self._before is None:
-            self._before = self._view()
+            self._before, self._canvas_then = self._view(), self._canvas()
         y0, x0, y1, x1 = cell.box
         camera.center = ((y0 + y1) / 2, (x0 + x1) / 2)
         if zoom:
-            canvas = self.viewer.window._qt_viewer.canvas.size
+            canvas = self._canvas()
             wanted = min(canvas) * CELL_SHARE / max(y1 - y0, x1 - x0)
             if self._size_px is not None:
                 wanted = max(wanted, min(np.divide(canvas, self._size_px)))
@@ -86,9 +89,22 @@ class Camera:
         camera = camera_of(self.viewer)
         return tuple(camera.center), camera.zoom
 
+    def _canvas(self) -> _Size:
+        return tuple(self.viewer.window._qt_viewer.canvas.size)
+
     def back(self) -> None:
-        """Return to the view before the first centring."""
+        """Return to the view before the first centring.
+
+        An image that was seen whole is so again, as large as the canvas now lets it be.
+        """
         if self._before is not None:
             camera = camera_of(self.viewer)
-            camera.center, camera.zoom = self._before
+            camera.center, zoom = self._before
+            if self._size_px is not None:
+                then, now = (
+                    np.divide(c, self._size_px) for c in (self._canvas_then, self._canvas())
+                )
+                if zoom <= min(then):
+                    zoom *= min(now) / min(then)
+            camera.zoom = zoom
             self._before = None

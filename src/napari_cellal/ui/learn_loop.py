@@ -108,6 +108,11 @@ class LearnLoop:
         )
 
     @property
+    def is_busy(self) -> bool:
+        """True while something is measured, read or chosen."""
+        return self._pending is not None
+
+    @property
     def table(self) -> learning.Measured | None:
         """The measured cells, None before the first start."""
         return self._measured

@@ -9,7 +9,7 @@ from napari_cellal.core.errors import ModelError
 from napari_cellal.core.geometry import match_boxes
 from napari_cellal.core.history import finish
 from napari_cellal.core.reconcile import RunSummary, is_replaceable, merge_detections
-from napari_cellal.core.records import Detections
+from napari_cellal.core.records import Detections, Status
 from napari_cellal.detect.jobs import detect_images
 from napari_cellal.detect.requests import ImageFailure, ImageRequest
 from napari_cellal.detect.settings import PredictSettings
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from napari_cellal.core.geometry import Box
     from napari_cellal.core.history import Edit, Steps
     from napari_cellal.core.progress import Job
+    from napari_cellal.core.records import Cell
     from napari_cellal.io.store import Project
 
 CLASSICAL = "classical"
@@ -63,12 +64,19 @@ class DetectRequest:
 
 @dataclass(frozen=True, slots=True)
 class DetectionRun:
-    """What a run brought."""
+    """What a run brought.
+
+    Attributes
+    ----------
+    unclassed : int
+        Open proposals of its images that have no class.
+    """
 
     images: int
     cells: int
     summary: RunSummary
     failures: tuple[str, ...] = ()
+    unclassed: int = 0
 
     def lines(self) -> list[str]:
         """Return the report for a person."""
@@ -93,7 +101,10 @@ class DetectionRun:
             parts.append(f"{s.kept} you had reviewed, left as they are")
         if s.lost:
             parts.append(f"{s.lost} old proposals gone")
-        return [f"{text}: {', '.join(parts)}.", *self.failures]
+        lines = [f"{text}: {', '.join(parts)}.", *self.failures]
+        if self.unclassed:
+            lines.insert(1, f"{self.unclassed:,} have no class yet: Learn asks for them.")
+        return lines
 
 
 def choose_model(project: Project, name: str = "auto", image_ids: Iterable[str] = ()) -> str:
@@ -257,14 +268,16 @@ def detection_steps(
         for item in items
         if not isinstance(item, ImageFailure) and item.image_id in project.images
     ]
-    cells, total = 0, RunSummary()
+    cells, unclassed, total = 0, 0, RunSummary()
 
     def edits() -> Iterator[Edit]:
-        nonlocal cells, total
+        nonlocal cells, unclassed, total
         for item in found:
             edit, summary, n = edit_for(project, item, view, min_score)
             cells += n
             total += summary
+            now = {c.cell_id: c for c in project.cells.of_image(item.image_id)} | {**edit.after}
+            unclassed += sum(c is not None and _lacks_class(c) for c in now.values())
             yield edit
 
     if len(found) == 1:
@@ -273,7 +286,11 @@ def detection_steps(
         good = sum(s >= least_score(item, min_score) for item in found for s in item.scores)
         label = f"detected {good} cells in {len(found)} images"
     yield from project.history.do_run(label, edits())
-    return DetectionRun(len(found), cells, total, failures)
+    return DetectionRun(len(found), cells, total, failures, unclassed)
+
+
+def _lacks_class(cell: Cell) -> bool:
+    return cell.status is Status.PROPOSED and cell.class_id is None
 
 
 def edit_for(

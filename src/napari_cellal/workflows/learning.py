@@ -99,6 +99,11 @@ def measure(
     return Measured(str(path), table.cell_ids, table.failures, features, words)
 
 
+def was_measured(project: Project) -> bool:
+    """Return whether cells were measured before: measuring is then mostly reading."""
+    return any(project.cache_folder.glob("features-*.npz"))
+
+
 def measure_table(
     requests: Sequence[MeasureRequest], cache_folder: str | Path, features: str = QUICK
 ) -> Job[FeatureTable]:

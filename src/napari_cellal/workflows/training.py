@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from napari_cellal.core.errors import ModelError
+from napari_cellal.core.progress import Progress
 from napari_cellal.core.records import Cell, ImageRecord, Review, Split
-from napari_cellal.detect.architectures import architecture
+from napari_cellal.detect.architectures import ARCHITECTURES, architecture
 from napari_cellal.detect.presets import find_preset, for_images
 from napari_cellal.detect.requests import TrainedModel, TrainImage, TrainRequest
 from napari_cellal.detect.shipped import SHIPPED, shipped_record
@@ -246,6 +247,22 @@ def automatic_start(
     chosen = find_preset(preset).architecture
     model_id = _to_go_on_from(project, chosen, settings, composite)
     return model_id or (SHIPPED if architecture(chosen).shipped else "published")
+
+
+def find_published() -> Job[frozenset[tuple[str, str]]]:
+    """Return which published weights are on this computer, as (network, coco or imagenet).
+
+    Runs in the worker.
+    """
+    yield Progress(0, 0, "Looking for starting weights")
+    from napari_cellal.detect.start import has_published
+
+    return frozenset(
+        (name, kind)
+        for name, network in ARCHITECTURES.items()
+        for kind in ("coco", "imagenet")
+        if has_published(kind, network)
+    )
 
 
 def _to_go_on_from(

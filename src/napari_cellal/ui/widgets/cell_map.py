@@ -17,6 +17,7 @@ from napari_cellal.ui.map_colors import PointStates
 from napari_cellal.ui.picking_keys import bind_picking_keys
 from napari_cellal.ui.scatter import Scatter
 from napari_cellal.ui.words import STATUS_WORDS
+from napari_cellal.workflows import learning
 from napari_cellal.workflows.mapping import CellMap, make_map
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from qtpy.QtGui import QPixmap
 
     from napari_cellal.core.history import Edit
+    from napari_cellal.io.store import Project
     from napari_cellal.ui.jobs import JobHandle
     from napari_cellal.ui.workspace import Workspace
     from napari_cellal.workflows.worker import Failed
@@ -61,6 +63,8 @@ class MapDock(Dock):
         self._states: PointStates | None = None
         self._made_of = ""
         self._shown_as = ""
+        self._asked_for: Project | None = None
+        self._is_reading = False
         self._pending: JobHandle | None = None
         self._pending_of = ("", "")
         self._edits = 0
@@ -89,6 +93,7 @@ class MapDock(Dock):
             (batch.picked_changed, self._on_picked),
             (self.loop.measured, self.refresh),
             (self.loop.job_started, self._follow),
+            (self.loop.state_changed, self._on_state),
         )
         self.refresh()
 
@@ -154,6 +159,8 @@ class MapDock(Dock):
                 lambda: self.workspace.raise_dock("Project"),
                 "The Project dock makes and opens projects",
             )
+        elif not ready and self._reads():
+            self.needs.hide()
         elif not ready:
             self._say(
                 "The map shows how alike the cells are: it needs them measured.",
@@ -164,6 +171,20 @@ class MapDock(Dock):
         else:
             self.needs.hide()
             self._ask(path)
+
+    def _reads(self) -> bool:
+        """Return whether measurements of an earlier day are being read; asked once a project."""
+        project = self.session.project
+        if self._asked_for is not project and learning.was_measured(project):
+            self._asked_for = project
+            self._is_reading = True
+            self.loop.measure()
+        return self._is_reading
+
+    def _on_state(self, _text: str) -> None:
+        if self._is_reading and not self.loop.is_busy:  # it failed, or was cancelled
+            self._is_reading = False
+            self.refresh()
 
     def _say(self, text: str, label: str, act: Callable[[], object], tooltip: str) -> None:
         self.needs.say(text, label, act, tooltip)
@@ -269,6 +290,7 @@ class MapDock(Dock):
             self._let_go()
         self.pictures.forget()
         self._made_of = self._shown_as = ""
+        self._asked_for, self._is_reading = None, False
         self.cell_ids, self._states = (), None
         self.layout_.setCurrentIndex(0)
         self.scatter.set_points(np.zeros((0, 2), np.float32), np.zeros(0, np.uint32))

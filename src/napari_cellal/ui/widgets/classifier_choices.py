@@ -90,8 +90,6 @@ class ClassifierChoices(QWidget):
         super().__init__()
         self.session = workspace.session
         self._workspace = workspace
-        self._imagenet: frozenset[str] | None = None
-        """Presets whose published weights are here; None until the worker has looked."""
         self._looks = False
         self._held = 0
         """Pictures that are looked at on the way."""
@@ -184,27 +182,18 @@ class ClassifierChoices(QWidget):
         self._show_start()
 
     def _show_start(self) -> None:
-        here = self._imagenet is not None and self.preset.currentData() in self._imagenet
-        self.start.show_about(
-            "From ImageNet weights, which are on this computer."
-            if here
-            else "From ImageNet weights, which are not on this computer: they are downloaded "
-            "first. Without a network it starts from scratch, and needs more pictures and steps."
-            if self._imagenet is not None
-            else "From ImageNet weights (downloaded once), else from scratch.",
-            model="Goes on from what that model knows.",
-        )
+        self.start.show_about(self.start.words_of("imagenet", "from scratch"))
 
     def look_for_weights(self, *, anew: bool = False) -> None:
         """Have a worker say which published weights are on this computer, once unless ``anew``."""
-        if self._looks or (self._imagenet is not None and not anew):
+        if self._looks or (self.start.here is not None and not anew):
             return
         self._looks = True
         title = "Looking for starting weights"
         handle = self._workspace.jobs.run(title, classifying.find_imagenet)
 
         def on_found(presets: frozenset[str]) -> None:
-            self._imagenet = presets
+            self.start.here = frozenset((PRESETS[n].architecture, "imagenet") for n in presets)
             self._show_start()
 
         handle.finished.connect(on_found)

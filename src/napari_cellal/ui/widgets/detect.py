@@ -282,8 +282,8 @@ class DetectDock(Dock):
 
         def tell(run: detecting.DetectionRun) -> None:
             lines = run.lines()
-            if run.cells and not project.active_classes:
-                lines[1:1] = [
+            if run.unclassed and not project.active_classes:
+                lines[1:2] = [
                     "They have no class yet: name classes in Project, then Detect again or answer "
                     "in Learn."
                 ]

@@ -104,6 +104,7 @@ class TrainDock(Dock):
         self.running.compared.connect(self._on_compared)
         self.running.began.connect(self._look_for_cut_off)
         self.running.ended.connect(self._look_for_cut_off)
+        self.running.ended.connect(lambda: self.choices.look_for_weights(anew=True))
         self.running.drawn.connect(lambda: self._show_part(self.running))
         self.cut_off.wanted.connect(self._go_on)
         workspace.device_found.connect(self.choices.show_time)

@@ -13,7 +13,7 @@ from napari_cellal.core.errors import CellalError
 from napari_cellal.detect.architectures import architecture
 from napari_cellal.detect.presets import PRESETS
 from napari_cellal.detect.settings import TrainSettings
-from napari_cellal.detect.shipped import SHIPPED
+from napari_cellal.detect.shipped import SHIPPED, shipped_record
 from napari_cellal.io.composites import COLORS, PCA
 from napari_cellal.ui.controls import ComboBox, button, clock, note, row
 from napari_cellal.ui.settings_form import SettingsForm
@@ -22,7 +22,7 @@ from napari_cellal.workflows import compositing, pacing, training
 from .advanced_settings import AdvancedSettings
 from .data_page import DataPage
 from .learns_from import LearnsFrom
-from .start_weights import AUTOMATIC, PUBLISHED, StartWeights
+from .start_weights import AUTOMATIC, PUBLISHED, StartWeights, what_it_knows
 
 if TYPE_CHECKING:
     from napari_cellal.io.store import Project
@@ -93,6 +93,7 @@ class TrainChoices(QWidget):
         self.session = workspace.session
         self._workspace = workspace
         self._filled_for: Project | None = None
+        self._has_looked = False
         self.preset = ComboBox("How large the network is, and how long it learns")
         for at, (name, preset) in enumerate(PRESETS.items()):
             self.preset.addItem(name.capitalize(), name)
@@ -142,6 +143,7 @@ class TrainChoices(QWidget):
 
     def show_all(self) -> None:
         """Show the project as it is now."""
+        self.look_for_weights()
         self._fill_starts()
         if self._filled_for is not self.session.project:  # else what a person set stays
             self._filled_for = self.session.project
@@ -188,11 +190,38 @@ class TrainChoices(QWidget):
             found = training.automatic_start(
                 project, self.preset.currentData(), settings, composite
             )
-            automatic = {
-                SHIPPED: "From the shipped detector, which knows blood cells and nuclei.",
-                "published": "From COCO or ImageNet weights (downloaded once), else from nothing.",
-            }.get(found, f"From the model in use, {self._workspace.model_name(found)}.")
+            automatic = self._words_of(found)
         self.start.show_about(automatic)
+
+    def _words_of(self, automatic: str) -> str:
+        """Return from what a training starts that was left to choose by itself."""
+        if automatic == "published":
+            network = architecture(PRESETS[self.preset.currentData()].architecture)
+            kinds = [kind for kind in PUBLISHED if getattr(network, kind)]
+            otherwise = "from scratch"
+            if len(kinds) > 1 and self.start.is_here(kinds[1]):
+                otherwise = f"from {PUBLISHED[kinds[1]]} weights"
+            return self.start.words_of(kinds[0], otherwise)
+        if automatic == SHIPPED:
+            return f"From the shipped detector. {what_it_knows(shipped_record())}"
+        project = self.session.project
+        record = next(m for m in project.models if m.model_id == automatic) if project else None
+        name = self._workspace.model_name(automatic)
+        return f"From the model in use, {name}. {what_it_knows(record) if record else ''}"
+
+    def look_for_weights(self, *, anew: bool = False) -> None:
+        """Have a worker say which published weights are on this computer, once unless ``anew``."""
+        if self._has_looked and not anew:
+            return
+        self._has_looked = True
+        title = "Looking for starting weights"
+        handle = self._workspace.jobs.run(title, training.find_published)
+
+        def on_found(here: frozenset[tuple[str, str]]) -> None:
+            self.start.here = here
+            self._show_start()
+
+        handle.finished.connect(on_found)
 
     def _show_settings(self) -> None:
         project = self.session.project
