@@ -437,9 +437,18 @@ def test_answers_are_kept_and_counted_against_labels_that_change(project, model)
     right = [key for key, (true, said) in before.items() if true == said]
     assert len(right) / len(before) == pytest.approx(answers.figures["accuracy"])
     assert answers.figures["accuracy"] > 0.9
+    names = {c.class_id: c.name for c in project.active_classes}
+    again = run_job(
+        scoring.measure_classes_again(scoring.truth_again(project, answers), names, answers)
+    )
+    for key in ("roc_auc", "average_precision", "calibration_error", "macro_f1"):
+        assert again[key] == pytest.approx(answers.figures[key])
+    assert again["per_class"].keys() == answers.figures["per_class"].keys()
     cell = labels[right[0]]
     other = next(c for c in project.classes if c != cell.class_id)
     project.history.do(gestures.give_class([cell], other, "other", "test"))
+    mended = scoring.measure_classes_again(scoring.truth_again(project, answers), names, answers)
+    assert run_job(mended)["accuracy"] == pytest.approx(again["accuracy"] - 1 / len(labels))
     after = count(project, answers)
     assert after[cell.cell_id] == (other, cell.class_id)
     assert {k: v for k, v in after.items() if k != cell.cell_id} == {

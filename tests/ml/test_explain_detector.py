@@ -22,7 +22,7 @@ from napari_cellal.detect.settings import NetworkSettings, PredictSettings
 from napari_cellal.detect.shipped import FOLDER, SHIPPED, shipped_record
 from napari_cellal.detect.weights import load_model
 from napari_cellal.io.store import Project
-from napari_cellal.workflows import detecting, explaining
+from napari_cellal.workflows import detecting, explainable, explaining
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
@@ -130,7 +130,7 @@ def project(tmp_path):
 def test_a_cell_is_explained_by_command_with_the_detector_in_use(project, tmp_path, capsys):
     with Project.open(project) as opened:
         cell = next(iter(opened.cells.of_image(next(iter(opened.images)))))
-        assert list(explaining.models_to_ask(opened)) == [SHIPPED]
+        assert list(explainable.models_to_ask(opened)) == [SHIPPED]
         request = explaining.request_explanation(opened, FOLDER, cell.cell_id)
     found = run_job(explaining.explain(request))
     top, _, _, right = found.window
@@ -151,7 +151,7 @@ def test_a_cell_is_explained_by_command_with_the_detector_in_use(project, tmp_pa
 def test_what_cannot_be_explained_is_said(project):
     with Project.open(project) as opened:
         with pytest.raises(ModelError, match="no classes"):
-            explaining.find_model(opened, detecting.CLASSICAL)
+            explainable.find_model(opened, detecting.CLASSICAL)
         cell = next(iter(opened.cells.of_image(next(iter(opened.images)))))
         request = explaining.request_explanation(opened, FOLDER, cell.cell_id, class_name="nothing")
     with pytest.raises(CellalError, match="does not know"):

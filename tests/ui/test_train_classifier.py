@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QFileDialog
 from test_docks import show
@@ -193,7 +194,34 @@ def test_from_confirmed_cells_to_classed_boxes(person):
     # and is measured, by the cells' own intensities if that is wanted
     evaluate = measure(person, model.model_id)
     assert evaluate.table.counts.sum() == len(labels)
+    worth = {k: evaluate.figures[k] for k in ("roc_auc", "average_precision", "calibration_error")}
+    assert all(0 <= value <= 1 for value in worth.values())
+    worst = evaluate.worst
+    wrong = [worst.list.item(k) for k in range(worst.list.count())]
+    assert wrong  # four steps of training do not reach far
+    person.wait(worst.isVisible)
+    evaluate.ensureWidgetVisible(worst.rest)
+    person.push(worst.rest)
+    person.wait(lambda: not worst.bar.busy and not wrong[0].icon().isNull(), LONG_MS)
+    QTest.mouseClick(
+        worst.list.viewport(), Qt.MouseButton.LeftButton,
+        pos=worst.list.visualItemRect(wrong[0]).center(),
+    )  # fmt: skip
+    cell = person.cell(wrong[0].data(Qt.ItemDataRole.UserRole))
+    person.wait(lambda: person.session.current == cell)
+    said = dict(evaluate.counting.answers.classes[cell.cell_id])
+    person.canvas.setFocus()
+    person.press(str(max(said, key=said.get)))  # the model was right after all
+    person.wait(lambda: person.cell(cell.cell_id).class_id != cell.class_id)
+    person.wait(
+        lambda: {k: evaluate.figures[k] for k in worth} != worth and not evaluate._stale, LONG_MS
+    )
+    assert cell.cell_id not in [
+        worst.list.item(k).data(Qt.ItemDataRole.UserRole) for k in range(worst.list.count())
+    ]
+    person.agree()
     before = evaluate.counting.answers
+    show(person, "Evaluate")
     assert evaluate.choices.own_range.isVisible()
     person.push(evaluate.choices.own_range)
     person.push(evaluate.measure)

@@ -209,13 +209,13 @@ def evaluate(a: argparse.Namespace, project: Project | None) -> Result:
 
 def explain(a: argparse.Namespace) -> Result:
     """Tell on what an answer rests: where in the picture, and in which channels."""
-    from napari_cellal.workflows import explaining, patches
+    from napari_cellal.workflows import explainable, explaining, explanation_pictures, patches
 
     if patches.is_project(a.project):
         if not a.cell:
             raise CellalError("Name the cell of the project with --cell.")
         with Project.open(a.project) as project:
-            folder = explaining.find_model(project, a.model)
+            folder = explainable.find_model(project, a.model)
             request = explaining.request_explanation(
                 project,
                 folder,
@@ -225,7 +225,7 @@ def explain(a: argparse.Namespace) -> Result:
                 own_range=a.own_range,
             )
     else:
-        folder = explaining.find_model(None, a.model)
+        folder = explainable.find_model(None, a.model)
         request = explaining.request_explanation(
             None,
             folder,
@@ -236,7 +236,7 @@ def explain(a: argparse.Namespace) -> Result:
         )
     found = run(explaining.explain(request))
     if a.output:
-        explaining.write_picture(found, a.output)
+        explanation_pictures.write_picture(found, a.output)
     return {**found.figures(), "file": a.output}
 
 

@@ -1,8 +1,7 @@
-"""On what the class of a cell rests, by a classifier or a detector: figures, and a picture."""
+"""On what the class of a cell rests, by a classifier or a detector."""
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,19 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_cellal.classify.requests import Patch
-from napari_cellal.core.errors import CellalError, ModelError
+from napari_cellal.core.errors import CellalError
 from napari_cellal.core.history import finish
 from napari_cellal.core.progress import Job, Progress
 from napari_cellal.core.records import Status
 from napari_cellal.detect.shipped import FOLDER as SHIPPED_FOLDER
-from napari_cellal.detect.shipped import SHIPPED, can_read
-from napari_cellal.io.atomic import write_atomic
 
-from . import classifying, detecting
+from .explanation_pictures import picture_beside
 from .patches import of_cells
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -30,9 +27,7 @@ if TYPE_CHECKING:
     from napari_cellal.core.records import ModelRecord
     from napari_cellal.io.store import Project
 
-_SCALE_PX = 384  # about the side of each half of the picture
 _REACH_PX = 512  # of a large image, so much around a cell tells its scale and intensities
-_LINE_PX, _MOST_BARS, _LONGEST_NAME = 18, 8, 24  # of the words below a picture
 _PORTION = 100  # rows read between two pauses
 _VOUCHED = (Status.CONFIRMED, Status.CORRECTED, Status.DRAWN)
 MOST_ALIKE = 2000
@@ -136,42 +131,6 @@ class Explained:
                 for n in self.neighbours
             ],
         }
-
-
-def models_to_ask(project: Project) -> dict[str, str]:
-    """Return {model_id: kind} of the models that give classes, the one to ask first at the top.
-
-    That is the classifier in use, else the detector in use.
-    """
-    kinds = {m.model_id: m.kind for m in reversed(project.models)}
-    image = next(iter(project.images.values()), None)
-    if image is None or can_read(image):
-        kinds[SHIPPED] = "detector"
-    first = classifying.choose_classifier(project) or detecting.choose_model(project, "auto")
-    return {key: kinds[key] for key in dict.fromkeys((first, *kinds)) if key in kinds}
-
-
-def find_model(project: Project | None, name: str) -> Path:
-    """Return the folder of a model whose answers can be explained: a classifier or a detector.
-
-    ``auto`` is the classifier in use, in a project without one the detector in use.
-
-    Raises
-    ------
-    ModelError
-        If there is none, or it gives no classes.
-    """
-    if project is None or name not in ("auto", *detecting.known_models(project)):
-        return classifying.find_classifier(project, name)
-    if name == "auto" and classifying.choose_classifier(project) is not None:
-        return classifying.find_classifier(project, name)
-    chosen = detecting.choose_model(project, name)
-    if chosen == detecting.CLASSICAL:
-        raise ModelError(
-            "The detector without training gives no classes, so there is none to explain. Train "
-            "a model, or name another one."
-        )
-    return SHIPPED_FOLDER if chosen == SHIPPED else project.model_folder(chosen)
 
 
 def request_explanation(
@@ -380,93 +339,35 @@ def _index_of(class_name: str, names: tuple[str, ...]) -> int | None:
     return names.index(class_name) if class_name else None
 
 
-def hot_picture(found: Explained) -> NDArray[np.float32]:
-    """Return float32[h, w, 3], 0..1: the cell in grey, from red to yellow what spoke for it."""
-    gray = _as_rgb(found.shown).mean(axis=2, keepdims=True) * 0.7
-    heat = found.heat[:, :, None]
-    color = np.concatenate([np.ones_like(heat), heat**1.5, np.zeros_like(heat)], axis=2)
-    return np.asarray(gray * (1 - 0.75 * heat) + color * 0.75 * heat, np.float32)
+def requests_for(
+    project: Project, model_folder: Path, cell_ids: Iterable[str], *, own_range: bool = False
+) -> tuple[ExplainRequest, ...]:
+    """Return the questions why cells got the classes that a model gives them, without their like.
 
-
-def write_picture(found: Explained, file: str | Path) -> None:
-    """Write a PNG: the cell as the network saw it, and beside it what spoke for the class.
-
-    Below them the class with its probability, what each channel adds to that as a bar, and the
-    confirmed cells most like it, each with its class.
-
-    Raises
-    ------
-    CellalError
-        If the file cannot be written.
+    Cells that are gone are left out.
     """
-    from PIL import Image
-
-    plain = _as_rgb(found.shown)
-    both = np.concatenate([plain, np.ones((len(plain), 2, 3)), hot_picture(found)], axis=1)
-    image = Image.fromarray(np.rint(both.clip(0, 1) * 255).astype(np.uint8))
-    times = max(1, _SCALE_PX // len(plain))
-    image = image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST)
-    image = _with_words(image, found)
-    if found.neighbours:
-        image = _with_neighbours(image, found.neighbours)
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    try:
-        write_atomic(Path(file), buffer.getvalue())
-    except OSError as error:
-        raise CellalError(f"{file} cannot be written ({error.strerror or error}).") from error
+    rows = (c for c in project.cells.rows(list(cell_ids)).values() if c is not None)
+    return tuple(
+        ExplainRequest(str(model_folder), patch, own_range=own_range)
+        for patch in of_cells(project, rows)
+    )
 
 
-def _with_words(image: Any, found: Explained) -> Any:
-    """Return the picture with the class below it, and a bar for what each channel adds."""
-    from PIL import Image, ImageDraw
+def explain_each(requests: Sequence[ExplainRequest]) -> Job[int]:
+    """Return the job that explains several answers; its items are (cell_id, uint8[h, w, 3]).
 
-    names = found.channel_names if len(found.channels) > 1 else ()
-    ranked = sorted(zip(names, found.channels.tolist(), strict=False), key=lambda c: -abs(c[1]))
-    shown = ranked[:_MOST_BARS]
-    top = image.height
-    sheet = Image.new("RGB", (image.width, top + _LINE_PX * (1 + len(shown)) + 6), "white")
-    sheet.paste(image, (0, 0))
-    draw = ImageDraw.Draw(sheet)
-    p = found.probabilities[found.class_name]
-    said = f"{found.class_name} {p:.2f}" + ("; without a channel it would be less by" * bool(shown))
-    draw.text((4, top + 3), _plain(said), "black", font_size=13)
-    zero, unit = image.width * 0.55, image.width * 0.4
-    for k, (name, share) in enumerate(shown, 1):
-        y = top + 3 + _LINE_PX * k
-        draw.text((16, y), _plain(name)[:_LONGEST_NAME], "black", font_size=13)
-        draw.text((zero - 56, y), f"{round(share, 2) + 0.0:+.2f}", "black", font_size=13)
-        ends = sorted((zero, zero + unit * share))
-        color = "#0072B2" if share >= 0 else "#D55E00"
-        draw.rectangle((ends[0], y + 3, ends[1] + 1, y + 12), color)
-    return sheet
-
-
-def _plain(text: str) -> str:
-    return text.encode("ascii", "replace").decode()  # all that Pillow's font has
-
-
-def _with_neighbours(image: Any, neighbours: tuple[Neighbour, ...]) -> Any:
-    """Return the picture with the neighbours in a row below it, and their classes in words."""
-    from PIL import Image, ImageDraw
-
-    side = (image.width - 2 * (len(neighbours) - 1)) // max(3, len(neighbours))
-    sheet = Image.new("RGB", (image.width, image.height + side + 40), "white")
-    sheet.paste(image, (0, 0))
-    draw = ImageDraw.Draw(sheet)
-    draw.text((4, image.height + 3), "Confirmed cells most like it:", "black", font_size=13)
-    for k, one in enumerate(neighbours):
-        pixels = np.rint(_as_rgb(one.shown).clip(0, 1) * 255).astype(np.uint8)
-        left, top = k * (side + 2), image.height + 21
-        sheet.paste(Image.fromarray(pixels).resize((side, side)), (left, top))
-        draw.text((left + 4, top + side + 2), _plain(one.class_name), "black", font_size=13)
-    return sheet
-
-
-def _as_rgb(shown: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return float32[h, w, 3]: colours as they are, other channels as their brightest."""
-    if len(shown) == 3:
-        return np.moveaxis(shown, 0, -1)
-    low, high = np.percentile(shown, [1, 99], axis=(1, 2), keepdims=True)
-    bright = ((shown - low) / np.maximum(high - low, 1e-6)).clip(0, 1).max(axis=0)
-    return np.repeat(bright[:, :, None], 3, axis=2)
+    Such a picture is that of `picture_beside`. Cells that cannot be read are left out; it
+    returns how many were not.
+    """
+    done = 0
+    for k, request in enumerate(requests):
+        progress = Progress(k, len(requests), "Explaining")
+        yield progress
+        try:
+            found = yield from explain(request)
+        except CellalError as error:
+            yield replace(progress, message=str(error))
+            continue
+        done += 1
+        yield replace(progress, done=k + 1, item=(request.patch.key, picture_beside(found)))
+    return done

@@ -12,7 +12,8 @@ from napari_cellal.core.errors import CellalError, ImageError
 from napari_cellal.core.progress import Job, Progress
 from napari_cellal.features.crops import crop, resample
 
-from .explaining import ExplainRequest, explain, hot_picture
+from .explaining import ExplainRequest, explain
+from .explanation_pictures import hot_picture
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -152,6 +152,49 @@ def measure_again(request: evaluating.EvaluateRequest, answers: Answers) -> Job[
     return evaluating.figures_of(request, answers.found)
 
 
+def truth_again(project: Project, answers: Answers) -> dict[str, int]:
+    """Return {cell_id: class_id}, the labels as they are now of cells that a model classed."""
+    rows = project.cells.rows(answers.classes)
+    return {
+        key: c.class_id
+        for key, c in rows.items()
+        if c is not None and c.is_label and c.class_id is not None
+    }
+
+
+def measure_classes_again(
+    truth: Mapping[str, int], names: Mapping[int, str], answers: Answers
+) -> Job[dict[str, Any]]:
+    """Return the figures of a classifier's answers against labels as ``truth`` has them.
+
+    Raises
+    ------
+    CellalError
+        If there are no labels left.
+    """
+    yield Progress(0, 0, "Measuring")
+    import numpy as np
+
+    from napari_cellal.evaluate.classification import class_report
+
+    keys = [key for key in answers.classes if key in truth]
+    if not keys:
+        raise CellalError("There are no labels left to measure against: finish some images.")
+    ids = sorted({c for pairs in answers.classes.values() for c, _ in pairs if c is not None})
+    place = {c: k for k, c in enumerate(ids)}
+    found = np.zeros((len(keys), len(ids)))
+    true = np.zeros((len(keys), len(ids)), bool)
+    for n, key in enumerate(keys):
+        for c, p in answers.classes[key]:
+            if c is not None:
+                found[n, place[c]] = p
+        if truth[key] in place:
+            true[n, place[truth[key]]] = True
+    report = class_report(keys, true, found, [names.get(c, str(c)) for c in ids]).to_json()
+    told = ("accuracy", "interval", "macro_f1", "average_precision", "roc_auc")
+    return {key: report[key] for key in (*told, "calibration_error", "reliability", "per_class")}
+
+
 def request_again(project: Project, answers: Answers) -> evaluating.EvaluateRequest:
     """Return a detector's measurement with the labels as they are now."""
     old = answers.request.boxes

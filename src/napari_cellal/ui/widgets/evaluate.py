@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, QTimer
@@ -36,6 +37,7 @@ from .evaluate_tables import (
     name_of,
     source_table,
 )
+from .evaluate_worst import WorstAnswers
 from .measure_bar import MeasureBar
 
 if TYPE_CHECKING:
@@ -103,7 +105,9 @@ class EvaluateDock(Dock):
             "mAP50: average precision, the mean of the classes, 0 to 1; a box is right if it "
             "shares half of the area that it and the cell's box cover together. Precision: "
             "share of the boxes that are cells. Recall: share of the cells that have a box. "
-            "F1: both in one figure. In brackets: the 95 % interval."
+            "F1: both in one figure. In brackets: the 95 % interval. ROC-AUC: how surely a cell of "
+            "a class is ranked above one of another; 0.5 is chance. Calibration error: how far "
+            "what a classifier says, such as 0.8, is from how often it is right"
         )
         self._notes = note()
         self.matrix = ConfusionMatrix()
@@ -117,6 +121,7 @@ class EvaluateDock(Dock):
         self.places = Places(self.session, MarkedPlace(self.workspace.viewer, self.session))
         self.pairs = Pairs()
         self.pairs.chosen.connect(self.open_cells)
+        self.worst = WorstAnswers(self.workspace)
         self._classes = _rich("Counted from the matrix above; below each figure its 95 % interval")
         self._sources_head = heading("Source by source, the worst first")
         self._sources = _rich(
@@ -135,6 +140,7 @@ class EvaluateDock(Dock):
             note("Click a square to see its cells; mend a label there, and the table follows."),
             self.places,
             self.pairs,
+            self.worst,
             heading("Class by class"),
             self._classes,
             self._sources_head,
@@ -247,14 +253,19 @@ class EvaluateDock(Dock):
     def _measure_again(self) -> None:
         """Have the average precision of the kept answers computed against the labels of now."""
         project, answers = self.session.project, self.counting.answers
-        if project is None or answers is None or answers.found is None:
+        if project is None or answers is None:
             return
-        request = scoring.request_again(project, answers)
-        if not request.truth:
-            return
-        self._again = handle = self.workspace.jobs.run(
-            "Measuring again", scoring.measure_again, request, answers, lane="quick"
-        )
+        job: Any
+        if answers.found is None:
+            names = {c.class_id: c.name for c in project.active_classes}
+            truth = scoring.truth_again(project, answers)
+            job = partial(scoring.measure_classes_again, truth, names, answers)
+        else:
+            request = scoring.request_again(project, answers)
+            if not request.truth:
+                return
+            job = partial(scoring.measure_again, request, answers)
+        self._again = handle = self.workspace.jobs.run("Measuring again", job, lane="quick")
 
         def take(figures: dict[str, Any]) -> None:
             if self.counting.answers is answers and self._again is handle:
@@ -304,6 +315,7 @@ class EvaluateDock(Dock):
         for widget in (self._sources_head, self._sources):
             widget.setVisible(bool(by_source))
         self.pairs.show_table(table, names)
+        self.worst.show_answers(answers, self.counting.matches, names)
         self._show_both()
 
     def _describe(self, rows: list[str], columns: list[str], i: int, j: int) -> str:

@@ -58,6 +58,7 @@ def headline(
         return (
             f"{what}<br><b>Right class: {right}</b> of {n_of(totals.found, 'cell')} in "
             f"{n_of(totals.images, 'image')}<br>Mean F1 of the classes: {macro:.2f}"
+            + _ranked(figures, stale=stale)
         )
     name, map50 = "mAP50", figures.get("map50")
     if not classes:
@@ -75,6 +76,22 @@ def headline(
         + (f"Right class, of those found: {right}<br>" if classes else "It gives no classes<br>")
         + f"Count: off by {totals.count_error:.1f} cells an image"
     )
+
+
+def _ranked(figures: Mapping[str, Any], *, stale: bool) -> str:
+    """Return what a classifier's probabilities are worth; empty where there are none."""
+    named = {
+        "ROC-AUC": figures.get("roc_auc"),
+        "average precision": figures.get("average_precision"),
+        "calibration error": figures.get("calibration_error"),
+    }
+    if all(value is None for value in named.values()):
+        return ""
+    texts = [
+        f"{name} {'…' if stale else '–' if value is None else f'{value:.2f}'}"
+        for name, value in named.items()
+    ]
+    return f"<br>{', '.join(texts)}"
 
 
 def class_table(lines: Sequence[ClassLine], names: Mapping[int, str]) -> str:

@@ -14,7 +14,7 @@ from napari_cellal.ui.controls import ComboBox, button, note, row
 from napari_cellal.ui.job_bar import JobBar
 from napari_cellal.ui.neighbours import PICTURE_PX, NeighbourStrip
 from napari_cellal.ui.why_layer import WhyLayer
-from napari_cellal.workflows import explaining
+from napari_cellal.workflows import explainable, explaining
 
 if TYPE_CHECKING:
     from napari_cellal.core.records import ModelRecord
@@ -83,7 +83,7 @@ class WhyPanel(QWidget):
     def refresh(self, *_: object) -> None:
         """Offer the models that give classes, and the classes of the one that is asked."""
         project = self.session.project
-        offered = {} if project is None else explaining.models_to_ask(project)
+        offered = {} if project is None else explainable.models_to_ask(project)
         self.by.clear()
         for model_id, kind in offered.items():
             name = "shipped" if model_id == SHIPPED else self._workspace.model_name(model_id)
@@ -132,7 +132,7 @@ class WhyPanel(QWidget):
             return
         steps = explaining.explanation_steps(
             project,
-            explaining.find_model(project, record.model_id),
+            explainable.find_model(project, record.model_id),
             cell.cell_id,
             class_name=self.of.currentData() or "",
         )
