@@ -3,6 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from napari.layers import Image
+from napari.utils._test_utils import read_only_mouse_event
+from napari.utils.interactions import (
+    mouse_move_callbacks,
+    mouse_press_callbacks,
+    mouse_release_callbacks,
+)
 
 from napari_cellal.core.records import Review, Status
 from napari_cellal.ui.box_shapes import corners
@@ -140,6 +146,28 @@ def test_boxes_are_cut_to_the_image(session, view):
     view.layer.add(rect(-60, -20), shape_type="rectangle")
     agree(session, view)
     assert len(table(session)) == 4
+
+
+def drag(layer, start, end):
+    """Drag with the mouse from one place (y, x) of the image to another."""
+    moves = [("mouse_press", start), ("mouse_move", start), ("mouse_move", end)]
+    for kind, place in [*moves, ("mouse_release", end)]:
+        event = read_only_mouse_event(type=kind, is_dragging=True, position=place, modifiers=())
+        callbacks = {
+            "mouse_press": mouse_press_callbacks,
+            "mouse_move": mouse_move_callbacks,
+            "mouse_release": mouse_release_callbacks,
+        }
+        callbacks[kind](layer, event)
+
+
+def test_a_box_pushed_over_the_edge_stays_in_hand(session, view):
+    view.layer.mode = "select"
+    first = next(c for c in table(session).values() if c.box[1] == 0)
+    drag(view.layer, (6, 7), (6, 1))
+    agree(session, view)
+    assert table(session)[first.cell_id].box == pytest.approx((0, 0, 12, 9))
+    assert session.selection == (first.cell_id,)
 
 
 def test_selection_goes_both_ways(session, view):

@@ -171,11 +171,21 @@ class BoxShapes:
         ids = self.ids()
         places = [i for i, key in enumerate(ids) if key in cell_ids]
         if places:
-            self.layer.selected_data = set()
-            self.layer.remove(places)
+            self.remove(places)
             self.write_ids([key for key in ids if key not in cell_ids])
         for key in cell_ids:
             self.shown.pop(key, None)
+
+    def remove(self, places: list[int]) -> None:
+        """Take shapes off by their place in the layer; whose each is, is not written.
+
+        napari then believes that the mouse has moved nothing, and the button that comes up would
+        be a click on whatever shape has the place by now: another cell than the one in hand.
+        """
+        moving = self.layer._is_moving
+        self.layer.selected_data = set()
+        self.layer.remove(places)
+        self.layer._is_moving = moving
 
     def select(self, cell_ids: tuple[str, ...]) -> None:
         """Select the shapes of these cells, and no others."""

@@ -341,8 +341,7 @@ class BoxLayer:
         with self.shapes.quiet():
             wrong = np.nonzero(~right)[0].tolist()
             if wrong:
-                self.layer.selected_data = set()
-                self.layer.remove(wrong)
+                self.shapes.remove(wrong)
             staying = [key for key, good in zip(ids, right, strict=True) if good]
             if staying != self.shapes.ids():
                 self.shapes.write_ids(staying)
