@@ -21,12 +21,15 @@ from napari_cellal.detect.shipped import FOLDER
 from napari_cellal.detect.tiles import Found
 from napari_cellal.detect.weights import load_model
 from napari_cellal.io import planes
+from napari_cellal.workflows.detecting import DetectRequest, detections_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from napari_cellal.core.geometry import Box
 
 START = Progress(0, 1, "a")
 
@@ -99,6 +102,44 @@ def test_every_cell_is_found_once(seed: int, jitter: float, side: int) -> None:
     assert list(found.scores) == sorted(found.scores, reverse=True)
     assert [p[0][1] for p in found.probabilities] == list(found.scores)
     assert max(max(s) for s in detector.seen) <= side + 60
+
+
+def search(image: NDArray[Any], detector: Squares, view: Box | None) -> Detections:
+    job = detect_in_parts(
+        detector,
+        lambda w: image[:, w[0] : w[2], w[1] : w[3]],
+        (410, 530),
+        image_id="a",
+        rgb=False,
+        progress=START,
+        side=100,
+        view=view,
+    )
+    return run_job(job)
+
+
+@pytest.mark.parametrize("view", [(110, 120, 190, 230), (0, 0, 60, 60), (150, 40, 330, 320)])
+def test_of_a_view_only_the_parts_are_searched(view: Box) -> None:
+    image, _ = field((410, 530), 90, 0)
+    everywhere, there = Squares(), Squares()
+
+    def inside(found: Detections) -> list[Box]:
+        middles = [((b[0] + b[2]) / 2, (b[1] + b[3]) / 2) for b in found.boxes]
+        return sorted(
+            box
+            for box, (y, x) in zip(found.boxes, middles, strict=True)
+            if view[0] <= y < view[2] and view[1] <= x < view[3]
+        )
+
+    wanted = inside(search(image, everywhere, None))
+    assert wanted
+    assert inside(search(image, there, view)) == wanted
+    assert len(there.seen) < len(everywhere.seen) - 12
+
+
+def test_a_view_beside_the_image_holds_nothing() -> None:
+    image, _ = field((410, 530), 90, 0)
+    assert len(search(image, Squares(), (500, 0, 600, 100))) == 0
 
 
 @pytest.mark.parametrize("shape", [(3, 5), (150, 400), (1000, 1300)])
@@ -178,3 +219,8 @@ def test_a_large_file_is_searched_in_parts(tmp_path: Path, monkeypatch: pytest.M
     assert len(whole) > 100
     assert abs(len(parts) - len(whole)) <= 2
     assert len(match_boxes(parts.boxes, whole.boxes, 0.7)) >= len(whole) - 2
+
+    words.clear()
+    view = DetectRequest((request,), "classical", "classical", view=(0.0, 0.0, 200.0, 200.0))
+    run_job(detections_of(view), lambda p: words.append(p.message))
+    assert any("part 1 of 1," in w for w in words)

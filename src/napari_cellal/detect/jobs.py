@@ -19,6 +19,7 @@ from .requests import ImageFailure, ImageRequest
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from napari_cellal.core.geometry import Box
     from napari_cellal.core.records import Detections
 
     from .classical import ClassicalSettings
@@ -35,6 +36,7 @@ def detect_images(
     *,
     classical: ClassicalSettings | None = None,
     reader: Reader = read_plane,
+    view: Box | None = None,
 ) -> Job[dict[str, Detections]]:
     """Yield each image's `Detections`, or `ImageFailure`, and return all by image_id.
 
@@ -46,6 +48,9 @@ def detect_images(
         ``auto``, ``cuda``, ``mps`` or ``cpu``.
     reader : callable
         Gives the pixels of a plane; tests pass their own.
+    view : (y0, x0, y1, x1) or None
+        What is wanted of each image. Of a large one only that is searched, and what is found
+        around it is given too.
 
     Raises
     ------
@@ -67,6 +72,7 @@ def detect_images(
                     image_id=request.image_id,
                     rgb=request.rgb,
                     progress=Progress(done - 1, total, Path(request.path).name),
+                    view=view,
                 )
             else:
                 pixels = read_or_fail(reader, request.path, request.plane)

@@ -77,6 +77,7 @@ def detect_in_parts(
     rgb: bool,
     progress: Progress,
     side: int | None = None,
+    view: Box | None = None,
 ) -> Job[Detections]:
     """Return the cells of an image of which never more than one part is in memory.
 
@@ -89,12 +90,19 @@ def detect_in_parts(
         Gives the pixels of a window, [C, y, x].
     progress : Progress
         How far the job is; shown with each part.
+    view : (y0, x0, y1, x1) or None
+        Only parts that reach into it are searched. What they have in common is still taken from
+        all over the image, so that the boxes are those of a search of all of it.
     """
     yield progress
     parts = parts_of(shape, side or PART_PX, detector.margin_px)
     memory = yield from look_over(
         detector, read, shape, parts, image_id=image_id, rgb=rgb, progress=progress
     )
+    if view is not None:
+        parts = [part for part in parts if _touch(part.core, view)]
+    if not parts:
+        return Detections(image_id, (), (), (), detector.model_id)
     found: list[Detections] = []
     for done, part in enumerate(parts, 1):
         detector.recall(image_id, memory)  # else a part would depend on those before it
@@ -210,7 +218,7 @@ def _is_inside(box: Box, part: Part) -> bool:
     )
 
 
-def _touch(a: Window, b: Window) -> bool:
+def _touch(a: Window, b: Box) -> bool:
     return a[0] < b[2] and a[2] > b[0] and a[1] < b[3] and a[3] > b[1]
 
 

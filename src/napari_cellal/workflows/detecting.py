@@ -209,7 +209,10 @@ def detect(request: DetectRequest) -> Job[None]:
 def detections_of(request: DetectRequest) -> Job[dict[str, Detections]]:
     """Yield each image's detections in the project's classes and return all by image_id."""
     results: dict[str, Detections] = {}
-    for step in detect_images(request.images, request.model, request.device, request.settings):
+    job = detect_images(
+        request.images, request.model, request.device, request.settings, view=request.view
+    )
+    for step in job:
         item = step.item
         if isinstance(item, Detections):
             item = in_classes_of(request, item)
