@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -292,6 +293,38 @@ def test_a_large_flat_image_gets_smaller_copies(
         (made,) = (opened.cache_folder / "pyramids").iterdir()
         record = next(r for r in opened.images.values() if r.name == "flat.tif")
         assert made.name.startswith(record.fingerprint)
+
+
+def test_images_of_a_renamed_folder_are_found_again(project: Project, tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in "abc":
+        Image.fromarray(noise(12, 14)).save(folder / f"{name}.png")
+    before = {r.image_id: r for r in add(project, folder).records}
+    seen = {key: pixels(project, key) for key in before}
+    shutil.copy(folder / "c.png", tmp_path / "c.png")
+    folder = folder.rename(tmp_path / "photos 2026")
+    (folder / "a.png").rename(folder / "first.png")
+    shutil.copy(folder / "b.png", folder / "copy of b.png")
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "c.png").rename(tmp_path / "photos" / "c.png")  # this one is still there
+    Image.fromarray(noise(12, 14)).save(folder / "new.png")
+    added = add(project, folder)
+    assert (len(added.records), added.found, added.known) == (1, 2, 2)
+    for key, record in before.items():
+        assert np.array_equal(pixels(project, key), seen[key])
+        assert project.images[key].split == record.split
+    project.close()
+    with Project.open(project.folder) as again:
+        assert again.images == project.images
+
+
+def test_a_renamed_group_of_files_is_found_again(project: Project, screen: Path) -> None:
+    before = {r.image_id for r in add(project, screen, pattern="rxrx1").records}
+    moved = screen.rename(screen.with_name("elsewhere"))
+    added = add(project, moved, pattern="rxrx1")
+    assert (len(added.records), added.found) == (0, len(before))
+    assert all(pixels(project, key).shape == (6, 12, 14) for key in before)
 
 
 def test_a_pattern_is_offered_where_files_look_like_one(project: Project, screen: Path) -> None:

@@ -234,7 +234,7 @@ def test_the_whole_path(run: Run, smears: Path, tmp_path: Path) -> None:
     assert p.suffix == ".cellal"
 
     lists = [f"{s}={smears / 'ImageSets' / 'Main' / s}.txt" for s in Split]
-    adding = {"added": int, "known": int, "problems": list, "notes": list}
+    adding = {"added": int, "known": int, "found": int, "problems": list, "notes": list}
     assert check(run("add", p, smears, "--split", *lists), adding)["added"] == 6
     assert run("add", p, smears)["known"] == 6
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import psutil
 from PIL import Image
@@ -10,6 +12,7 @@ from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import QApplication
 
 from napari_cellal.io.store import Project
+from napari_cellal.ui import images as images_module
 
 
 def is_sentence(text):
@@ -99,6 +102,44 @@ def test_an_image_that_is_gone_or_another(sit_down, detected):
     person.press("D")
     person.wait_for_image()
     person.agree()
+
+
+def test_an_image_that_is_slow_to_open_is_told(sit_down, detected, monkeypatch):
+    person = sit_down(detected, "Review")
+    images = person.workspace.images
+    person.wait(lambda: not images._reading)
+    images._cache.clear()
+    person.told.clear()
+    free = threading.Event()
+    read = images_module._read
+    monkeypatch.setattr(images_module, "_read", lambda *a: free.wait() and read(*a))
+    person.press("D")
+    name = person.session.image.name
+    person.wait(lambda: any(name in text for text, _ in person.told))
+    assert errors(person) == []
+    free.set()
+    person.wait_for_image()
+    person.agree()
+
+
+def test_a_renamed_folder_is_added_again(sit_down, detected):
+    person = sit_down(detected, "Project")
+    person.wait(lambda: not person.workspace.images._reading)
+    person.workspace.images._cache.clear()
+    before = person.state()
+    photos = person.session.project.image_path(person.session.image_id).parent
+    photos = photos.rename(photos.with_name("renamed"))
+    person.press("D")
+    person.wait(lambda: errors(person))
+    assert person.workspace.images.layers == []
+    drop(person.workspace.dock("Project"), photos)
+    person.wait_for_image()
+    assert person.session.image_id in person.workspace.images._cache
+    person.press("D")
+    person.wait_for_image()
+    assert len(errors(person)) == 1
+    person.agree()
+    assert person.state() == before
 
 
 def test_a_reader_that_breaks_down(sit_down, detected, monkeypatch):

@@ -42,6 +42,7 @@ def add(a: argparse.Namespace) -> Result:
     return {
         "added": len(added.records),
         "known": added.known,
+        "found": added.found,
         "problems": [*added.problems, *late],
         "notes": list(added.notes),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections import OrderedDict, deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_cellal.core.records import ImageRecord, Plane
+    from napari_cellal.io.store import Project
 
     from .looks import Style
     from .session import Session
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 OLD_PICTURE_MS = 200
+SLOW_MS = 1000
+"""A black canvas is explained after so long."""
 CACHE_BYTES = 512 * 2**20
 AHEAD_BYTES = CACHE_BYTES // 2
 """Images are read before they are asked for until the cache holds so much."""
@@ -134,6 +138,8 @@ class ImageView(QObject):
         self._cache: OrderedDict[str, Picture] = OrderedDict()
         self._reading: dict[str, Future[None]] = {}
         self._ahead: dict[str, None] = {}
+        self._gone: tuple[str, Path] | None = None
+        """The image on screen, if its file is not there, and where it was looked for."""
         self._hidden: list[Image] = []
         self._leaving: list[Image] = []
         self._turns: deque[Callable[[], None]] = deque()
@@ -143,11 +149,13 @@ class ImageView(QObject):
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="cellal-read")
         self._arrived.connect(self._on_arrived)
         session.image_changed.connect(self._on_image)
+        session.images_changed.connect(self._on_images)
         session.project_changed.connect(self._on_project)
 
     def close(self) -> None:
         """Stop reading and listening."""
         self.session.image_changed.disconnect(self._on_image)
+        self.session.images_changed.disconnect(self._on_images)
         self.session.project_changed.disconnect(self._on_project)
         self.looks.close()
         self._turns.clear()
@@ -177,7 +185,17 @@ class ImageView(QObject):
         else:
             self._request(image_id)
             QTimer.singleShot(OLD_PICTURE_MS, self._hide_old_picture)
+            QTimer.singleShot(SLOW_MS, partial(self._tell_slow, image_id))
         self._prefetch(image_id)
+
+    def _on_images(self) -> None:
+        """Show the image whose file was gone, if it is known now where it lies."""
+        project, image_id = self.session.project, self.session.image_id
+        if project is None or image_id is None or self._gone is None:
+            return
+        lost, place = self._gone
+        if lost == image_id and project.image_path(image_id) != place:
+            self._request(image_id)
 
     def _hide_old_picture(self) -> None:
         """Hide the image before if the new one is still being read: its boxes lie elsewhere."""
@@ -186,6 +204,11 @@ class ImageView(QObject):
             with self.looks.quiet():
                 for layer in self._hidden:
                     layer.visible = False
+
+    def _tell_slow(self, image_id: str) -> None:
+        image = self.session.image
+        if image is not None and image_id == image.image_id and image_id in self._reading:
+            self.session.tell(f"Opening {image.name}… A large image takes a while the first time.")
 
     def _prefetch(self, image_id: str) -> None:
         project = self.session.project
@@ -246,14 +269,26 @@ class ImageView(QObject):
         if isinstance(result, CellalError):
             if image_id == self.session.image_id:
                 self._remove_layers()
-                self.session.tell(str(result), error=True)
+                self._tell_of(project, image_id, result)
             return
         assert isinstance(result, Picture)
         self._cache[image_id] = result
         while len(self._cache) > 1 and self._cached_bytes() > CACHE_BYTES:
             self._cache.popitem(last=False)
         if image_id == self.session.image_id:
+            self._gone = None
             self._show(image_id)
+
+    def _tell_of(self, project: Project, image_id: str, error: CellalError) -> None:
+        text, path = str(error), project.image_path(image_id)
+        files = project.plane(image_id).files or (path,)
+        self._gone = None if all(map(os.path.exists, files)) else (image_id, path)
+        if self._gone is not None:
+            text += (
+                " If it lies elsewhere now, add that folder in Project: images are known again by "
+                "their content, and keep their boxes."
+            )
+        self.session.tell(text, error=True)
 
     def _show(self, image_id: str) -> None:
         project = self.session.project

@@ -77,12 +77,17 @@ class Added:
     records: tuple[ImageRecord, ...]
     known: int = 0
     """Images that were in the project already."""
+    found: int = 0
+    """Images of the project whose files were gone, and lie here now."""
     problems: tuple[str, ...] = field(default_factory=tuple)
     notes: tuple[str, ...] = field(default_factory=tuple)
 
     def lines(self) -> list[str]:
         """Return the report for a person."""
-        text = f"{len(self.records)} images added."
+        n = len(self.records)
+        text = f"{n} image{'' if n == 1 else 's'} added."
+        if self.found:
+            text += f" {self.found} whose files had moved found again."
         if self.known:
             text += f" {self.known} were in the project already."
         return [text, *self.notes, *self.problems]
@@ -244,6 +249,9 @@ def add_looked(
 ) -> Added:
     """Register the images and return what became of them.
 
+    An image of the project whose file is gone, moved or renamed, is read from the file of the
+    same content from now on.
+
     Parameters
     ----------
     splits : {file name or stem: Split}
@@ -257,27 +265,42 @@ def add_looked(
         for r in project.images.values()
         if r.path in there and listed(r, splits or {}) not in (None, r.split)
     ]
-    contents = {(r.fingerprint, r.scene, r.t, r.z) for r in project.images.values()}
+    contents = {(r.fingerprint, r.scene, r.t, r.z): r for r in project.images.values()}
     fresh: list[ImageRecord] = []
+    found: dict[str, ImageRecord] = {}
     for item in looked.images:
         record = _record(project, item)
         at = (record.scene, record.t, record.z)
-        if (record.path, *at) not in known and (record.fingerprint, *at) not in contents:
+        if (record.path, *at) in known:
+            continue
+        same = contents.setdefault((record.fingerprint, *at), record)
+        if same is record:
             known.add((record.path, *at))
-            contents.add((record.fingerprint, *at))
             fresh.append(record)
+        elif same.image_id in project.images.keys() - found.keys() and _is_gone(project, same):
+            found[same.image_id] = replace(
+                same, path=record.path, files=record.files, stamp=record.stamp
+            )
     records, problems = choose_splits(
         fresh, project.images.values(), project.settings.holdout_percent, splits
     )
     project.add_images(records)
+    project.replace_images(list(found.values()))
     if kept:
         more = f" and {len(kept) - 1} more" if len(kept) > 1 else ""
         problems.append(
             f"{kept[0].name}{more}: in the project already, as {kept[0].split}, which the lists do "
             "not change; split does."
         )
-    known_already = len(looked.images) - len(records)
-    return Added(tuple(records), known_already, (*looked.problems, *problems), looked.notes)
+    known_already = len(looked.images) - len(records) - len(found)
+    problems = [*looked.problems, *problems]
+    return Added(tuple(records), known_already, len(found), tuple(problems), looked.notes)
+
+
+def _is_gone(project: Project, record: ImageRecord) -> bool:
+    """Return whether one of an image's files is not where it was."""
+    files = project.plane(record.image_id).files or (project.image_path(record.image_id),)
+    return not all(Path(file).exists() for file in files)
 
 
 def make_pyramids(project: Project, image_ids: Iterable[str]) -> Job[list[str]]:

@@ -290,10 +290,12 @@ class Project:
 
     def replace_images(self, changed: Sequence[ImageRecord]) -> None:
         """Write anew what is known of images that are there, all or none."""
+        if not changed:
+            return
         with readable_errors(self.folder.name), transaction(self._db):
             self._db.executemany(
-                "UPDATE images SET record = ? WHERE image_id = ?",
-                [(_IMAGE.dump_json(r).decode(), r.image_id) for r in changed],
+                "UPDATE images SET path = ?, record = ? WHERE image_id = ?",
+                [(r.path, _IMAGE.dump_json(r).decode(), r.image_id) for r in changed],
             )
         self._images.update({r.image_id: r for r in changed})
         self.images_changed.emit()
