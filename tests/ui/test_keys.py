@@ -9,6 +9,8 @@ from qtpy.QtGui import QKeyEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QLabel, QLineEdit
 
+from napari_cellal.ui.slider import Slider
+
 
 def first_cell(person):
     person.press("Tab")
@@ -125,6 +127,35 @@ def test_a_click_in_a_dock_leaves_the_keys_with_the_image(sit_down, detected):
     person.press("Ctrl+Z")
     person.agree()
     assert person.cell(cell.cell_id) == cell
+
+
+@pytest.mark.parametrize("place", ["tab", "choice", "slider", "list"])
+def test_keys_pressed_beside_the_image_are_the_image_s(sit_down, detected, place):
+    person = sit_down(detected, "Detect" if place in ("choice", "slider") else "Project")
+    cell = first_cell(person)
+    dock = person.workspace.dock("Detect")
+    if place == "tab":
+        person.canvas.clearFocus()
+        person.window.setFocus()
+    elif place == "choice":
+        person.push(dock._scopes.button(0))
+        dock._scopes.button(0).setFocus()
+    elif place == "slider":
+        dock.findChildren(Slider)[0].setFocus()
+    else:
+        images = person.workspace.dock("Project").list
+        QTest.mouseClick(
+            images.viewport(),
+            Qt.MouseButton.LeftButton,
+            pos=images.visualRect(images.table.index(0, 0)).center(),
+        )
+    mode = str(person.layer.mode)
+    person.press("2")
+    assert str(person.layer.mode) == mode  # napari's key for bending boxes
+    assert person.cell(cell.cell_id).class_id == 2
+    person.press("Ctrl+Z")
+    assert person.cell(cell.cell_id) == cell
+    person.agree()
 
 
 def test_the_list_names_every_key(sit_down, detected):

@@ -100,7 +100,7 @@ class ComboBox(QComboBox):
     def __init__(self, tooltip: str) -> None:
         super().__init__()
         self.setToolTip(tooltip)
-        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.setFocusPolicy(Qt.FocusPolicy.TabFocus)  # a choice leaves the keys with the canvas
         self.setMinimumWidth(60)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 

@@ -34,6 +34,7 @@ from .mask_layer import MaskLayer
 from .notices import Notice
 from .overview import Overview
 from .session import Session
+from .stray_keys import StrayKeys
 from .warm import WarmUp
 from .wide_docks import WideDocks
 
@@ -93,6 +94,7 @@ class Workspace(QObject):
         self._canvas = viewer.window._qt_viewer.canvas.native
         self.notice = Notice(self._canvas)
         self.keys = ImageKeys(self, self._canvas)
+        self._stray_keys = StrayKeys(window, self.keys)
         self._held = HeldPicture(self._canvas, self.learn, self)
         self.learn.upcoming.connect(self.images.prefetch)
         self.session.told.connect(self.notice.say)
@@ -203,6 +205,8 @@ class Workspace(QObject):
             made = make_dock(name, self)
             # A click on a button leaves the keys there.
             made.setFocusProxy(self._canvas if made.home is None else made.home)
+            if made.home is None:
+                self._stray_keys.listen_to(made)
             self.docks[name] = made
         return self.docks[name]
 

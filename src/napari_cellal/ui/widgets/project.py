@@ -87,6 +87,7 @@ class ProjectDock(Dock):
         self._name.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.classes = ClassList(self.session)
         self.list = ImageList(self.session)
+        self.list.clicked.connect(lambda _index: self.setFocus())  # the keys go to the image
         self.removal = ImageRemoval(self.session, self.list)
         self.use = ImageUse(self.session, self.list)
         self.worth = button(
