@@ -787,3 +787,12 @@ def test_the_wheel_changes_no_value(sit_down, detected):
                 assert person.session.shown == shown
             tried += 1
     assert tried >= 6
+
+
+def test_the_boxes_tools_show_what_the_mouse_does_in_every_project(sit_down, detected):
+    person = sit_down(detected, "Project")
+    person.session.close_project()
+    person.open(detected)
+    tools = person.viewer.window._qt_viewer.controls.widgets[person.layer]
+    assert str(person.layer.mode) == "select"
+    assert tools._MODE_BUTTONS[person.layer._mode].isChecked()

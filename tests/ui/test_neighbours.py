@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from qtpy.QtGui import QImage
+from qtpy.QtWidgets import QApplication, QPushButton
 
 from napari_cellal.io.pixels import read_pixels
 from napari_cellal.ui.cell_pictures import CellPictures
 from napari_cellal.ui.crops import pictures_of
 from napari_cellal.ui.neighbours import FRAME_PX, PICTURE_PX
+from napari_cellal.ui.question import Question
 
 
 def array_of(pixmap):
@@ -70,6 +74,28 @@ def test_neighbours_are_shown_with_picture_and_class(sit_down, detected):
         x = round((place + 0.5) * strip.width() / 3 - PICTURE_PX / 2 - FRAME_PX / 2)
         column = drawn[4 : PICTURE_PX - 4, x - 2 : x + 3]
         assert np.abs(column - rgb).max(axis=2).min() <= 2
+
+
+def test_the_answers_stay_in_their_places(sit_down, detected):
+    person = sit_down(detected, "Learn")
+    panel = ask(person, 5).question
+    question = person.workspace.learn.question
+
+    def places(asked):
+        person.workspace.learn.question = asked
+        panel.show_question(asked)
+        QApplication.processEvents()
+        rows = [panel.answers.itemAt(k).widget() for k in range(panel.answers.count())]
+        return [
+            w.mapTo(panel, w.rect().topLeft()) for w in [*rows, *panel.findChildren(QPushButton)]
+        ]
+
+    places(replace(question, reason="the model cannot tell Platelets from WBC"))
+    before = places(replace(question, reason="new"))
+    assert panel.neighbours.isVisible()
+    assert places(Question(question.cell_id, "new", is_check=True)) == before
+    assert not panel.neighbours.isVisible()
+    assert places(replace(question, reason="the model cannot tell Platelets from WBC")) == before
 
 
 def test_pictures_are_read_where_they_are_not_in_memory(sit_down, detected, qtbot):

@@ -277,6 +277,7 @@ class Workspace(QObject):
         """Put the box layer into the viewer, in hand, if it is not there."""
         layers = self.viewer.layers
         if self.boxes.layer not in layers:
+            self.boxes.layer.mode = "pan_zoom"  # what napari's new buttons show, whatever is true
             layers.append(self.boxes.layer)
         self.boxes.layer.mode = "select"
         layers.selection.active = self.boxes.layer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QVBoxLayout, QWidget
 
 from napari_cellal.ui.cell_pictures import CellPictures
@@ -46,6 +47,7 @@ class QuestionPanel(QWidget):
         line.addWidget(self._bars, 1)
         self._why = note()
         self._why.setToolTip("Why this cell was chosen")
+        self._why.setAlignment(Qt.AlignmentFlag.AlignTop)
         alike = note("Most like it of those you confirmed:")
         alike.setFixedWidth(104)
         self.neighbours = NeighbourStrip()
@@ -83,6 +85,17 @@ class QuestionPanel(QWidget):
     def forget(self) -> None:
         """Let go of what belongs to the project before."""
         self._pictures.forget()
+        self._keep_room(False)
+
+    def _keep_room(self, keep: bool) -> None:
+        """Keep the neighbours' room where a question has none, or let it go.
+
+        Else the buttons would move under the mouse, and a click meant for a class skip the cell.
+        For the same reason the lines above them grow only.
+        """
+        policy = self._alike.sizePolicy()
+        policy.setRetainSizeWhenHidden(keep)
+        self._alike.setSizePolicy(policy)
 
     def fill_answers(self) -> None:
         """Show a button a class."""
@@ -110,6 +123,8 @@ class QuestionPanel(QWidget):
         if question is None:
             return
         self._why.setText(f"<b>Why this one:</b> {question.reason}")
+        lines = self._why.heightForWidth(self._why.width())
+        self._why.setMinimumHeight(max(self._why.minimumHeight(), lines))
         self._show_probabilities(question)
         self.show_crop()
         self._show_neighbours()
@@ -150,6 +165,8 @@ class QuestionPanel(QWidget):
         rows = project.cells.rows(question.neighbours)
         cells = [c for c in rows.values() if c is not None and c.is_label]
         self._alike.setVisible(bool(cells))
+        if cells:
+            self._keep_room(True)
         classes = [project.classes[c.class_id] for c in cells]
         self.neighbours.show_cells(
             [
