@@ -92,6 +92,40 @@ def test_sites_of_six_channels_are_one_picture_each_as_in_rxrx1(tmp_path):
     assert all("_s2_" in f for f in found.rows[1].files)
 
 
+def test_the_class_of_rxrx1_is_the_sirna_and_its_source_the_experiment(tmp_path):
+    """Its own table says of which cell type a well is, too, and has no line a site."""
+    put(
+        tmp_path,
+        *(
+            f"images/{e}/Plate2/C0{w}_s{s}_w{c}.png"
+            for e in ("HUVEC-01", "RPE-03")
+            for w in (2, 3)
+            for s in (1, 2)
+            for c in range(1, 7)
+        ),
+    )
+    lines = ["site_id,well_id,cell_type,dataset,experiment,plate,well,site,well_type,sirna"]
+    for cell, e in (("HUVEC", "HUVEC-01"), ("RPE", "RPE-03")):
+        for w, kind in ((2, "s1"), (3, "s2")):
+            for s in (1, 2):
+                lines.append(f"x{s},y{w},{cell},train,{e},2,C0{w},{s},treatment,{kind}")
+    (tmp_path / "metadata.csv").write_text("\n".join(lines) + "\n")
+    found = read_patch_folder(tmp_path)
+    assert found.class_names == ("s1", "s2")
+    assert len(found.rows) == 8
+    assert {len(r.files) for r in found.rows} == {6}
+    assert {(r.source, r.group) for r in found.rows} == {(e,) * 2 for e in ("HUVEC-01", "RPE-03")}
+    # a line a well is as good as one a site
+    (tmp_path / "metadata.csv").write_text(
+        "experiment,plate,well,sirna\nHUVEC-01,2,C02,s1\nRPE-03,2,C03,s2\nRPE-03,2,C09,s2\n"
+    )
+    found = read_patch_folder(tmp_path)
+    assert sorted(r.name.rsplit("/", 1)[-1] for r in found.rows) == [
+        "C02_s1_w1.png", "C02_s2_w1.png", "C03_s1_w1.png", "C03_s2_w1.png"
+    ]  # fmt: skip
+    assert any("C09" in text for text in found.problems)
+
+
 def test_a_star_stands_for_the_channels(tmp_path):
     put(tmp_path, "p/a_w1.png", "p/a_w2.png", "p/b_w1.png")
     (tmp_path / "labels.csv").write_text("file,class\np/a_w*.png,x\n")

@@ -331,7 +331,7 @@ def test_an_answer_is_explained_by_figures_and_a_picture(folder, model, project,
     assert said["method"] == "grad-cam"
     assert said["probabilities"][said["class"]] == max(said["probabilities"].values())
     assert all(0 <= v <= 1 for v in said["hottest"])
-    assert len(said["channels"]) == 3
+    assert list(said["channels"]) == ["red", "green", "blue"]
     picture = np.asarray(Image.open(tmp_path / "why.png"))
     bars = [(picture == color).all(axis=2).sum() for color in ((0, 114, 178), (213, 94, 0))]
     assert picture.shape[1] > picture.shape[0]  # the cell and what spoke for it, side by side
@@ -415,6 +415,22 @@ def test_a_site_of_six_channels_is_one_picture(tmp_path, capsys):
     card = json.loads(Path(said["folder"], "card.json").read_text())
     assert len(card["normalization"]["low"]) == 6
     assert sum(sum(n.values()) for n in said["cells"].values()) == 24
+    # a folder of sites is classed, a site a line, and one of them explained
+    table = tmp_path / "said.csv"
+    site = tmp_path / "d" / "E0" / "Plate1"
+    (site / "B99_s1_w1.png").write_bytes((site / "B00_s1_w1.png").read_bytes())
+    assert main(["predict", said["folder"], str(tmp_path / "d"), "-o", str(table)]) == 1
+    assert "--pattern rxrx1" in capsys.readouterr().err
+    run("predict", said["folder"], tmp_path / "d", "-o", table, "--pattern", "rxrx1")
+    told = json.loads(capsys.readouterr().out)
+    assert told["pictures"] == 24
+    assert len(told["failures"]) == 1
+    assert "B99" in told["failures"][0]
+    run("explain", site / "B00_s1_w*.png", "--model", said["folder"])
+    assert list(json.loads(capsys.readouterr().out)["channels"]) == [
+        "nuclei", "reticulum", "actin", "nucleoli", "mitochondria", "Golgi"
+    ]  # fmt: skip
+    assert main(["explain", str(site / "C00_s1_w*.png"), "--model", said["folder"]]) == 1
 
 
 def count(project, answers):

@@ -229,10 +229,9 @@ def look_through(
         n_channels = max(dict.fromkeys(numbers), key=numbers.count)
     for k, n in counts.items():
         if n != n_channels:
-            failures[k] = PatchFailure(
-                pictures.patches[k].key,
-                f"{pictures.patches[k].key} has {n} channels instead of {n_channels}; left out.",
-            )
+            key = pictures.patches[k].key
+            has = f"{key} has {n} channel{'s' * (n != 1)}"
+            failures[k] = PatchFailure(key, f"{has} instead of {n_channels}; left out.")
     if len(failures) == total:
         reason = f" {next(iter(failures.values())).sentence}" if failures else ""
         raise ModelError(f"There is no picture that can be used.{reason}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +22,6 @@ from .weights import load_classifier
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
     from torch import Tensor
@@ -145,7 +145,8 @@ def predict(
         try:
             waiting.append((patch.key, classifier.look_at(patch, cutter)))
         except CellalError as error:
-            failure = PatchFailure(patch.key, f"{patch.key}: {error}")
+            named = Path(patch.key).name in str(error)
+            failure = PatchFailure(patch.key, f"{error}" if named else f"{patch.key}: {error}")
         if len(waiting) == BATCH or (waiting and done == total):
             answer()
         yield Progress(done, total, "Classing", failure)

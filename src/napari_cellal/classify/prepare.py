@@ -191,7 +191,7 @@ def _card(
         architecture=request.architecture,
         class_ids=request.class_ids,
         class_names=request.class_names,
-        channels=request.channels,
+        channels=request.channels if len(request.channels) == data.normalization.n_channels else (),
         parent_id=start.parent.model_id if start.parent else None,
         start=start.words,
         pixel_size_um=request.pixel_size_um,

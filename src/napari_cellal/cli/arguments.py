@@ -263,6 +263,7 @@ def make_parser() -> argparse.ArgumentParser:
     p.add_argument("model", help="a classifier's folder or card.json")
     p.add_argument("paths", nargs="+", help="pictures and folders")
     p.add_argument("-o", "--output", required=True, help="a table (CSV)")
+    p.add_argument("--pattern", default="", help="for one file a channel, as in add")
     p.add_argument("--own-range", action="store_true", help="each picture by its own intensities")
 
     p = command("models", models.models, "the models there are; take one into use")
@@ -303,7 +304,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
 
     p = command("explain", classifiers.explain, "on what an answer rests", project=False)
-    p.add_argument("project", help="a .cellal folder, or one picture")
+    p.add_argument("project", help="a .cellal folder, or a picture; * stands for its channels")
     p.add_argument("--cell", help="in a project: the cell's id")
     p.add_argument("--model", default="auto", help="auto, a classifier's id, or its folder")
     p.add_argument("--class", dest="class_name", default="", help="default: the model's answer")

@@ -161,10 +161,16 @@ def predict(a: argparse.Namespace) -> Result:
 
     begun = time.perf_counter()
     folder = classifying.find_classifier(None, a.model)
-    request = classifying.ClassRequest(
-        str(folder), tuple(classifying.files_to_class(a.paths)), a.device, a.own_range
-    )
+    found, left_out = classifying.files_to_class(a.paths, a.pattern)
+    request = classifying.ClassRequest(str(folder), tuple(found), a.device, a.own_range)
+    for sentence in left_out:
+        say(sentence)
     said = run(classifying.class_patches(request))
+    if not said.probabilities and not a.pattern and (like := classifying.guess_pattern(a.paths)):
+        raise CellalError(
+            f"None of the pictures could be classed. They look like one file a channel: try "
+            f"--pattern {like}."
+        )
     n = classifying.write_classes(said, a.output)
     counts: dict[str, int] = {}
     names = dict(zip(said.record.class_ids, said.record.class_names, strict=True))
@@ -178,7 +184,7 @@ def predict(a: argparse.Namespace) -> Result:
         "file": str(a.output),
         "seconds": round(time.perf_counter() - begun, 2),
         "model": said.record.model_id,
-        "failures": [f.sentence for f in said.failures],
+        "failures": [*left_out, *(f.sentence for f in said.failures)],
     }
 
 

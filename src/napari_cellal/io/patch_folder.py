@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field
 from fnmatch import translate
@@ -15,7 +16,7 @@ from napari_cellal.core.errors import AnnotationError
 from .image_files import image_files, natural_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 _FILE = ("filename", "file", "path", "filepath", "image", "imagename", "id", "idcode", "name")
 _CLASS = ("label", "labels", "class", "classname", "celltype", "sirna", "target", "category")
@@ -27,6 +28,9 @@ _SPLITS: Mapping[str, str] = {
     "dev": "val", "test": "test", "testing": "test",
 }  # fmt: skip
 _TABLES = ("labels.csv", "train_labels.csv", "metadata.csv", "train.csv")
+_SITE = re.compile(
+    r"(?:^|/)(?P<well>[^/]+/Plate[^/]+/[^/_]+)_s(?P<site>[^/_]+)_w\d+\.[^./]+$", re.IGNORECASE
+)  # of RxRx1
 _MOST_NAMED = 3  # of many alike problems, so many are told by name
 
 
@@ -155,6 +159,8 @@ class _Files:
 
     def __init__(self, folder: Path, found: Iterable[Path]) -> None:
         self.by_name = {p.relative_to(folder).as_posix(): p for p in found}
+        self._sorted = sorted(self.by_name)
+        self._sites: dict[str, dict[str, list[str]]] | None = None
         self._by_end: dict[str, list[str]] = {}
         for name in self.by_name:
             for key in {name.rsplit("/", 1)[-1], Path(name).stem}:
@@ -167,12 +173,34 @@ class _Files:
             return [said]
         if "*" in said:
             pattern = re.compile(translate(said))
-            fits = [n for n in self.by_name if pattern.match(n)]
+            fits = [n for n in self._beginning(re.split(r"[*?[]", said)[0]) if pattern.match(n)]
             return sorted(fits, key=natural_key)
         ends = self._by_end.get(said.rsplit("/", 1)[-1], [])
         if "/" in said:
             ends = [n for n in ends if n.endswith(said) or n.rsplit(".", 1)[0].endswith(said)]
         return ends if len(ends) == 1 else []
+
+    def _beginning(self, start: str) -> Iterator[str]:
+        """Yield the names that begin so; a table has as many lines as there are pictures."""
+        for k in range(bisect_left(self._sorted, start), len(self._sorted)):
+            if not self._sorted[k].startswith(start):
+                return
+            yield self._sorted[k]
+
+    def sites(self, well: str, site: str) -> list[list[str]]:
+        """Return the files of each site of a well, a channel each; ``site`` may be empty.
+
+        ``well`` is ``EXPERIMENT/PlateP/WELL``; what stands before it in a name does not count.
+        """
+        if self._sites is None:
+            self._sites = {}
+            for name in self._sorted:
+                if found := _SITE.search(name):
+                    own = self._sites.setdefault(found["well"], {})
+                    own.setdefault(found["site"], []).append(name)
+        own = self._sites.get(well, {})
+        chosen = own.values() if not site else [own[site]] if site in own else []
+        return [sorted(names, key=natural_key) for names in chosen]
 
 
 def _by_table(
@@ -206,7 +234,10 @@ def _by_table(
         if cell.get("split") and not split:
             problems.add(f"{file.name}, splits that are not train, val or test", cell["split"])
         said = _said(cell)
-        groups = _sites(files, cell) if "file" not in column else [files.find(said)]
+        if "file" in column:
+            groups = [files.find(said)]
+        else:
+            groups = files.sites(_well(cell), cell.get("site", ""))
         if not any(groups):
             problems.add(f"{file.name} names files that are not there; left out", said)
             continue
@@ -239,23 +270,21 @@ def _columns(headings: Iterable[str]) -> dict[str, str]:
     if {"experiment", "plate", "well"} <= plain.keys() and "filename" not in plain:
         found.pop("file", None)
         found |= {k: plain[k] for k in ("experiment", "plate", "well", "site") if k in plain}
-        found.setdefault("group", plain["experiment"])
+        # experiments differ more than anything else: a well's own cell type is no class
+        found |= {"group": plain["experiment"], "source": plain["experiment"]}
+        if "sirna" in plain:
+            found["class"] = plain["sirna"]
     return found
 
 
 def _said(cell: Mapping[str, str]) -> str:
     if "file" in cell:
         return cell["file"]
-    site = cell.get("site") or "*"
-    return f"{cell['experiment']}/Plate{cell['plate']}/{cell['well']}_s{site}_w*"
+    return f"{_well(cell)}_s{cell.get('site') or '*'}_w*"
 
 
-def _sites(files: _Files, cell: Mapping[str, str]) -> list[list[str]]:
-    """Return the files of each site of a well, a channel each."""
-    sites: dict[str, list[str]] = {}
-    for name in files.find(f"*{_said(cell)}"):
-        sites.setdefault(re.sub(r"_w\d+\..*$", "", name), []).append(name)
-    return list(sites.values())
+def _well(cell: Mapping[str, str]) -> str:
+    return f"{cell['experiment']}/Plate{cell['plate']}/{cell['well']}"
 
 
 def counts(rows: Iterable[LabelledFile]) -> dict[str, int]:

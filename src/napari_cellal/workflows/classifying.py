@@ -16,8 +16,10 @@ from napari_cellal.classify.settings import ClassifySettings, ViewSettings
 from napari_cellal.core.errors import CellalError, ModelError
 from napari_cellal.core.history import finish
 from napari_cellal.core.progress import Job, Progress
-from napari_cellal.core.records import Status
+from napari_cellal.core.records import Plane, Status
 from napari_cellal.io.atomic import write_atomic
+from napari_cellal.io.groups import group_files
+from napari_cellal.io.groups import guess_pattern as find_pattern
 from napari_cellal.io.image_files import image_files
 from napari_cellal.networks import unfinished
 
@@ -254,18 +256,38 @@ def figures(said: Classed, patches: Sequence[Patch]) -> dict[str, Any]:
     }
 
 
-def files_to_class(paths: Iterable[str | Path]) -> list[Patch]:
-    """Return the pictures that files and folders stand for.
+def files_to_class(paths: Iterable[str | Path], pattern: str = "") -> tuple[list[Patch], list[str]]:
+    """Return the pictures that files and folders stand for, and what was left out, in sentences.
+
+    Parameters
+    ----------
+    pattern : str
+        Where each channel has a file of its own: a preset or a pattern of `io.groups`.
 
     Raises
     ------
     CellalError
-        If there are none, or a path does not exist.
+        If there are none, a path does not exist, or the pattern makes no sense.
     """
     files = image_files(paths)
     if not files:
         raise CellalError("There are no pictures to class there.")
-    return [Patch(str(f), str(f)) for f in files]
+    if not pattern:
+        return [Patch(str(f), str(f)) for f in files], []
+    grouping = group_files(files, pattern)
+    if not grouping.complete:
+        raise CellalError(
+            f"No picture there has a file for every channel of the pattern '{pattern}'."
+        )
+    unmatched = [f"{file.name} does not fit the pattern." for file in grouping.unmatched]
+    said = [*grouping.problems, *unmatched]
+    named = [(str(g.files[0]), tuple(map(str, g.files))) for g in grouping.complete]
+    return [Patch(first, first, plane=Plane(files=every)) for first, every in named], said
+
+
+def guess_pattern(paths: Iterable[str | Path]) -> str:
+    """Return the pattern by which files look like one a channel; empty where they do not."""
+    return find_pattern(image_files(paths)) or ""
 
 
 def write_classes(said: Classed, file: str | Path) -> int:

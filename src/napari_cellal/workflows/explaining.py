@@ -12,8 +12,9 @@ from napari_cellal.classify.requests import Patch
 from napari_cellal.core.errors import CellalError
 from napari_cellal.core.history import finish
 from napari_cellal.core.progress import Job, Progress
-from napari_cellal.core.records import Status
+from napari_cellal.core.records import Plane, Status
 from napari_cellal.detect.shipped import FOLDER as SHIPPED_FOLDER
+from napari_cellal.io.image_files import natural_key
 
 from .explanation_pictures import picture_beside
 from .patches import of_cells
@@ -147,7 +148,7 @@ def request_explanation(
     Parameters
     ----------
     what : str
-        A cell's id; without a project the picture's path.
+        A cell's id; without a project the picture's path, ``*`` in it for its channels.
 
     Raises
     ------
@@ -157,10 +158,19 @@ def request_explanation(
     if project is not None:
         steps = explanation_steps(project, model_folder, what, class_name=class_name, device=device)
         return replace(finish(steps), own_range=own_range)
-    if not Path(what).is_file():
-        raise CellalError(f"There is no picture '{what}': check its name.")
-    picture = Patch(what, what)
+    picture = _picture(what)
     return ExplainRequest(str(model_folder), picture, class_name, device, own_range=own_range)
+
+
+def _picture(what: str) -> Patch:
+    """Return a picture by its path; one file a channel where ``*`` stands for them."""
+    path = Path(what)
+    if path.is_file():
+        return Patch(what, what)
+    files = sorted(path.parent.glob(path.name), key=natural_key) if "*" in path.name else []
+    if not files:
+        raise CellalError(f"There is no picture '{what}': check its name.")
+    return Patch(what, str(files[0]), plane=Plane(files=tuple(map(str, files))))
 
 
 def explanation_steps(

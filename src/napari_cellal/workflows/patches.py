@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,11 +10,13 @@ from typing import TYPE_CHECKING
 
 from napari_cellal.classify.requests import Patch
 from napari_cellal.classify.splits import as_taught, remembered_by, with_splits
-from napari_cellal.core.errors import CellalError
+from napari_cellal.core.errors import CellalError, ImageError
 from napari_cellal.core.history import finish
 from napari_cellal.core.progress import Job, Progress
 from napari_cellal.core.records import Plane, Split
+from napari_cellal.io.groups import group_files, guess_pattern
 from napari_cellal.io.patch_folder import LabelledFile, read_patch_folder
+from napari_cellal.io.pixels import probe_image
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -57,6 +60,7 @@ class PatchSet:
         return result
 
 
+_PROBED = 5  # pictures that are asked for the names of their channels
 FEW = 10
 """A class with fewer pictures to learn from is warned about."""
 
@@ -236,7 +240,21 @@ def of_folder(
     used = {c for p in done for c in p.class_ids}
     if class_names is None:
         names = {c: name for c, name in names.items() if c in used}
-    return PatchSet(tuple(done), names, (), (*notes, *more), found.multi_label)
+    return PatchSet(tuple(done), names, _channels_of(done), (*notes, *more), found.multi_label)
+
+
+def _channels_of(found: list[Patch]) -> tuple[str, ...]:
+    """Return the channels' names, as most of a few pictures have them; empty if not known."""
+    names: Counter[tuple[str, ...]] = Counter()
+    for patch in found[:: max(1, len(found) // _PROBED)]:
+        if files := [Path(f) for f in patch.plane.files]:
+            pattern = guess_pattern(files)
+            named = group_files(files, pattern).channels if pattern else ()
+            names[named if len(named) == len(files) else ()] += 1
+            continue
+        with contextlib.suppress(ImageError):
+            names[probe_image(patch.path).channels] += 1
+    return names.most_common(1)[0][0] if names else ()
 
 
 def _split(
