@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import errno
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from cli_things import check
 
@@ -485,6 +487,61 @@ def test_a_missing_image_is_told_and_the_rest_goes_on(
     assert run("suggest", p)["suggestions"]
 
 
+def test_where_no_image_can_be_read_nothing_was_done(
+    run: Run, fails: Run, smears: Path, tmp_path: Path
+) -> None:
+    for k in (1, 2):
+        shutil.copy(smears / f"smear_00{k}.png", tmp_path)
+    p = tmp_path / "p.cellal"
+    run("new", p, "--classes", "RBC")
+    run("add", p, tmp_path)
+    run("detect", p, "--model", "classical")
+    before = run("info", p)["cells"]
+    for file in tmp_path.glob("*.png"):
+        file.write_bytes(file.read_bytes()[:300])
+    table = tmp_path / "t.csv"
+    for argv in (
+        ("detect", p, "--model", "classical"),
+        ("scan", p, "--model", "classical", "--workers", 1),
+        ("measure", p, "-o", table),
+        ("suggest", p),
+    ):
+        assert "smear_001.png" in fails(*argv)
+    assert not table.exists()
+    assert run("info", p)["cells"] == before
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_not_waited_for(fails: Run, project: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    assert "pipe.png" in fails("add", project, tmp_path / "pipe.png")
+
+
+def test_a_cache_that_is_no_folder(run: Run, fails: Run, project: Path) -> None:
+    shutil.rmtree(project / "cache", ignore_errors=True)
+    (project / "cache").write_text("")
+    for command in ("measure", "suggest"):
+        assert "cache" in fails(command, project)
+    assert run("info", project)["cells"]
+
+
+def test_a_full_disk_is_said(
+    fails: Run, project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)  # as the tables of features are written
+    assert "full" in fails("suggest", project)
+
+
+def test_paths_behind_options(run: Run, smears: Path, tmp_path: Path) -> None:
+    p = tmp_path / "p.cellal"
+    run("new", p)
+    one = smears / "smear_001.png"
+    assert run("scan", p, "--model", "classical", "--workers", 1, one)["done"] == 1
+
+
 # -- suggest, simulate, seeds -----------------------------------------------------------------
 
 
@@ -863,6 +920,9 @@ def test_errors_where_there_are_labels(fails: Run, confirmed: Path) -> None:
     fails("simulate", confirmed, "--classes", "RBC")
     assert "classical" in fails("evaluate", confirmed, "--model", "yolo")
     fails("train", "detector", confirmed, "--start", "no.safetensors", "--steps", 1)
+    nowhere = confirmed.with_name("nowhere")
+    for command in ("explain", "report", "overview", "info"):
+        assert "nowhere" in fails(command, nowhere)
     assert "fast" in fails(
         "train", "detector", confirmed, "--preset", "huge", "--start", "scratch", "--steps", 1
     )
@@ -907,6 +967,8 @@ def test_errors_of_what_cannot_be_written(
         ("train", "oracle", "P"),
         ("evaluate", "P", "--split", "holdout"),
         ("demo", "--answers", "-1"),
+        ("info", "P", "Q"),
+        ("scan", "P", "--model", "classical", "Q", "--oracle"),
     ],
     ids=" ".join,
 )

@@ -11,11 +11,13 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from napari_cellal.core.errors import CellalError
+from napari_cellal.workflows.in_words import in_words
 
 from .arguments import make_parser
 from .running import say
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
 
@@ -60,9 +62,22 @@ def _is_short(value: dict[str, Any] | list[Any]) -> bool:
     )
 
 
+def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Return the arguments; paths that may be left out may stand behind options, too."""
+    parser = make_parser()
+    arguments, left = parser.parse_known_args(argv)
+    are_paths = not any(word.startswith("-") for word in left)
+    if left and are_paths and getattr(arguments, "paths", None) == []:
+        # argparse looks for what may be left out before the first option only
+        arguments.paths, left = left, []
+    if left:
+        parser.error(f"unrecognized arguments: {' '.join(left)}")
+    return arguments
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
-    arguments = make_parser().parse_args(argv)
+    arguments = _parsed(argv)
     try:
         result = arguments.run(arguments)
     except CellalError as error:
@@ -70,6 +85,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         say("Stopped. What was finished by then is kept.")
+        return 1
+    except (OSError, MemoryError, RuntimeError) as error:
+        if not (words := in_words(error)):
+            raise
+        say(words)
         return 1
     text = json.dumps(result, indent=None if arguments.json else 2)
     sys.stdout.write(f"{text}\n" if arguments.json else "\n".join(_show(result)) + "\n")

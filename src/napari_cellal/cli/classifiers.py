@@ -217,8 +217,8 @@ def explain(a: argparse.Namespace) -> Result:
     """Tell on what an answer rests: where in the picture, and in which channels."""
     from napari_cellal.workflows import explainable, explaining, explanation_pictures, patches
 
-    if patches.is_project(a.project):
-        if not a.cell:
+    if patches.is_project(a.project) or not Path(a.project).is_file():
+        if not a.cell and patches.is_project(a.project):
             raise CellalError("Name the cell of the project with --cell.")
         with Project.open(a.project) as project:
             folder = explainable.find_model(project, a.model)

@@ -10,7 +10,7 @@ from napari_cellal.core.errors import CellalError
 from napari_cellal.core.progress import run_job
 from napari_cellal.io.store import Project
 
-from .running import Teller, say
+from .running import Teller, none_of, say
 
 if TYPE_CHECKING:
     import argparse
@@ -149,6 +149,9 @@ def measure(a: argparse.Namespace) -> Result:
         table = run_job(
             learning.measure_table(requests, project.cache_folder, a.features), Teller()
         )
+        if not len(table):
+            n = len({r.image_id for r in requests})
+            raise CellalError(none_of(n, "measured", table.failures[0][1]))
         measuring.write_measurements(project, table, out)
     return {
         "cells": len(table),

@@ -10,7 +10,7 @@ from napari_cellal.core import gestures
 from napari_cellal.core.errors import CellalError
 from napari_cellal.io.store import Project
 
-from .running import run, say, seed
+from .running import none_of, run, say, seed
 
 if TYPE_CHECKING:
     import argparse
@@ -44,6 +44,8 @@ def suggest(a: argparse.Namespace) -> Result:
         images = looked_at.images_looked_at(project)
         requests = learning.measure_requests(project, images)
         measured = run(learning.measure(requests, project.cache_folder, a.features))
+        if measured.failures and not measured.cell_ids:
+            raise CellalError(none_of(len(requests), "measured", measured.failures[0][1]))
         pool = pools.Pool(project, images)
         request = learning.request_suggestions(
             project,

@@ -10,7 +10,7 @@ from napari_cellal.core.progress import Progress, run_job
 from napari_cellal.io.store import Project
 
 from . import classifiers
-from .running import Teller, rates, run, run_to_best, say, seed
+from .running import Teller, none_of, rates, run, run_to_best, say, seed
 from .settings import changed, told
 
 if TYPE_CHECKING:
@@ -55,6 +55,8 @@ def detect(a: argparse.Namespace) -> Result:
             run_job(detecting.detect(request), collect)
         finally:  # also after Ctrl+C: what was found by then is kept
             run = detecting.apply_detections(project, items, min_score=a.score)
+        if run.failures and not run.images:
+            raise CellalError(none_of(len(ids), "searched", run.failures[0]))
     return {
         "images": run.images,
         "cells": run.cells,

@@ -22,7 +22,7 @@ def overview(a: argparse.Namespace) -> Result:
     pictures = not a.no_pictures
     if not patches.is_project(a.project):
         found = patches.of_folder(a.project, table=a.labels, seed=a.seed or 0)
-        file = a.output or f"{Path(a.project).name}-data.html"
+        file = a.output or f"{Path(a.project).resolve().name}-data.html"
         request = overviewing.request_folder_overview(a.project, file, found, pictures=pictures)
     else:
         with Project.open(a.project) as project:
@@ -35,11 +35,12 @@ def report(a: argparse.Namespace) -> Result:
     """Measure a model, or two, and write what came of it as one HTML file."""
     from napari_cellal.workflows import classifying, patches, reporting, scoring
 
-    if not patches.is_project(a.project) and Path(a.project).is_dir():
+    # a folder of pictures has no model of its own that could be the automatic one
+    if a.model != "auto" and not patches.is_project(a.project) and Path(a.project).is_dir():
         models = [classifying.find_classifier(None, m) for m in (a.model, a.against) if m]
         request = reporting.request_folder_report(
             a.project,
-            a.output or f"{Path(a.project).name}-{a.split}.html",
+            a.output or f"{Path(a.project).resolve().name}-{a.split}.html",
             models,
             split=a.split,
             table=a.labels,

@@ -111,6 +111,13 @@ def say(text: str) -> None:
     sys.stderr.write(text + "\n")
 
 
+def none_of(images: int, done: str, why: str) -> str:
+    """Return what is said where a command could do nothing; ``why`` is true of the first."""
+    if images == 1:
+        return why
+    return f"None of the {images} images could be {done}. {why}"
+
+
 def seed(a: argparse.Namespace, project: Project) -> int:
     """Return the seed that was given, else the project's."""
     return project.settings.seed if a.seed is None else int(a.seed)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from napari_cellal.core.errors import CellalError
 from napari_cellal.io.store import Project
 
-from .running import Teller, run, say
+from .running import Teller, none_of, run, say
 
 if TYPE_CHECKING:
     import argparse
@@ -85,6 +85,8 @@ def scan(a: argparse.Namespace) -> Result:
         report = _run(project, todo, a) if todo.waiting else None
         failed = report.failed if report is not None else todo.failed
         images_n = len(todo.waiting) + todo.done + len(todo.failed)
+        if images_n and len(failed) == images_n:
+            raise CellalError(none_of(images_n, "searched", next(iter(failed.values()))))
         summary = report.summary if report is not None else None
         if report is None:
             say("Nothing is left to do: all these images are done. --restart searches them anew.")

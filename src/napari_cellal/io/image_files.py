@@ -41,8 +41,10 @@ def image_files(paths: Iterable[str | Path] | str | Path) -> list[Path]:
                 files = _images_of(path)
             elif path.is_dir():
                 files = _below(path, set())
-            elif path.exists():
+            elif path.is_file():
                 files = [path]
+            elif path.exists():  # a pipe would be waited for without end
+                raise ImageError(f"{path.name} is no file. Choose images, or folders of them.")
             else:
                 raise ImageError(f"{path.name} was not found in {path.parent}: check its name.")
         except (OSError, ValueError) as error:  # a name that is too long, a loop of links

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 from napari_cellal.core.errors import CellalError
 from napari_cellal.core.progress import Abandoned, EndEarly, Progress
-from napari_cellal.networks.memory import is_out_of_memory
+
+from .in_words import in_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -150,12 +151,8 @@ def run_told(start: Callable[[], Job[Any]], tell: Callable[[Progress], Wish | No
     except _WindowGone:
         raise
     except Exception as error:  # noqa: BLE001  the process boundary: told to the person, logged
-        if is_out_of_memory(error):
-            return Failed(
-                "The computer ran out of memory. Close other programs, or work on fewer or "
-                "smaller images.",
-                traceback.format_exc(),
-            )
+        if words := in_words(error):
+            return Failed(words, traceback.format_exc())
         return Failed(
             f"Something unexpected went wrong ({type(error).__name__}: {error}). "
             "Nothing was changed; the log has the details.",

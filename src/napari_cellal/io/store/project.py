@@ -390,7 +390,19 @@ class Project:
 
     @property
     def cache_folder(self) -> Path:
-        """Where computed things lie that may be deleted at any time."""
+        """Where computed things lie that may be deleted at any time.
+
+        Raises
+        ------
+        ProjectError
+            If there is no such folder and none can be made.
+        """
         folder = self.folder / "cache"
-        folder.mkdir(exist_ok=True)
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise ProjectError(
+                f"{self.name}: its folder 'cache' cannot be made ({error.strerror}). Delete what "
+                "has that name, or make room; nothing in it is needed."
+            ) from error
         return folder

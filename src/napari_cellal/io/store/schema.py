@@ -118,7 +118,10 @@ def readable_errors(name: str) -> Iterator[None]:
         elif "malformed" in text or "not a database" in text:
             advice = _DAMAGED
         elif "disk i/o" in text:
-            advice = "the disk cannot be read or written. Check the drive or the network share"
+            advice = (
+                "the disk is full, or cannot be read or written. Free some space, or check the "
+                "drive or the network share"
+            )
         else:
             advice = f"its database reported: {error}"
         raise ProjectError(f"{name}: {advice}.") from error
