@@ -523,6 +523,47 @@ def test_the_page_shows_on_what_wrong_answers_rest(folder, model, tmp_path, caps
     assert "base64" not in file.read_text(encoding="utf-8")
 
 
+def test_the_page_of_several_classes_a_picture(tmp_path, capsys):
+    rng = np.random.default_rng(3)
+    place = tmp_path / "d"
+    place.mkdir()
+    lines = ["filename,label,source,split"]
+    for k in range(60):
+        pixels = rng.normal(60, 8, (32, 32, 3))
+        given = [name for c, name in enumerate(("red", "green")) if (k >> c) & 1]
+        for c, name in enumerate(("red", "green")):
+            pixels[8:24, 8:24, c] += 120 * (name in given)
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(place / f"{k}.png")
+        split = "test" if k >= 40 else "val" if k >= 32 else "train"
+        lines.append(f"{k}.png,{'|'.join(given)},{'east' if k % 3 else 'west'},{split}")
+    (place / "labels.csv").write_text("\n".join(lines) + "\n")
+    run("train", "classifier", place, *QUICK, "--steps", 3, "-o", tmp_path / "m")
+    folder_of = json.loads(capsys.readouterr().out)["folder"]
+    run("evaluate", place, "--model", folder_of)
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["multi_label"]
+    file = tmp_path / "r.html"
+    run("report", place, "--model", folder_of, "--against", folder_of, "-o", file)
+    (first, second) = json.loads(capsys.readouterr().out)["models"]
+    assert first["accuracy"] == second["accuracy"] == figures["accuracy"]
+    tree = ElementTree.fromstring(file.read_text(encoding="utf-8").removeprefix("<!DOCTYPE html>"))
+    text = "".join(tree.itertext())
+    assert "west" in text
+    rows = [["".join(td.itertext()) for td in tr] for tr in tree.iter("tr")]
+    (red, again) = [row for row in rows if row[0] == "red" and len(row) == 7]
+    assert red == again
+    assert red[1] == str(figures["per_class"]["red"]["support"])
+    assert red[5] == f"{figures['per_class']['red']['average_precision']:.3f}"
+    (with_it,) = [row for row in rows if row[0] == "west" and len(row) == 3]
+    assert list(map(int, with_it[1:])) == [
+        sum(k % 3 == 0 and (k >> c) & 1 for k in range(40, 60)) for c in (1, 0)
+    ]  # green before red
+    wrong = [one for one in figures["losses"] if set(one["true"]) != set(one["predicted"])]
+    assert wrong  # three steps do not reach far
+    pictures = [f for f in tree.iter("figure") if f.find("img") is not None]
+    assert len(pictures) == len(wrong)
+
+
 def test_what_there_is_to_learn_is_told_first(folder, tmp_path):
     found = patches.of_folder(folder)
     lessons = patches.lessons_in(found)

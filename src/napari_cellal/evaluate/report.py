@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from . import report_labels
 from .html import Markup, element, page, section, table
 from .matches import NOTHING, Match, Tally, tally
 from .report_data import overview
@@ -118,6 +119,8 @@ class Report:
         None where no image was read.
     source_counts : {source: {class_id: cells}}
         Where ``cells`` are not all; empty where they are.
+    multi_label : bool
+        Whether a picture may have several classes, or none; ``cells`` have the first.
     """
 
     title: str
@@ -133,6 +136,7 @@ class Report:
     heats: Mapping[str, bytes] = field(default_factory=dict)
     look: Look | None = None
     source_counts: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
+    multi_label: bool = False
 
     @property
     def boxes(self) -> bool:
@@ -148,9 +152,24 @@ class Report:
 
 def report_html(report: Report) -> str:
     """Return the page."""
-    parts = [
+    head = [
         element("h1", report.title),
         table(("", ""), [(what, text) for what, text in report.facts], left=2),
+    ]
+    if report.multi_label:
+        parts = [
+            *head,
+            report_labels.summary(report),
+            report_labels.classes(report),
+            calibration(report),
+            report_labels.sources(report),
+            report_labels.worst(report),
+            overview(report),
+            _models(report),
+        ]
+        return page(report.title, [p for p in parts if p.text])
+    parts = [
+        *head,
         summary(report),
         matrices(report),
         classes(report),

@@ -185,7 +185,7 @@ class Classed:
     @property
     def multi_label(self) -> bool:
         """Whether a picture may have several classes."""
-        return bool(self.record.settings.get("network", {}).get("multi_label", False))
+        return gives_several(self.record)
 
     def classes(self) -> Classes:
         """Return each picture's classes and their probabilities, the most probable first."""
@@ -195,6 +195,11 @@ class Classed:
             pairs = [(c, float(p)) for c, p in zip(ids, row, strict=True)]
             found[key] = tuple(sorted(pairs, key=lambda pair: -pair[1]))
         return found
+
+
+def gives_several(record: ModelRecord) -> bool:
+    """Return whether a classifier may give a picture several classes."""
+    return bool(record.settings.get("network", {}).get("multi_label", False))
 
 
 def class_patches(request: ClassRequest) -> Job[Classed]:

@@ -113,9 +113,6 @@ def request_folder_overview(
     folder: str | Path, file: str | Path, found: PatchSet, *, pictures: bool = True
 ) -> OverviewRequest:
     """Return the page of a folder of labelled pictures; one of several classes counts for each."""
-    by_source: dict[str, Counter[int]] = {}
-    for p in found.patches:
-        by_source.setdefault(p.source, Counter()).update(p.class_ids)
     ids = {name: c for c, name in found.class_names.items()}
     chosen = sorted(found.patches, key=lambda p: _drawn(p.key))[:MOST_CELLS]
     return OverviewRequest(
@@ -125,7 +122,7 @@ def request_folder_overview(
         reporting.pictures_of(chosen),
         reporting.colored(found.class_names),
         {s: {ids[name]: n for name, n in own.items()} for s, own in found.counts().items()},
-        by_source,
+        reporting.by_source_of(found.patches),
         tuple(patches.lessons_in(found).warnings()),
         pictures,
     )

@@ -43,6 +43,7 @@ def with_pictures(request: ReportRequest, answers: Answers, report: Report) -> J
     answers : Answers
         Of the first model: its worst answers are shown.
     """
+    from napari_cellal.evaluate.report_labels import worst_losses
     from napari_cellal.evaluate.report_places import worst_cells, worst_images
 
     side = report.sides[0]
@@ -57,12 +58,15 @@ def with_pictures(request: ReportRequest, answers: Answers, report: Report) -> J
             if jpeg is not None:
                 pictures[key] = jpeg
     else:
-        cells = worst_cells(side)
-        for k, m in enumerate(cells):
+        cells = [(m.image_id, m.cell_id or "", m.box) for m in worst_cells(side)]
+        if report.multi_label:
+            keys = [one["key"] for one in worst_losses(side)]
+            cells = [(key, key, (0.0, 0.0, 0.0, 0.0)) for key in keys]
+        for k, (image_id, cell_id, box) in enumerate(cells):
             yield Progress(k, len(cells), "Drawing the worst cells")
-            jpeg = picture_of(request.images[m.image_id], m.box)
-            if jpeg is not None and m.cell_id is not None:
-                crops[m.cell_id] = jpeg
+            jpeg = picture_of(request.images[image_id], box)
+            if jpeg is not None:
+                crops[cell_id] = jpeg
         heats = yield from _heats(answers, list(crops)[:MOST_HEATS])
     return replace(report, pictures=pictures, crops=crops, heats=heats)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -15,6 +16,7 @@ from napari_cellal.evaluate.matches import match_boxes_of, match_classes
 from napari_cellal.io.atomic import write_atomic
 
 from . import classifying, detecting, evaluating, patches, scoring
+from .classifying import gives_several
 from .report_cards import about, card_of, model_name, name_of, versions
 from .report_looks import look_of
 from .report_pictures import with_pictures
@@ -66,6 +68,9 @@ class ReportRequest:
     about: tuple[tuple[tuple[str, str], ...], ...]
     project_counts: Mapping[str, Mapping[int, int]]
     pictures: bool = True
+    multi_label: bool = False
+    source_counts: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
+    """Where a picture may have several classes: {source: {class_id: pictures}}."""
 
 
 def request_report(
@@ -125,7 +130,7 @@ def request_folder_report(
     Raises
     ------
     CellalError
-        If there is nothing to measure on, or a picture may have several classes.
+        If there is nothing to measure on.
     """
     from napari_cellal.networks.model_files import load_record
 
@@ -135,8 +140,6 @@ def request_folder_report(
     found = patches.of_folder(
         folder, table=table, class_names=names, seed=seed, taught_to=models[0]
     )
-    if found.multi_label:
-        raise CellalError("Pictures with several classes each have no such page: use 'evaluate'.")
     chosen = found.patches if split == evaluating.ALL else found.of_split(split)
     if not chosen:
         raise CellalError(f"No labelled picture is in the split '{split}'.")
@@ -168,6 +171,8 @@ def request_folder_report(
             for key, counts in found.counts().items()
         },
         pictures,
+        any(gives_several(r) for r in records),
+        by_source_of(chosen),
     )
 
 
@@ -221,6 +226,14 @@ def cells_of(chosen: Iterable[Patch]) -> dict[str, list[Cell]]:
         p.key: [Cell(p.key, p.key, nowhere, next(iter(p.class_ids), None), review=Review.CONFIRMED)]
         for p in chosen
     }
+
+
+def by_source_of(chosen: Iterable[Patch]) -> dict[str, Counter[int]]:
+    """Return {source: {class_id: pictures}}; one of several classes counts for each."""
+    found: dict[str, Counter[int]] = {}
+    for p in chosen:
+        found.setdefault(p.source, Counter()).update(p.class_ids)
+    return found
 
 
 def colored(names: Mapping[int, str]) -> dict[int, tuple[str, str]]:
@@ -310,7 +323,7 @@ def _report(request: ReportRequest, answers: Sequence[scoring.Answers]) -> Repor
         ),
         ("counted", f"boxes of score {request.score:.2f} or more, overlap (IoU) 0.5 or more")
         if answers[0].found is not None
-        else ("counted", "the class of each confirmed cell"),
+        else ("counted", f"the class{'es' * request.multi_label} of each confirmed cell"),
         ("made", f"{local_time(now())} by napari-cellal {__version__}, {versions()}"),
     )
     return Report(
@@ -322,6 +335,8 @@ def _report(request: ReportRequest, answers: Sequence[scoring.Answers]) -> Repor
         request.cells,
         tuple(side(k, a) for k, a in enumerate(answers)),
         project_counts=request.project_counts,
+        multi_label=request.multi_label,
+        source_counts=request.source_counts,
     )
 
 
