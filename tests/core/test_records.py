@@ -94,6 +94,23 @@ def test_image_name(path: str) -> None:
     assert ImageRecord("i", path, (1, 4, 4), "uint8", ("gray",)).name == "cells 01.tif"
 
 
+@pytest.mark.parametrize(
+    ("path", "group", "place", "source"),
+    [
+        ("P1_A01.tif", "P1/A01", {"plate": "P1", "well": "A01"}, "P1"),  # not a source a well
+        ("b/1_A01.tif", "HUVEC-01/1/A01", {"batch": "HUVEC-01", "plate": "1"}, "HUVEC-01/1"),
+        ("a.png", "patient 3", {}, "patient 3"),
+        ("east/day 1/a.png", "", {}, "east/day 1"),
+        ("/data/east/day 1/a.png", "", {}, "east/day 1"),
+        ("C:\\data\\east\\day 1\\a.png", "", {}, "east/day 1"),
+        ("a.png", "", {}, ""),
+    ],
+)
+def test_the_source_of_an_image(path: str, group: str, place: dict[str, str], source: str) -> None:
+    image = ImageRecord("i", path, (1, 2, 2), "uint8", ("gray",), group=group, place=place)
+    assert image.source == source
+
+
 def test_ids_are_short_hexadecimal_and_differ() -> None:
     ids = {new_id() for _ in range(2000)}
     assert len(ids) == 2000

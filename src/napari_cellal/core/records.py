@@ -191,6 +191,15 @@ class ImageRecord:
         """What a person calls the image: the file's name without folders, or its title."""
         return self.title or self.path.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
 
+    @property
+    def source(self) -> str:
+        """Where the image is from: batch and plate, else its group, else its folder or none."""
+        plate = "/".join(self.place[k] for k in ("batch", "plate") if self.place.get(k))
+        folders = self.path.replace("\\", "/").split("/")[:-1]
+        is_absolute = bool(folders) and (not folders[0] or folders[0].endswith(":"))
+        folder = "/".join(folders[-2:] if is_absolute else folders)
+        return (plate if self.place.get("plate") else self.group) or folder
+
 
 # Okabe and Ito's palette (https://jfly.uni-koeln.de/color/), safe for the colour-blind;
 # black, which no dark image shows, is left out.

@@ -14,7 +14,7 @@ from napari_cellal.core.progress import Job, Progress
 from napari_cellal.core.records import local_time, now
 from napari_cellal.io.atomic import write_atomic
 
-from . import patches, reporting, scoring
+from . import patches, reporting
 from .report_looks import look_of
 from .report_pictures import picture_of
 
@@ -84,7 +84,7 @@ def overview_steps(
         record = project.images[key]
         known = {c: n for c, n in own.items() if c in classes}
         counts.setdefault(record.split.value, Counter()).update(known)
-        by_source.setdefault(scoring.source_of(record), Counter()).update(known)
+        by_source.setdefault(record.source, Counter()).update(known)
     cells: dict[str, list[Cell]] = {}
     room = MOST_CELLS
     for key in sorted(labelled, key=_drawn):

@@ -184,7 +184,6 @@ def of_cells(project: Project, cells: Iterable[Cell]) -> list[Patch]:
     for cell in cells:
         image = project.images[cell.image_id]
         known = (cell.class_id,) if cell.is_label and cell.class_id is not None else ()
-        folder = Path(image.path).parent.as_posix()
         patches.append(
             Patch(
                 cell.cell_id,
@@ -194,7 +193,7 @@ def of_cells(project: Project, cells: Iterable[Cell]) -> list[Patch]:
                 project.plane(cell.image_id),
                 image.split.value,
                 image.group or cell.image_id,
-                image.group or ("" if folder == "." else folder),
+                image.source,
                 cell.mask,
             )
         )

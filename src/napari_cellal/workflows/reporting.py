@@ -209,7 +209,7 @@ def facts_of(project: Project, key: str) -> ImageFacts:
     """Return what a page needs of an image of a project."""
     record = project.images[key]
     size = (record.shape[1], record.shape[2])
-    return detecting.image_request(project, key), record.name, scoring.source_of(record), size
+    return detecting.image_request(project, key), record.name, record.source, size
 
 
 def pictures_of(chosen: Iterable[Patch]) -> dict[str, ImageFacts]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from napari_cellal.core.errors import CellalError
@@ -15,7 +14,7 @@ from . import classifying, evaluating, patches
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from napari_cellal.core.records import Detections, ImageRecord
+    from napari_cellal.core.records import Detections
     from napari_cellal.io.store import Project
 
     Said = dict[str, tuple[tuple[int | None, float], ...]]
@@ -237,10 +236,3 @@ def images_of(project: Project, answers: Answers) -> list[str]:
         return list(answers.images)
     asked = project.cells.rows(answers.classes)
     return list(dict.fromkeys(c.image_id for c in asked.values() if c is not None))
-
-
-def source_of(record: ImageRecord) -> str:
-    """Return where an image is from: its plate, else its group, else its folder."""
-    folder = PurePosixPath(record.path.replace("\\", "/")).parent
-    near = PurePosixPath(*folder.parts[-2:]) if folder.is_absolute() else folder
-    return str(record.place.get("plate") or record.group or near)

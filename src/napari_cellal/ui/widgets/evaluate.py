@@ -309,7 +309,7 @@ class EvaluateDock(Dock):
         self._classes.setText(class_table(lines, names))
         # of an image that was removed the counts go a moment later
         there = {k: tallied for k, tallied in self.counting.tallies.items() if k in project.images}
-        sources = {key: scoring.source_of(project.images[key]) for key in there}
+        sources = {key: project.images[key].source for key in there}
         by_source = source_table(source_lines(there, sources), boxes=boxes)
         self._sources.setText(by_source)
         for widget in (self._sources_head, self._sources):
