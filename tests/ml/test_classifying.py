@@ -268,6 +268,16 @@ def test_a_project_is_measured_by_own_intensities_in_its_page_too(project, model
     assert drawn[0] != drawn[1]
 
 
+@pytest.mark.parametrize(
+    ("option", "word"),
+    [(("--field", "30"), "--field"), (("--norm", "group", "--preset", "vgg16"), "--norm")],
+)
+def test_an_option_that_changes_nothing_is_told(folder, tmp_path, capsys, option, word):
+    command = ["train", "classifier", str(folder), *QUICK, *option, "--set", "steps=0"]
+    assert main([*command, "-o", str(tmp_path / "m")]) == 1  # nothing is trained
+    assert any(word in line for line in capsys.readouterr().err.splitlines()[:-1])
+
+
 def test_any_setting_can_be_given_by_its_name(folder, tmp_path, capsys):
     models = tmp_path / "models"
     run(

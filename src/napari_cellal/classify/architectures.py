@@ -45,6 +45,8 @@ class Architecture:
         The side must be a multiple of this.
     target_stride : int
         Picture px per px of the target's map.
+    has_norms : bool
+        Whether it has norms of the kind that is chosen.
     """
 
     summary: str
@@ -57,6 +59,7 @@ class Architecture:
     size_px: int = 160
     multiple_px: int = 1
     target_stride: int = 16
+    has_norms: bool = True
 
 
 def _pooled(name: str, **more: Any) -> Callable[[NormLayer, int], nn.Module]:
@@ -172,6 +175,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         "features.29",
         "VGG16_Weights.IMAGENET1K_V1",
         size_px=224,
+        has_norms=False,
     ),
     "vgg19": Architecture(
         "VGG19, mean over its last map: wants a GPU",
@@ -181,6 +185,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         "features.35",
         "VGG19_Weights.IMAGENET1K_V1",
         size_px=224,
+        has_norms=False,
     ),
     "convnext_tiny": Architecture(
         "ConvNeXt-Tiny: LayerNorm throughout; wants a GPU",
@@ -190,6 +195,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         "features.5",
         "ConvNeXt_Tiny_Weights.IMAGENET1K_V1",
         size_px=224,
+        has_norms=False,
     ),
     "vit_b_16": Architecture(
         "ViT-B/16, a transformer: LayerNorm throughout; wants a GPU",
@@ -204,6 +210,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         "ViT_B_16_Weights.IMAGENET1K_V1",
         size_px=224,
         multiple_px=16,
+        has_norms=False,
     ),
 }
 

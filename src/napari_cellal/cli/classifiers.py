@@ -70,7 +70,7 @@ def _request(
         "shrink": a.shrink,
     }
     more |= {key: value for key, value in named.items() if value is not None}
-    for note in found.notes:
+    for note in (*found.notes, *_idle(a, found)):
         say(note)
     counts = found.counts()["train"]
     say(f"Trains on {', '.join(f'{n:,} {name}' for name, n in counts.items())}.")
@@ -90,6 +90,25 @@ def _request(
         name=a.name,
         **{"seed": seed_, **more},
     )
+
+
+def _idle(a: argparse.Namespace, found: PatchSet) -> list[str]:
+    """Return a sentence for each option that changes nothing here."""
+    from napari_cellal.classify.architectures import architecture
+    from napari_cellal.classify.presets import find_preset
+
+    said = []
+    boxes = any(p.box is not None for p in found.patches)
+    if not boxes and (a.context is not None or a.field is not None):
+        said.append("--context and --field change nothing: these pictures have no boxes.")
+    if boxes and a.center is not None:
+        said.append("--center changes nothing: cells are cut by their boxes.")
+    if boxes and a.labels:
+        said.append("--labels changes nothing: a project has its own labels.")
+    name = find_preset(a.preset or "simple").architecture
+    if a.norm not in (None, "auto") and not architecture(name).has_norms:
+        said.append(f"--norm changes nothing: {name} has no norm that could be replaced.")
+    return said
 
 
 def _others(a: argparse.Namespace, found: PatchSet) -> dict[str, PatchSet]:
