@@ -247,3 +247,9 @@ def test_a_box_lies_on_the_edges_of_the_pixels_that_it_holds(session, view):
     whole = corners(np.array([[0.0, 0.0, 400.0, 800.0]]))[0]
     on_screen = np.array([view.layer.data_to_world(point) for point in whole])
     assert np.array_equal([on_screen.min(axis=0), on_screen.max(axis=0)], edges)
+
+
+def test_the_box_under_the_mouse_is_let_go_when_a_key_goes_on(session, view):
+    view.layer._value = (0, None)
+    session.select([view.ids()[1]])
+    assert view.layer._value == (None, None)

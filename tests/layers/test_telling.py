@@ -17,7 +17,22 @@ def test_the_last_image_finished_with_boxes_without_a_class(session):
     assert session.image_id == "one"
     session.finish_image()
     (text,) = heard
-    assert len(text.split("\n")) == 2
+    assert len(text.split("\n")) == 3
+
+
+def test_boxes_that_finishing_accepts_are_told(session):
+    heard = []
+    session.told.connect(lambda text, _error: heard.append(text))
+    session.finish_image()
+    (text,) = heard
+    assert text.startswith("one.png")
+    assert "3" in text
+    session.show_image("one")
+    session.finish_image()  # open again
+    heard.clear()
+    session.show_image("one")
+    session.finish_image()
+    assert not any("3" in text for text in heard)  # nothing was open any more
 
 
 def test_several_sentences_are_one(session):

@@ -7,6 +7,8 @@ import hashlib
 import io
 import json
 import pickle
+from urllib.error import URLError
+from urllib.parse import urlsplit
 
 import pytest
 import torch
@@ -206,6 +208,19 @@ def test_published_weights_are_downloaded_once(monkeypatch, tmp_path):
     assert torch.equal(run_job(fetch(url))["a"], torch.ones(2))
     monkeypatch.setattr(download.urllib.request, "urlopen", None)
     assert torch.equal(run_job(fetch(url))["a"], torch.ones(2))
+
+
+def test_without_a_network_the_sentence_is_for_a_person(monkeypatch, tmp_path):
+    url = published(b"", monkeypatch, tmp_path)
+
+    def fail(*_args, **_kinds):
+        raise URLError(OSError(-2, "Name or service not known"))
+
+    monkeypatch.setattr(download.urllib.request, "urlopen", fail)
+    with pytest.raises(ModelError) as caught:
+        run_job(fetch(url))
+    assert "Errno" not in str(caught.value)
+    assert urlsplit(url).netloc in str(caught.value)
 
 
 def test_a_damaged_download_is_thrown_away(monkeypatch, tmp_path):

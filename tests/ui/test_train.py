@@ -255,6 +255,8 @@ def test_train_judge_use_and_roll_back(person):
     assert project.settings.detector == "shipped"
     assert table.item(rows["shipped"], 0).font().bold()
     assert detect.model.currentData() == "shipped"
+    said = dock.verdict._line.text().removeprefix(dock.verdict._said)
+    assert person.workspace.model_name("shipped") in said
 
 
 def test_the_dock_scrolls_to_bar_and_curves(person, monkeypatch):

@@ -6,6 +6,8 @@ import hashlib
 import os
 import pickle
 import tempfile
+import urllib.error
+import urllib.parse
 import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,14 +46,24 @@ def fetch(url: str) -> Job[dict[str, Tensor]]:
             yield from _download(url, path)
         except OSError as error:
             raise ModelError(
-                f"The starting weights {path.name} could not be downloaded ({error}). Connect "
-                "to the network once, or choose other starting weights."
+                f"The starting weights {path.name} could not be downloaded: {_reason(error, url)}. "
+                "Connect to the network once, or choose other starting weights."
             ) from error
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
         raise ModelError(f"The cached weights '{path}' are damaged; delete the file.") from error
     return dict(state)
+
+
+def _reason(error: OSError, url: str) -> str:
+    """Return in words why a download failed."""
+    server = urllib.parse.urlsplit(url).netloc
+    if isinstance(error, urllib.error.HTTPError):
+        return f"{server} answered with error {error.code}"
+    if isinstance(error, urllib.error.URLError | TimeoutError):
+        return f"{server} cannot be reached"
+    return error.strerror or str(error)
 
 
 def _download(url: str, path: Path) -> Job[None]:

@@ -57,7 +57,7 @@ class BoxShapes:
         )
 
     def forget_mouse(self) -> None:
-        """Highlight no box: the mouse has left the canvas.
+        """Highlight no box: the mouse has left the canvas, or a key chose another box.
 
         napari goes on outlining the last box that the mouse was over, in a blue that a class
         has too.
@@ -192,6 +192,7 @@ class BoxShapes:
         wanted = set(cell_ids)
         places = {i for i, key in enumerate(self.ids()) if key in wanted}
         if places != set(self.layer.selected_data):
+            self.forget_mouse()  # which the camera is about to leave where it is
             with self.quiet():
                 self.layer.selected_data = places
 

@@ -187,6 +187,9 @@ class Session:
             self.tell(f"{image.name} is open again.")
             return
         lines = []
+        if edit.after:
+            n = len(edit.after)
+            lines.append(f"{image.name}: {n} open box{'es' * (n != 1)} accepted as shown.")
         unclassed = sum(c is not None and c.class_id is None for c in edit.after.values())
         if unclassed:
             lines.append(

@@ -119,6 +119,7 @@ class ImageList(QTableView):
         self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         self.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
         self.setShowGrid(False)
+        self.setTextElideMode(Qt.TextElideMode.ElideMiddle)  # names often differ in their ends
         self.verticalHeader().hide()
         self.verticalHeader().setDefaultSectionSize(22)
         head = self.horizontalHeader()

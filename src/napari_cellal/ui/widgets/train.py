@@ -113,6 +113,7 @@ class TrainDock(Dock):
             (session.images_changed, self.refresh),
             (session.classes_changed, self.refresh),
             (session.models_changed, self.refresh),
+            (session.models_changed, self.verdict.show_in_use),
             (session.models_changed, self.classifier.class_with.refresh),
             (session.edited, self._on_edit),
         )

@@ -9,7 +9,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QListWidget, QListWidgetItem, QVBoxLayout, QWidget
 
 from napari_cellal.ui.controls import button, heading, note, row
-from napari_cellal.workflows.detecting import CLASSICAL
+from napari_cellal.workflows.detecting import CLASSICAL, choose_model
 from napari_cellal.workflows.training import use_detector
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ class VerdictPanel(QWidget):
         self.session = workspace.session
         self._workspace = workspace
         self.model: TrainedModel | None = None
+        self._said = ""
         self._line = note()
         self._table = note()
         self._table.setTextFormat(Qt.TextFormat.RichText)
@@ -71,6 +72,7 @@ class VerdictPanel(QWidget):
         text = problem or "It was not compared."
         if verdict is not None:
             text = verdict.line(name)
+        self._said = text
         self._line.setText(text)
         table = "" if verdict is None else _table(verdict, name)
         self._table.setText(table)
@@ -88,8 +90,8 @@ class VerdictPanel(QWidget):
                 continue
             mark = "▲" if change.gain > 0 else "▼" if change.gain < 0 else "="
             item = QListWidgetItem(
-                f"{mark} {project.images[change.image_id].name}: {change.f1_old:.2f} → "
-                f"{change.f1_new:.2f} ({in_words(change)})"
+                f"{mark} {project.images[change.image_id].name}\n"
+                f"     {change.f1_old:.2f} → {change.f1_new:.2f} ({in_words(change)})"
             )
             item.setToolTip(item.text())
             item.setData(Qt.ItemDataRole.UserRole, change.image_id)
@@ -106,15 +108,24 @@ class VerdictPanel(QWidget):
             self.session.show_image(image_id)
 
     def _use(self) -> None:
+        self.choice.hide()
         if self.session.project is not None and self.model is not None:
             use_detector(self.session.project, self.model.record.model_id)
             self.session.models_changed.emit()
-            self._line.setText(f"{self._line.text()} The new model is in use in Detect.")
-        self.choice.hide()
 
     def _keep(self) -> None:
-        self._line.setText(f"{self._line.text()} The old model stays in use.")
         self.choice.hide()
+        self.show_in_use()
+
+    def show_in_use(self) -> None:
+        """Say which model is in use, once the person has chosen; another may be by now."""
+        project = self.session.project
+        if project is None or self.model is None or not self.choice.isHidden():
+            return
+        used = choose_model(project)
+        is_new = used == self.model.record.model_id
+        name = "The new model" if is_new else self._workspace.model_name(used)
+        self._line.setText(f"{self._said} {name} is in use in Detect.")
 
 
 def in_words(change: ImageChange) -> str:
