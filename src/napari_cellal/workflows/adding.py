@@ -85,12 +85,12 @@ class Added:
     def lines(self) -> list[str]:
         """Return the report for a person."""
         n = len(self.records)
-        text = f"{n} image{'' if n == 1 else 's'} added."
+        counts = [f"{n} image{'' if n == 1 else 's'} added."] if n or not self.found else []
         if self.found:
-            text += f" {self.found} whose files had moved found again."
+            counts.append(f"Found again, though their files had moved: {self.found}.")
         if self.known:
-            text += f" {self.known} were in the project already."
-        return [text, *self.notes, *self.problems]
+            counts.append(f"{self.known} were in the project already.")
+        return [" ".join(counts), *self.notes, *self.problems]
 
 
 def find_groups(paths: Iterable[str | Path], pattern: str) -> Grouping:
