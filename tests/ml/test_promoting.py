@@ -63,6 +63,21 @@ def test_both_are_measured_on_the_same_finished_images(project: Project) -> None
     assert (request.new.run.model_id, request.old.run.model_id) == ("m1", SHIPPED)
 
 
+def test_it_is_told_where_the_truth_is_the_old_models_own(project: Project) -> None:
+    boxes = [(10.0 * k, 50.0, 10.0 * k + 9, 59.0) for k in range(4)]
+    found = Detections("v", tuple(boxes), (0.9,) * 4, (1, 1, 1, None), SHIPPED)
+    detecting.apply_detections(project, [found])
+    cells = [c for c in project.cells.of_image("v") if c.proposed is not None]
+    project.history.do(gestures.move([(cells[0], (0.0, 50.0, 12.0, 59.0))], "ann"))
+    cells = [c for c in project.cells.of_image("v") if c.proposed is not None]
+    project.history.do(gestures.finish_image("v", "v", cells, "ann"))
+    request = promoting.request_comparison(project, "m1")
+    assert request.accepted == (3, 5)  # one is moved, one was drawn
+    told = replace(verdict(0.6, 0.7), accepted=request.accepted).line("Old")
+    assert "3" in told.removeprefix(verdict(0.6, 0.7).line("Old"))
+    assert replace(verdict(0.6, 0.7), accepted=(2, 5)).line() == verdict(0.6, 0.7).line()
+
+
 def test_a_model_for_other_channels_cannot_stand_in_the_way(project: Project) -> None:
     project.history.do(gestures.finish_image("v", "v", [], "ann"))
     project.add_model(replace(CARD, model_id="other", channels=("DNA",)))

@@ -14,7 +14,7 @@ from napari_cellal.evaluate.changes import ImageChange, above, changed_images
 from . import detecting, evaluating
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from napari_cellal.core.progress import Job
     from napari_cellal.core.records import Detections
@@ -32,12 +32,16 @@ class Verdict:
         model was made for other images.
     changes : tuple of ImageChange
         What the new one sees in another way, image by image; those that differ most first.
+    accepted : (int, int)
+        How many boxes of these images the old model proposed and a person accepted as they
+        were, and how many boxes there are.
     """
 
     new: dict[str, Any] | None
     old: dict[str, Any] | None
     old_id: str
     changes: tuple[ImageChange, ...] = ()
+    accepted: tuple[int, int] = (0, 0)
 
     @property
     def better(self) -> bool:
@@ -59,7 +63,14 @@ class Verdict:
             new, old = (float(f["any_class"]["ap50"] or 0) for f in (self.new, self.old))
             what = "AP50 with classes ignored"
         name = old_name or self.old_id
-        return f"New model: {new:.2f}, before ({name}): {old:.2f} ({what} {where}, the same ones)."
+        text = f"New model: {new:.2f}, before ({name}): {old:.2f} ({what} {where}, the same ones)."
+        own, boxes = self.accepted
+        if 2 * own > boxes:
+            text += (
+                f" Of their {boxes} boxes {own} are {name}'s own, accepted as they were: that "
+                "favours it."
+            )
+        return text
 
 
 def _map50(figures: dict[str, Any]) -> float:
@@ -73,6 +84,7 @@ class CompareRequest:
     old_id: str
     new: evaluating.EvaluateRequest | None = None
     old: evaluating.EvaluateRequest | None = None
+    accepted: tuple[int, int] = (0, 0)
 
 
 def request_comparison(
@@ -93,7 +105,21 @@ def request_comparison(
         previous = measure(old)
     except ModelError:  # made for other channels
         previous = None
-    return CompareRequest(old, measure(new), previous)
+    return CompareRequest(old, measure(new), previous, _accepted(project, truth, old))
+
+
+def _accepted(project: Project, image_ids: Iterable[str], model_id: str) -> tuple[int, int]:
+    """Return how many known cells are a model's proposals, left as they were, and how many all."""
+    cells = [c for key in image_ids for c in evaluating.known_cells(project, key) or ()]
+    own = [
+        c
+        for c in cells
+        if c.proposed is not None
+        and c.proposed.model_id.partition("+")[0] == model_id
+        and c.proposed.box == c.box
+        and (c.proposed.class_id == c.class_id or model_id == detecting.CLASSICAL)
+    ]
+    return len(own), len(cells)
 
 
 def compare(request: CompareRequest) -> Job[Verdict]:
@@ -110,6 +136,7 @@ def compare(request: CompareRequest) -> Job[Verdict]:
         evaluating.figures_of(request.old, old),
         request.old_id,
         changes_of(request, old, new),
+        request.accepted,
     )
 
 
