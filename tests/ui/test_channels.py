@@ -117,6 +117,8 @@ def test_what_is_set_for_a_channel_holds_for_every_image(sit_down, fields, perso
     assert images(person)[0].contrast_limits != automatic[0]
 
     # The project keeps it, with the work of the next day.
+    person.press("A", "A")
+    person.wait_for_image()
     person.close()
     person = sit_down(fields)
     person.wait(lambda: len(images(person)) == 5)

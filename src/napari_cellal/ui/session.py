@@ -13,6 +13,7 @@ from napari_cellal.core.errors import CellalError
 from napari_cellal.core.history import PORTION, History
 from napari_cellal.core.records import Cell, Review, Status
 
+from .last_image import last_image, note_image
 from .works import Works
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ class Session:
         first = next((c.class_id for c in project.active_classes), None)
         self.draw_class_id = first
         self.project_changed.emit(project)
-        self.show_image(next(iter(project.images), None))
+        self.show_image(last_image(project))
 
     def close_project(self) -> None:
         """Let go of the project. Everything is saved already."""
@@ -130,6 +131,7 @@ class Session:
             return
         self.works.finish()
         project, self.project = self.project, None
+        note_image(project, self.image_id)
         self.image_id = None
         self.selection = ()
         self.image_changed.emit(None)
