@@ -268,6 +268,22 @@ def test_a_project_is_measured_by_own_intensities_in_its_page_too(project, model
     assert drawn[0] != drawn[1]
 
 
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_a_split_of_broken_pictures_stops_nothing(folder, tmp_path, capsys, split):
+    place = shutil.copytree(folder, tmp_path / "d")
+    with (place / "labels.csv").open(newline="") as file:
+        bad = [row["filename"] for row in csv.DictReader(file) if row["split"] == split]
+    for name in bad:
+        (place / name).write_bytes(b"no picture")
+    run("train", "classifier", place, *QUICK, "--steps", 2, "-o", tmp_path / "m")
+    said = json.loads(capsys.readouterr().out)
+    assert Path(said["folder"], "card.json").is_file()
+    assert (said["test"] is None) == (split == "test")
+    assert (said["val"] is None) == (split == "val")
+    told = said["failures"] if split == "val" else said["notes"]
+    assert len(told) >= (len(bad) if split == "val" else 1)  # and one that is always broken
+
+
 @pytest.mark.parametrize(
     ("option", "word"),
     [(("--field", "30"), "--field"), (("--norm", "group", "--preset", "vgg16"), "--norm")],

@@ -200,7 +200,7 @@ def seen(
 
 
 def look_through(
-    pictures: Pictures, n_channels: int | None = None
+    pictures: Pictures, n_channels: int | None = None, *, may_be_none: bool = False
 ) -> Job[tuple[Pictures, list[PatchFailure]]]:
     """Read every picture once; yield and return a `PatchFailure` for each that is broken.
 
@@ -208,11 +208,13 @@ def look_through(
     ----------
     n_channels : int or None
         How many a picture must have; None takes the number that most have.
+    may_be_none : bool
+        Whether it can go on with no picture left.
 
     Raises
     ------
     ModelError
-        If no picture is left.
+        If no picture is left that must be there.
     """
     counts: dict[int, int] = {}
     failures: dict[int, PatchFailure] = {}
@@ -232,7 +234,7 @@ def look_through(
             key = pictures.patches[k].key
             has = f"{key} has {n} channel{'s' * (n != 1)}"
             failures[k] = PatchFailure(key, f"{has} instead of {n_channels}; left out.")
-    if len(failures) == total:
+    if len(failures) == total and not may_be_none:
         reason = f" {next(iter(failures.values())).sentence}" if failures else ""
         raise ModelError(f"There is no picture that can be used.{reason}")
     return pictures.without(set(failures)), [failures[k] for k in sorted(failures)]

@@ -153,7 +153,8 @@ def _read(request: ClassifierRequest, start: Start, reader: Reader) -> Job[Data]
         chosen = [p for p in request.patches if p.split == split]
         pictures = Pictures(chosen, cutter, room)
         if chosen:
-            pictures, bad = yield from look_through(pictures, n_channels)
+            held = split == "val"  # a training can do without
+            pictures, bad = yield from look_through(pictures, n_channels, may_be_none=held)
             failures += bad
             n_channels = n_channels or len(pictures.raw(0))
             room -= pictures.kept_mb

@@ -129,10 +129,15 @@ def _result(
 ) -> Result:
     from napari_cellal.workflows import classifying, elsewhere
 
-    test = None
+    test, notes = None, list(found.notes)
     if found.of_split("test"):
         request = classifying.ClassRequest(str(folder), found.of_split("test"), a.device)
-        test = run(classifying.measure(request))
+        try:
+            test = run(classifying.measure(request))
+        except CellalError as error:  # the model is there all the same
+            notes.append(f"Not measured: {error}")
+            say(notes[-1])
+    if test is not None:
         say(
             f"Right on {test['accuracy']:.1%} of {test['cells']:,} test pictures "
             f"({test['interval'][0]:.1%} to {test['interval'][1]:.1%})."
@@ -149,7 +154,7 @@ def _result(
         "val": dict(trained.record.metrics) or None,
         "test": test,
         "elsewhere": rows,
-        "notes": list(found.notes),
+        "notes": notes,
         "failures": [f.sentence for f in trained.failures],
     }
 
@@ -236,7 +241,8 @@ def explain(a: argparse.Namespace) -> Result:
     """Tell on what an answer rests: where in the picture, and in which channels."""
     from napari_cellal.workflows import explainable, explaining, explanation_pictures, patches
 
-    if patches.is_project(a.project) or not Path(a.project).is_file():
+    is_picture = Path(a.project).is_file() or "*" in a.project  # * stands for its channels
+    if patches.is_project(a.project) or not is_picture:
         if not a.cell and patches.is_project(a.project):
             raise CellalError("Name the cell of the project with --cell.")
         with Project.open(a.project) as project:
