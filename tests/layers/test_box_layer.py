@@ -10,9 +10,11 @@ from napari.utils.interactions import (
     mouse_release_callbacks,
 )
 
-from napari_cellal.core.records import Review, Status
+from napari_cellal.core.history import edit_of
+from napari_cellal.core.records import Cell, ImageRecord, Origin, Proposal, Review, Status
 from napari_cellal.ui.box_shapes import corners
 from napari_cellal.ui.boxes import BoxLayer
+from napari_cellal.ui.session import Session
 
 
 @pytest.fixture
@@ -253,3 +255,21 @@ def test_the_box_under_the_mouse_is_let_go_when_a_key_goes_on(session, view):
     view.layer._value = (0, None)
     session.select([view.ids()[1]])
     assert view.layer._value == (None, None)
+
+
+@pytest.mark.parametrize("how", ["drawn", "detected"])
+def test_edges_on_an_empty_slide_leave_its_cells_to_be_seen(project, how):
+    slide = ImageRecord("slide", "s.tif", (3, 20_000, 30_000), "uint8", ("r", "g", "b"), True)
+    project.add_images([slide])
+    session = Session()
+    session.open_project(project)
+    view = BoxLayer(session)
+    session.show_image("slide")
+    if how == "drawn":
+        view.layer.add(rect(1000, 1060), shape_type="rectangle")
+    else:
+        box = (9.0, 9.0, 69.0, 69.0)
+        found = Cell("c", "slide", box, 1, Origin.MODEL, proposed=Proposal(box, 1, 0.9, "test"))
+        project.history.do(edit_of("detected", [(None, found)]))
+    (width,) = view.layer.edge_width
+    assert width < 60 / 8

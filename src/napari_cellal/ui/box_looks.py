@@ -10,7 +10,7 @@ from napari.utils.colormaps.standardize_color import transform_color
 from napari_cellal.core.records import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from numpy.typing import NDArray
 
@@ -47,7 +47,7 @@ class BoxLooks:
         self._session = session
         self._width = 1.5
 
-    def fit(self, cells: Sequence[Cell], view: Box | None) -> None:
+    def fit(self, cells: Collection[Cell], view: Box | None) -> None:
         """Choose the width of edges for an image, or for a view, with these cells."""
         image = self._session.image
         if view is not None:

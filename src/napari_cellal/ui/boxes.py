@@ -19,7 +19,7 @@ from .box_shapes import BoxShapes
 from .crowd import Crowd
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from numpy.typing import NDArray
 
@@ -190,6 +190,7 @@ class BoxLayer:
             return
         with self.shapes.quiet():
             self.shapes.drop(drop)
+            self._fit_first(add)
             self.shapes.add(add)
             kept = {k: c for k, c in wanted.items() if k not in drop and k in self.shapes.shown}
             if kept:
@@ -202,6 +203,14 @@ class BoxLayer:
                     self.shapes.recolor(kept)
             if drop or add:
                 self.shapes.select(self.session.selection)
+
+    def _fit_first(self, cells: Collection[Cell]) -> None:
+        """Have the first boxes on an image tell how wide the edges of all may be.
+
+        On an empty slide nothing does, and edges for the whole of it would hide the cells.
+        """
+        if cells and not self.shapes.shown:
+            self.shapes.looks.fit(cells, self.crowd.loaded)
 
     @property
     def _looks_can_wait(self) -> bool:
@@ -349,6 +358,7 @@ class BoxLayer:
                 self.shapes.shown[key] is not now[key] and self.shapes.shown[key] != now[key]
                 for key in now
             )
+            self._fit_first(now.values())
             self.shapes.shown = {key: now[key] for key in staying}
             self.shapes.add([c for key, c in now.items() if key not in self.shapes.shown])
             if changed:
