@@ -120,6 +120,7 @@ class ImageList(QTableView):
         self.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
         self.setShowGrid(False)
         self.setTextElideMode(Qt.TextElideMode.ElideMiddle)  # names often differ in their ends
+        self.setWordWrap(False)  # else a second line is cut off where there is no room for it
         self.verticalHeader().hide()
         self.verticalHeader().setDefaultSectionSize(22)
         head = self.horizontalHeader()
