@@ -78,6 +78,17 @@ def test_it_is_told_where_the_truth_is_the_old_models_own(project: Project) -> N
     assert replace(verdict(0.6, 0.7), accepted=(2, 5)).line() == verdict(0.6, 0.7).line()
 
 
+def test_images_that_could_not_be_searched_are_told() -> None:
+    sentence = "a.png could not be searched; its cells count as missed."
+    bad = verdict(0.6, 0.7)
+    assert bad.new is not None
+    bad.new["failures"] = [sentence]
+    assert bad.line().endswith(sentence)
+    bad.new["failures"] = [sentence, "b.png"]
+    assert sentence in bad.line()
+    assert not bad.line().endswith(sentence)
+
+
 def test_a_model_for_other_channels_cannot_stand_in_the_way(project: Project) -> None:
     project.history.do(gestures.finish_image("v", "v", [], "ann"))
     project.add_model(replace(CARD, model_id="other", channels=("DNA",)))

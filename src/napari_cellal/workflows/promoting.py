@@ -70,6 +70,11 @@ class Verdict:
                 f" Of their {boxes} boxes {own} are {name}'s own, accepted as they were: that "
                 "favours it."
             )
+        failed = self.new.get("failures", [])
+        if failed:
+            text += f" {failed[0]}"
+        if len(failed) > 1:
+            text += f" So do those of {len(failed) - 1} more."
         return text
 
 
