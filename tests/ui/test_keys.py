@@ -205,6 +205,15 @@ def test_boxes_come_back_however_h_is_let_go(sit_down, detected):
     person.agree()
 
 
+def test_the_class_of_a_box_is_told_before_it_is_drawn(sit_down, detected):
+    person = sit_down(detected)
+    person.press("2", "W")
+    text, _ = person.told[-1]
+    person.drag((20, 20), (60, 60))
+    assert person.session.project.classes[person.session.current.class_id].name in text
+    assert person.session.current.class_id == 2
+
+
 def test_escape_ends_drawing_and_w_twice_does(sit_down, detected):
     person = sit_down(detected)
     before = person.state()

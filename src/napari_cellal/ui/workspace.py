@@ -340,7 +340,10 @@ class Workspace(QObject):
         self.viewer.layers.selection.active = layer
         layer.mode = "select" if layer.mode == "add_rectangle" else "add_rectangle"
         if layer.mode == "add_rectangle":
-            self.session.tell("Drag a box from corner to corner; W again for the next.")
+            project, class_id = self.session.project, self.session.draw_class_id
+            drawn = project.classes.get(class_id) if project and class_id is not None else None
+            what = "a box" if drawn is None else f"a box of class {drawn.name}"
+            self.session.tell(f"Drag {what} from corner to corner; W again for the next.")
 
     def current_view(self) -> tuple[float, float, float, float]:
         """Return the part of the image that is on screen, (y0, x0, y1, x1) px."""
