@@ -60,18 +60,21 @@ MOST_ROWS = 1000
 class PlaneChooser:
     """A list of choices and a number, for z or for t; hidden while there is one plane only."""
 
-    def __init__(self, label: str, choices: Sequence[tuple[str, str]], tooltip: str) -> None:
+    def __init__(self, word: str, choices: Sequence[tuple[str, str]], tooltip: str) -> None:
+        self._word = word
+        self.label = QLabel()
         self.choice = ComboBox(tooltip)
         for key, text in choices:
             self.choice.addItem(text, key)
         self.choice.setCurrentIndex(self.choice.findData("number"))
         self.number = SpinBox(1, 1, 1, 1, "Counted from 1", 0)
-        self.line = row(QLabel(label), self.choice, self.number)
+        self.line = row(self.label, self.choice, self.number)
         self.choice.currentIndexChanged.connect(self._show_number)
         self.line.hide()
 
     def show_count(self, n: int) -> None:
         """Offer so many planes."""
+        self.label.setText(f"{n:,} {self._word}")
         self.number.setMaximum(n)
         self.line.setVisible(n > 1)
 
@@ -146,8 +149,8 @@ class GroupingDialog(QDialog):
         self.names = QLineEdit()
         self.names.setToolTip("What the channels show, in the order of the table; commas between")
         self._names_line = row(QLabel("Channels"), self.names)
-        self.z = PlaneChooser("z", PLANES, "What becomes of the planes of a stack")
-        self.t = PlaneChooser("t", TIMES, "What becomes of the time points of a series")
+        self.z = PlaneChooser("planes", PLANES, "What becomes of the planes of a stack")
+        self.t = PlaneChooser("time points", TIMES, "What becomes of the time points of a series")
         self.summary = note()
         self.table = QTableWidget(0, 0)
         self.table.verticalHeader().hide()
@@ -236,7 +239,8 @@ class GroupingDialog(QDialog):
         self._named = () if grouping is None else grouping.channels
         if grouping is None:
             n = found.files
-            self.summary.setText(f"{found.files:,} files, each an image of its own.")
+            n = found.files
+            self.summary.setText(f"{n:,} files, each an image of its own." if n != 1 else "1 file.")
         else:
             n = len(grouping.complete)
             self.summary.setText(_in_words(grouping, found.files))
