@@ -66,7 +66,7 @@ def test_news_does_not_displace_an_error(sit_down, folder, monkeypatch):
     person.wait(notice.isActiveWindow)
     person.session.tell("It failed.", error=True)
     person.session.tell("Measured.")
-    assert notice.label.text().split("\n") == ["It failed.", "Measured."]
+    assert notice.label.text().split("\n\n") == ["It failed.", "Measured."]
     person.wait(lambda: notice.label.text() == "It failed.")  # the news has been read
     assert notice.isVisible()
     person.press("Shift+D")

@@ -77,7 +77,7 @@ class Notice(QFrame):
         style = _STYLE.format(edge=_ERROR if self._errors else _NEWS)
         if style != self.styleSheet():  # Qt goes through all of the frame again
             self.setStyleSheet(style)
-        self.label.setText("\n".join(filter(None, (*self._errors, self._news))))
+        self.label.setText("\n\n".join(filter(None, (*self._errors, self._news))))
         self.show()  # before it is measured: napari's font comes with the first showing
         self._place()
         self.raise_()
