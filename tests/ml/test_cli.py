@@ -376,6 +376,26 @@ def test_a_real_process_keeps_stdout_for_the_result(smears: Path, tmp_path: Path
     assert cellal("conjure").returncode == 2
 
 
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="needs /dev/full")
+def test_a_result_that_nobody_takes(project: Path) -> None:
+    def said(stdout: Any) -> str:
+        command = [sys.executable, "-m", "napari_cellal", "info", str(project)]
+        done = subprocess.run(
+            command, stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=120, check=False
+        )
+        assert done.returncode == 1
+        return done.stderr
+
+    with Path("/dev/full").open("w") as full:
+        assert len(said(full).splitlines()) == 1
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        assert said(write) == ""
+    finally:
+        os.close(write)
+
+
 def test_the_window_is_not_needed(tmp_path: Path) -> None:
     """`new` and `info` load neither Qt, napari nor torch."""
     script = (

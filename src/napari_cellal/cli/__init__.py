@@ -7,6 +7,7 @@ Exit code 0: done; 1: a problem that one sentence explains; 2: wrong usage.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -92,5 +93,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         say(words)
         return 1
     text = json.dumps(result, indent=None if arguments.json else 2)
-    sys.stdout.write(f"{text}\n" if arguments.json else "\n".join(_show(result)) + "\n")
+    return _print(text if arguments.json else "\n".join(_show(result)))
+
+
+def _print(text: str) -> int:
+    """Write the result; return the exit code."""
+    try:
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()  # here, where it can be told what is wrong, and not at the end
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):  # `| head` has read enough
+            say(f"The command was done, but its result cannot be written ({error.strerror}).")
+        # Python flushes what is left once more as it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     return 0
