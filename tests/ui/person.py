@@ -17,7 +17,6 @@ from qtpy.QtWidgets import QApplication
 from napari_cellal.core.records import Status
 from napari_cellal.ui.box_looks import UNCLASSED
 from napari_cellal.ui.box_shapes import HALF_PX
-from napari_cellal.ui.camera import camera_of
 from napari_cellal.ui.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -136,7 +135,7 @@ class Person:
 
     def pixel(self, y: float, x: float) -> QPoint:
         """Return where an image point is on the canvas."""
-        camera = camera_of(self.viewer)
+        camera = self.viewer.scene.camera
         at_y, at_x = (v + HALF_PX for v in camera.center[-2:])
         return QPoint(
             round((x - at_x) * camera.zoom + self.canvas.width() / 2),
@@ -145,7 +144,7 @@ class Person:
 
     def move_to(self, y: float, x: float) -> None:
         """Move the mouse to an image point; with a button down this drags."""
-        slack = 1.0 / camera_of(self.viewer).zoom  # positions are whole px of the canvas
+        slack = 1.0 / self.viewer.scene.camera.zoom  # positions are whole px of the canvas
         where = self.pixel(y, x)
         assert self.canvas.rect().contains(where), "outside the canvas, where no mouse can go"
 

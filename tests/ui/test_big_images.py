@@ -9,7 +9,6 @@ from napari_cellal.core.history import edit_of, finish
 from napari_cellal.core.progress import run_job
 from napari_cellal.core.records import Cell
 from napari_cellal.io.store import Project
-from napari_cellal.ui.camera import camera_of
 from napari_cellal.workflows import adding
 
 SIDE, STEP = 2048, 32
@@ -48,8 +47,8 @@ def slide(tmp_path, monkeypatch):
 
 
 def look_at(person, y: float, x: float, zoom: float = 2.0) -> None:
-    camera_of(person.viewer).zoom = zoom
-    camera_of(person.viewer).center = (y, x)
+    person.viewer.scene.camera.zoom = zoom
+    person.viewer.scene.camera.center = (y, x)
 
 
 def in_view(person) -> set[str]:

@@ -36,7 +36,6 @@ from napari_cellal.core.history import edit_of
 from napari_cellal.core.records import Split, Status
 from napari_cellal.detect.shipped import SHIPPED
 from napari_cellal.ui.all_docks import DOCKS, WIDE_DOCKS
-from napari_cellal.ui.camera import camera_of
 from napari_cellal.ui.dock import Dock, dock_around
 from napari_cellal.ui.neighbours import NeighbourStrip
 from napari_cellal.ui.plots import ProbabilityBars
@@ -690,7 +689,7 @@ def test_images_are_held_out_from_the_list(sit_down, detected):
 def test_detect_in_this_view_only(sit_down, folder):
     person = sit_down(folder, "Detect")
     dock = show(person, "Detect")
-    camera = camera_of(person.viewer)
+    camera = person.viewer.scene.camera
     camera.center, camera.zoom = (60, 80), 6.0
     y0, x0, y1, x1 = person.workspace.current_view()
     person.push(dock._scopes.button(0))

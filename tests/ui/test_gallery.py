@@ -18,7 +18,6 @@ from test_neighbours import looks_like
 from napari_cellal.core.filters import WAITING
 from napari_cellal.core.records import Status
 from napari_cellal.ui import batch as batch_module
-from napari_cellal.ui.camera import camera_of
 from napari_cellal.ui.cell_pictures import CellPictures
 
 LEFT = Qt.MouseButton.LeftButton
@@ -346,7 +345,7 @@ def test_a_cell_opens_in_its_image(sit_down, detected):
 def test_a_cell_grows_with_the_canvas_unless_the_person_looked_elsewhere(sit_down, detected):
     person = sit_down(detected, "Project")
     dock = open_gallery(person)
-    camera = camera_of(person.viewer)
+    camera = person.viewer.scene.camera
     sizes = {}
     for moves in (False, True):
         person.wait(lambda: dock.width() > 500)

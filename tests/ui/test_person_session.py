@@ -8,7 +8,6 @@ import pytest
 from napari_cellal.core.errors import ProjectError
 from napari_cellal.core.records import Review, Status
 from napari_cellal.io.store import Project
-from napari_cellal.ui.camera import camera_of
 
 
 def middle(cell):
@@ -27,7 +26,7 @@ def detect_all(person):
 
 def test_detect_correct_and_undo_all_of_it(sit_down, folder):
     person = sit_down(folder, "Detect")
-    session, camera = person.session, camera_of(person.viewer)
+    session, camera = person.session, person.viewer.scene.camera
     person.agree()
     before = [person.state()]
 
@@ -322,7 +321,7 @@ def test_from_one_project_to_another(sit_down, folder, detected):
 
 def test_the_next_image_is_not_shown_where_a_cell_of_the_last_was(sit_down, detected):
     person = sit_down(detected, "Review")
-    camera = camera_of(person.viewer)
+    camera = person.viewer.scene.camera
 
     def view():
         return (*camera.center[-2:], camera.zoom)
@@ -342,7 +341,7 @@ def test_the_next_image_is_not_shown_where_a_cell_of_the_last_was(sit_down, dete
 
 def test_a_large_cell_does_not_make_its_image_small(sit_down, folder):
     person = sit_down(folder, "Review")
-    camera = camera_of(person.viewer)
+    camera = person.viewer.scene.camera
     drawn = person.draw((5, 5), (230, 310))
     person.session.select(())
     person.press("Tab")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,11 +19,6 @@ CELL_SHARE = 0.22
 _View = tuple[tuple[float, ...], float]
 """Centre and zoom."""
 _Size = tuple[int, ...]
-
-
-def camera_of(viewer: napari.Viewer) -> Any:
-    """Return a viewer's camera, which napari keeps in ``viewer.scene`` since 0.9."""
-    return getattr(viewer, "scene", viewer).camera
 
 
 class Camera:
@@ -63,7 +58,7 @@ class Camera:
 
         A large cell does not make its image smaller than when all of that is seen.
         """
-        camera = camera_of(self.viewer)
+        camera = self.viewer.scene.camera
         if self._before is None:
             self._before, self._canvas_then = self._view(), self._canvas()
         y0, x0, y1, x1 = cell.box
@@ -86,7 +81,7 @@ class Camera:
             self.center(self._fitted)
 
     def _view(self) -> _View:
-        camera = camera_of(self.viewer)
+        camera = self.viewer.scene.camera
         return tuple(camera.center), camera.zoom
 
     def _canvas(self) -> _Size:
@@ -98,7 +93,7 @@ class Camera:
         An image that was seen whole is so again, as large as the canvas now lets it be.
         """
         if self._before is not None:
-            camera = camera_of(self.viewer)
+            camera = self.viewer.scene.camera
             camera.center, zoom = self._before
             if self._size_px is not None:
                 then, now = (

@@ -10,7 +10,6 @@ from napari.utils.colormaps.standardize_color import transform_color
 from qtpy.QtCore import QObject, QTimer
 
 from .box_looks import UNCLASSED as NO_CLASS
-from .camera import camera_of
 from .mask_picture import MaskPicture, in_order
 
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ class MaskLayer(QObject):
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self._work)
-        camera_of(viewer).events.connect(self._on_camera)
+        viewer.scene.camera.events.connect(self._on_camera)
         session.image_changed.connect(self._on_image)
         session.edited.connect(self._on_edit)
         session.shown_changed.connect(self._anew)
@@ -70,7 +69,7 @@ class MaskLayer(QObject):
     def disconnect_all(self) -> None:
         """Stop following."""
         self._timer.stop()
-        camera_of(self._viewer).events.disconnect(self._on_camera)
+        self._viewer.scene.camera.events.disconnect(self._on_camera)
         self._session.image_changed.disconnect(self._on_image)
         self._session.edited.disconnect(self._on_edit)
         self._session.shown_changed.disconnect(self._anew)

@@ -10,7 +10,6 @@ from napari.layers import Image
 from qtpy.QtCore import QObject, QTimer
 
 from .box_shapes import HALF_PX
-from .camera import camera_of
 from .crowd import overview
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ class Overview(QObject):
         self._looked_at = 0.0
         self._look_timer = self._timer(0, self._look)
         self._count_timer = self._timer(RECOUNT_MS, self._count)
-        camera_of(viewer).events.connect(self._on_camera)
+        viewer.scene.camera.events.connect(self._on_camera)
         session.image_changed.connect(self._on_image)
         session.edited.connect(self._on_edit)
         self._on_image()
@@ -80,7 +79,7 @@ class Overview(QObject):
     def disconnect_all(self) -> None:
         """Stop following."""
         self._is_off = True
-        camera_of(self._viewer).events.disconnect(self._on_camera)
+        self._viewer.scene.camera.events.disconnect(self._on_camera)
         self._session.image_changed.disconnect(self._on_image)
         self._session.edited.disconnect(self._on_edit)
 

@@ -21,7 +21,7 @@ from . import recent
 from .all_docks import DOCKS, WIDE_DOCKS, make_dock
 from .batch import Batch
 from .boxes import BoxLayer
-from .camera import Camera, camera_of
+from .camera import Camera
 from .channels import Channels
 from .dock import dock_around
 from .dock_tabs import call_dock, show_whole_names
@@ -347,7 +347,7 @@ class Workspace(QObject):
 
     def current_view(self) -> tuple[float, float, float, float]:
         """Return the part of the image that is on screen, (y0, x0, y1, x1) px."""
-        camera = camera_of(self.viewer)
+        camera = self.viewer.scene.camera
         height, width = self.viewer.window._qt_viewer.canvas.size
         y, x = camera.center[-2:]
         half_y, half_x = height / camera.zoom / 2, width / camera.zoom / 2
