@@ -22,7 +22,6 @@ from big_image import make, memory_mb
 from napari_cellal.core.history import edit_of, finish
 from napari_cellal.core.progress import run_job
 from napari_cellal.io.store import Project
-from napari_cellal.ui.camera import camera_of
 from napari_cellal.ui.workspace import Workspace
 from napari_cellal.workflows import adding
 from window import Drawn, figures, random_cells, settle, wait
@@ -64,7 +63,7 @@ def main() -> None:
         if options.screenshots:
             viewer.screenshot(str(options.screenshots / "whole.png"), canvas_only=False)
         rng = np.random.default_rng(1)
-        camera, boxes = camera_of(viewer), workspace.boxes
+        camera, boxes = viewer.scene.camera, workspace.boxes
         moves, numbers = [], []
         for _ in range(options.moves):
             settle(0.3)

@@ -167,7 +167,7 @@ def smears(scratch: str) -> None:
     stage.picture("detect")
     stage.answer(45)
     stage.picture("learn")
-    stage.workspace.dock("Learn")._rest.click()
+    stage.workspace.dock("Learn").rest.run.click()
     stage.wait(lambda: "learner" in stage.workspace.session.project.history.undo_label)
     stage.workspace.session.show_image(next(iter(stage.workspace.session.project.images)))
     stage.workspace.raise_dock("Review")
@@ -191,7 +191,7 @@ def many(scratch: str) -> None:
     stage.detect()
     stage.answer(30)
     w = stage.workspace
-    w.dock("Learn")._rest.click()
+    w.dock("Learn").rest.run.click()
     stage.wait(lambda: "learner" in w.session.project.history.undo_label)
     w.raise_dock("Map")
     dock = w.dock("Map")
