@@ -4,14 +4,17 @@ import numpy as np
 import pytest
 from napari.layers import Image
 from napari.utils._test_utils import read_only_mouse_event
+from napari.utils.colormaps.standardize_color import transform_color
 from napari.utils.interactions import (
     mouse_move_callbacks,
     mouse_press_callbacks,
     mouse_release_callbacks,
 )
 
+from napari_cellal.core import gestures
 from napari_cellal.core.history import edit_of
 from napari_cellal.core.records import Cell, ImageRecord, Origin, Proposal, Review, Status
+from napari_cellal.ui.box_looks import UNCLASSED
 from napari_cellal.ui.box_shapes import corners
 from napari_cellal.ui.boxes import BoxLayer
 from napari_cellal.ui.session import Session
@@ -273,3 +276,23 @@ def test_edges_on_an_empty_slide_leave_its_cells_to_be_seen(project, how):
         project.history.do(edit_of("detected", [(None, found)]))
     (width,) = view.layer.edge_width
     assert width < 60 / 8
+
+
+def test_a_concealed_class_is_not_seen_until_it_may_be(session, view):
+    session.draw([(10, 10, 20, 20), (30, 30, 40, 40)])
+    first, second = view.ids()[-2:]
+    session.do(gestures.give_class(list(table(session).values()), 2, "two", "me"))
+
+    def color(key):
+        return view.layer.edge_color[view.ids().index(key)][:3]
+
+    named = color(second)
+    session.conceal(first)
+    assert np.allclose(color(first), transform_color(UNCLASSED)[0][:3], atol=0.5 / 255)
+    assert np.allclose(color(second), named)
+    session.do(gestures.accept([table(session)[k] for k in (first, second)], "me"))
+    assert not np.allclose(color(first), named)
+    assert np.allclose(color(second), named)
+    session.conceal(None)
+    assert np.allclose(color(first), named)
+    agree(session, view)

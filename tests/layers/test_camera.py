@@ -17,7 +17,7 @@ def viewer():
     canvas = SimpleNamespace(size=(400, 400))
     window = SimpleNamespace(_qt_viewer=SimpleNamespace(canvas=canvas))
     camera = SimpleNamespace(center=(0.0, 200.0, 400.0), zoom=WHOLE * 400 / 800)
-    return SimpleNamespace(window=window, camera=camera)
+    return SimpleNamespace(window=window, scene=SimpleNamespace(camera=camera))
 
 
 @pytest.fixture
@@ -34,18 +34,18 @@ def widen(viewer, camera):
 
 
 def test_the_whole_image_is_whole_again(viewer, camera, session):
-    before = viewer.camera.center
+    before = viewer.scene.camera.center
     session.go_to(session.cells()[0])
-    assert viewer.camera.zoom > WHOLE
+    assert viewer.scene.camera.zoom > WHOLE
     widen(viewer, camera)
     camera.back()
-    assert viewer.camera.center == before
-    assert viewer.camera.zoom == pytest.approx(WHOLE)
+    assert viewer.scene.camera.center == before
+    assert viewer.scene.camera.zoom == pytest.approx(WHOLE)
 
 
 def test_a_place_is_seen_as_large_as_before(viewer, camera, session):
-    viewer.camera.zoom = 3.0
+    viewer.scene.camera.zoom = 3.0
     session.go_to(session.cells()[0])
     widen(viewer, camera)
     camera.back()
-    assert viewer.camera.zoom == 3.0
+    assert viewer.scene.camera.zoom == 3.0

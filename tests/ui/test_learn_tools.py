@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from functools import partial
 
 import pytest
+from napari.utils.colormaps.standardize_color import transform_color
 
 from napari_cellal.core import gestures
 from napari_cellal.core.filters import REVIEWED
+from napari_cellal.core.history import Edit
 from napari_cellal.core.progress import Progress
 from napari_cellal.io.store import Project
+from napari_cellal.ui.box_looks import UNCLASSED
 from napari_cellal.workflows import classing_rest, describing, learning, looked_at, pools
 
 
@@ -164,6 +168,61 @@ def slow_pool(*where):
         time.sleep(0.05)
         yield Progress(0, 0)
     return pool
+
+
+def test_a_question_does_not_come_under_a_hand_that_went_elsewhere(sit_down, detected, monkeypatch):
+    monkeypatch.setattr(pools, "read_pool", slow_pool)
+    person = sit_down(detected, "Learn")
+    project, loop = person.session.project, person.workspace.learn
+    loop.better.choice = describing.QUICK
+    elsewhere = next(key for key in project.images if key != person.session.image_id)
+    mine = project.cells.of_image(elsewhere)[0]
+    project.history.do(gestures.give_class([mine], 1, "RBC", "me"))  # so it is not asked about
+    person.push(person.workspace.dock("Learn").start)
+    person.wait(lambda: loop._pool._missed is not None, 90_000)
+    person.canvas.setFocus()
+    person.session.go_to(mine)
+    person.wait(lambda: loop.question is not None, 60_000)
+    asked = loop.question
+    assert person.session.selection == (mine.cell_id,)
+    person.press("2")
+    assert person.cell(mine.cell_id).class_id == 2
+    assert not person.cell(asked.cell_id).is_label
+    assert loop.question == asked
+    person.press("N")
+    assert person.session.selection == (asked.cell_id,)
+    person.press("1")
+    assert person.cell(asked.cell_id).class_id == 1
+    person.wait(lambda: loop.question != asked)
+    assert loop.is_asking
+
+
+def test_a_check_does_not_show_the_class_that_the_model_gave(sit_down, detected, monkeypatch):
+    monkeypatch.setattr(pools, "check_is_due", lambda pool: bool(pool.checks))
+    person = sit_down(detected, "Learn")
+    loop, boxes = person.workspace.learn, person.boxes
+    loop.better.choice = describing.QUICK
+    before = person.rows()
+    after = {key: replace(cell, class_id=2) for key, cell in before.items()}
+    person.session.do(Edit("classed by a model", before, after))
+    person.push(person.workspace.dock("Learn").start)
+    person.wait(lambda: loop.question is not None and loop.is_asking, 90_000)
+    asked = loop.question
+    assert asked.is_check
+
+    def color(key):
+        return tuple(boxes.layer.edge_color[boxes.ids().index(key)][:3])
+
+    person.wait(lambda: len(boxes.ids()) > 1)
+    other = next(key for key in boxes.ids() if key != asked.cell_id)
+    assert color(asked.cell_id) == pytest.approx(tuple(transform_color(UNCLASSED)[0][:3]), abs=0.01)
+    assert color(asked.cell_id) != pytest.approx(color(other), abs=0.01)
+    person.canvas.setFocus()
+    person.press("2")
+    person.wait(lambda: loop.question != asked)
+    person.session.go_to(person.cell(asked.cell_id))
+    person.wait(lambda: asked.cell_id in boxes.ids() and other in boxes.ids())
+    assert color(asked.cell_id) == pytest.approx(color(other), abs=0.01)
 
 
 def test_what_changes_while_the_cells_are_read_is_not_lost(sit_down, detected, monkeypatch):

@@ -35,11 +35,6 @@ _SHARE_OF_VIEW = 1 / 400  # about 1.5 px on a screen-high picture
 _SHARE_OF_CELL = 1 / 16  # so that a small nucleus, zoomed in, is not hidden by its own frame
 
 
-def look(cell: Cell) -> tuple[int, str]:
-    """Return what a box's colour and width depend on."""
-    return (-1 if cell.class_id is None else cell.class_id, cell.status.value)
-
-
 class BoxLooks:
     """The looks of the session's boxes. Shapes' edges are measured in image px."""
 
@@ -62,12 +57,21 @@ class BoxLooks:
             sides = (boxes[:, 2:] - boxes[:, :2]).min(axis=1)
             self._width = max(0.4, min(self._width, float(np.median(sides)) * _SHARE_OF_CELL))
 
+    def kind(self, cell: Cell) -> tuple[int, str]:
+        """Return what a box's colour and width depend on."""
+        class_id = self._class_seen(cell)
+        return (-1 if class_id is None else class_id, cell.status.value)
+
+    def _class_seen(self, cell: Cell) -> int | None:
+        return None if cell.cell_id == self._session.concealed else cell.class_id
+
     def of(self, cells: Sequence[Cell]) -> tuple[NDArray[np.float64], list[float]]:
         """Return edge colours, float[N, 4] in 0..1, and widths, image px."""
         project = self._session.project
         colors = {None: UNCLASSED}
         if project is not None:
             colors.update({c.class_id: c.color for c in project.classes.values()})
-        rgba = transform_color([colors.get(c.class_id, UNCLASSED) for c in cells]).astype(float)
+        named = [colors.get(self._class_seen(c), UNCLASSED) for c in cells]
+        rgba = transform_color(named).astype(float)
         rgba[:, 3] = [_LOOK[c.status][0] for c in cells]
         return rgba, [_LOOK[c.status][1] * self._width for c in cells]

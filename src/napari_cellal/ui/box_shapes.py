@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from napari.layers import Shapes
 
-from .box_looks import UNCLASSED, look
+from .box_looks import UNCLASSED
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -206,7 +206,7 @@ class BoxShapes:
         wanted = set(changed or ())
         for i, key in enumerate(ids):
             if key in wanted:
-                groups.setdefault(look(cells[i]), set()).add(i)
+                groups.setdefault(self.looks.kind(cells[i]), set()).add(i)
         with self.quiet():
             if changed is None or len(wanted) > _FEW or len(groups) > _LOOKS:
                 rgba, widths = self.looks.of(cells)

@@ -14,7 +14,7 @@ import numpy as np
 from napari_cellal.core import gestures
 from napari_cellal.core.handiwork import handiwork, same_boxes
 
-from .box_looks import BoxLooks, look
+from .box_looks import BoxLooks
 from .box_shapes import BoxShapes
 from .crowd import Crowd
 
@@ -73,6 +73,7 @@ class BoxLayer:
         self._on_help()
         session.edited.connect(self._on_edit)
         session.image_changed.connect(self._on_image)
+        session.concealed_changed.connect(self._on_concealed)
         session.shown_changed.connect(self._on_shown)
         session.classes_changed.connect(self._on_classes)
         session.selection_changed.connect(self._on_session_selection)
@@ -83,6 +84,7 @@ class BoxLayer:
         for signal, slot in (
             (self.session.edited, self._on_edit),
             (self.session.image_changed, self._on_image),
+            (self.session.concealed_changed, self._on_concealed),
             (self.session.shown_changed, self._on_shown),
             (self.session.classes_changed, self._on_classes),
             (self.session.selection_changed, self._on_session_selection),
@@ -223,7 +225,8 @@ class BoxLayer:
             self._later(self._recolor_pale)
             return
         pale = sorted(
-            self._pale & self.shapes.shown.keys(), key=lambda key: look(self.shapes.shown[key])
+            self._pale & self.shapes.shown.keys(),
+            key=lambda key: self.shapes.looks.kind(self.shapes.shown[key]),
         )
         self._pale = set(pale[_PORTION:])
         if pale:
@@ -264,6 +267,9 @@ class BoxLayer:
             if self.session.shown.includes(c) is not (c.cell_id in self.shapes.shown)
         ]
         self._push({c.cell_id: c for c in differs})
+
+    def _on_concealed(self, cell_ids: tuple[str, ...]) -> None:
+        self.shapes.recolor(cell_ids)
 
     def _on_classes(self) -> None:
         self.shapes.recolor()

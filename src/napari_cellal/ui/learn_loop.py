@@ -75,6 +75,10 @@ class LearnLoop:
         self._ahead = ThinkAhead(jobs, self._on_thought)
         self._pool = LivePool(jobs)
         self._is_answered = False
+        self._waits_at: tuple[str | None, tuple[str, ...]] | None = None
+        """The image and the cells in hand when the person began to wait for a question."""
+        self._is_unseen = False
+        """True for a question that came when the person had gone elsewhere."""
         self._stale = True
         self._skipped: list[str] = []
         self._asked: list[str] = []
@@ -139,6 +143,7 @@ class LearnLoop:
         if self.session.project is None:
             return
         self.active = True
+        self._wait_here()
         if self._pending is not None:  # what is under way goes on with a question
             return
         if self.question is not None and not self._is_answered and not self._stale:
@@ -218,6 +223,8 @@ class LearnLoop:
         project = self.session.project
         if project is None or self._measured is None or not self.active:
             return
+        if self._waits_at is None:
+            self._wait_here()
         if self._pending is not None:
             self._again = True
             return
@@ -308,7 +315,7 @@ class LearnLoop:
             return  # she went back meanwhile, and hers stays: a key must not hit another cell
         if check is not None:
             reason = "a check: it measures how good the model is and is not learned from"
-            self._set_question(Question(check, reason, is_check=True))
+            self._set_question(Question(check, reason, is_check=True), go=not self._has_moved)
             return
         found = result.suggestions
         if not len(found):
@@ -324,20 +331,42 @@ class LearnLoop:
         pairs = zip(found.class_ids, found.probabilities[0].tolist(), strict=True)
         ranked = tuple(sorted(pairs, key=lambda p: -p[1]))
         self._set_question(
-            Question(found.cell_ids[0], found.reasons[0], ranked, found.neighbours[0])
+            Question(found.cell_ids[0], found.reasons[0], ranked, found.neighbours[0]),
+            go=not self._has_moved,
         )
 
-    def _set_question(self, question: Question | None) -> None:
+    def _wait_here(self) -> None:
+        self._waits_at = (self.session.image_id, self.session.selection)
+
+    @property
+    def _has_moved(self) -> bool:
+        """True if the person has gone to another image or cell since the wait began.
+
+        A key pressed there is meant for what is there: the question must not come under it.
+        """
+        if self._waits_at is None:
+            return False
+        image_id, in_hand = self._waits_at
+        now = self.session.selection
+        return self.session.image_id != image_id or bool(now and now[0] not in in_hand)
+
+    def _set_question(self, question: Question | None, *, go: bool = True) -> None:
+        """Ask, and show the cell, or only say that a question is there."""
         self.question = question
         self._is_answered = False
+        self._waits_at = None
+        self._is_unseen = not go
+        self.session.conceal(question.cell_id if question and question.is_check else None)
         if question is not None and self.session.project is not None:
             cell = self.session.project.cells.get(question.cell_id)
             if cell is None:  # deleted meanwhile
                 self.question = None
                 self._ask()
                 return
-            self.session.go_to(cell)
-            self.state_changed.emit("")
+            if go:
+                self.session.go_to(cell)
+            waits = "The next question waits, since you went elsewhere. N shows it."
+            self.state_changed.emit("" if go else waits)
             self._think_ahead(question)
         self.question_changed.emit(question)
 
@@ -377,6 +406,8 @@ class LearnLoop:
             self.start()
         elif self._is_answered:
             return
+        elif self._is_unseen:
+            self._set_question(self.question)
         elif self.question is not None:
             self._skipped.append(self.question.cell_id)
             self._next()
@@ -409,6 +440,7 @@ class LearnLoop:
         if self.question is None or self._is_answered:
             return
         self.session.select([self.question.cell_id])
+        self.session.conceal(None)
         self.answered.emit()
         self.session.leave()
         self._next_is_due = True
@@ -437,7 +469,9 @@ class LearnLoop:
         self.better.forget()
         self._ahead.forget()
         self._again = False
-        self._is_answered = False
+        self._is_answered = self._is_unseen = False
+        self._waits_at = None
+        self.session.conceal(None)
         self.active = False
         self.labels = self.holdout_labels = self.remaining = 0
         self._measured = None

@@ -68,6 +68,8 @@ class Session:
     edited : Signal(Edit)
         Rows changed; the edit is what was written.
     selection_changed : Signal(tuple of cell_id)
+    concealed_changed : Signal(tuple of cell_id)
+        These cells' classes were hidden, or are no longer.
     shown_changed : Signal(Shown)
     center_asked : Signal(Cell, zoom)
         The camera should go to a cell, or to the place of one that is no row;
@@ -83,6 +85,7 @@ class Session:
     models_changed = Signal()
     edited = Signal(object)
     selection_changed = Signal(object)
+    concealed_changed = Signal(object)
     shown_changed = Signal(object)
     center_asked = Signal(object, bool)
     told = Signal(str, bool)
@@ -95,6 +98,8 @@ class Session:
         self.selection: tuple[str, ...] = ()
         self.shown = Shown()
         self.focus: Cell | None = None
+        self.concealed: str | None = None
+        """The cell whose class nobody should see: what is said of it measures the model."""
         self.draw_class_id: int | None = None
         """The class that a newly drawn box gets: the one given last."""
         self._leaving_until = 0.0
@@ -282,6 +287,12 @@ class Session:
         self.show_image(image_id)
         self.select(())
         self.center_asked.emit(Cell("", image_id, box), True)
+
+    def conceal(self, cell_id: str | None) -> None:
+        """Hide the class of one cell, or of none."""
+        before, self.concealed = self.concealed, cell_id
+        if before != cell_id:
+            self.concealed_changed.emit(tuple(key for key in (before, cell_id) if key))
 
     def leave(self) -> None:
         """Say that the next cell is on its way: what is on screen will hardly be seen again."""
