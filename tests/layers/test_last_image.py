@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 from napari_cellal.io.store import Project
 from napari_cellal.ui import last_image
 
@@ -27,3 +29,12 @@ def test_an_image_that_is_gone_or_a_damaged_note_open_the_first(session):
     assert reopened(session) == "one"
     (session.project.cache_folder / last_image.FILE).write_bytes(b"\xff\xfe no image")
     assert last_image.last_image(session.project) == "one"
+
+
+def test_a_project_whose_cache_is_gone_can_be_left(session):
+    left, cache = session.project, session.project.cache_folder
+    shutil.rmtree(cache)
+    cache.write_text("no folder")
+    session.close_project()
+    assert session.image_id is None
+    Project.open(left.folder).close()  # nobody holds it any more

@@ -66,6 +66,21 @@ def test_a_long_edit_comes_in_portions_and_all_of_it_in_the_end(awake, loop):
     assert len(awake.cells()) == 3 * PORTION
 
 
+def test_a_fault_in_one_long_edit_does_not_hold_up_the_next(awake, loop):
+    def faulty():
+        yield
+        raise RuntimeError("a fault of ours")
+
+    heard = []
+    awake.works.add(faulty(), lambda _: None)
+    awake.works.add(run_steps(awake), heard.append)
+    with pytest.raises(RuntimeError):
+        loop.turn()
+    while loop.waiting:
+        loop.turn()
+    assert heard == [3 * PORTION]
+
+
 def test_undo_waits_for_the_rest_and_takes_back_all_of_it(awake, loop):
     awake.works.add(run_steps(awake), lambda _n: None)
     awake.undo()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 
 import numpy as np
@@ -100,6 +101,22 @@ def test_an_image_that_is_gone_or_another(sit_down, detected):
     person.press("A")
     person.wait_for_image()
     person.press("D")
+    person.wait_for_image()
+    person.agree()
+
+
+def test_a_project_whose_cache_can_not_be_made(sit_down, detected):
+    person = sit_down(detected, "Project")
+    workspace, session = person.workspace, person.session
+    session.close_project()
+    cache = detected / "cache"
+    shutil.rmtree(cache)
+    cache.write_text("no folder")
+    assert not workspace.open_project(detected)
+    assert len(errors(person)) == 1
+    assert session.project is None
+    cache.unlink()
+    assert workspace.open_project(detected)
     person.wait_for_image()
     person.agree()
 

@@ -75,14 +75,16 @@ class Works:
 
     def _go_on(self) -> None:
         begun = last = time.monotonic()
-        while self._queue:
-            self._step()
-            now = time.monotonic()
-            if 2 * now - last > begun + TURN_S:  # another step as long would be too much
-                break
-            last = now
-        if self._queue and self._later is not None:
-            self._later(self._go_on)
+        try:
+            while self._queue:
+                self._step()
+                now = time.monotonic()
+                if 2 * now - last > begun + TURN_S:  # another step as long would be too much
+                    break
+                last = now
+        finally:
+            if self._queue and self._later is not None:
+                self._later(self._go_on)
 
     def _step(self) -> None:
         work = self._queue[0]

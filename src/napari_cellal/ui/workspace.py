@@ -248,7 +248,7 @@ class Workspace(QObject):
             self.session.tell(f"{current.name} is open here already.")
             return True
         try:
-            project = Project.open(folder)
+            project = _opened(folder)
         except CellalError as error:
             self.session.tell(str(error), error=True)
             return False
@@ -357,6 +357,23 @@ class Workspace(QObject):
         """Show the list of keys."""
         self.raise_dock("Review")
         self.docks["Review"].show_keys()
+
+
+def _opened(folder: str | Path) -> Project:
+    """Return a project that a window can work on.
+
+    Raises
+    ------
+    CellalError
+        If it cannot be opened, or what is computed of it cannot be kept.
+    """
+    project = Project.open(folder)
+    try:
+        _ = project.cache_folder  # every dock takes it for granted
+    except CellalError:
+        project.close()
+        raise
+    return project
 
 
 def _soon(do: Callable[[], None]) -> None:

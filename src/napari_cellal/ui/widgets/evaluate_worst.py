@@ -138,11 +138,11 @@ class WorstAnswers(QWidget):
         title = "Explaining the worst answers"
         handle = self._workspace.jobs.run(title, explaining.explain_each, requests)
         self.bar.follow(handle)
-        handle.progressed.connect(self._on_step)
+        handle.progressed.connect(lambda step: self._on_step(answers, step))
         handle.failed.connect(self._on_failed)
 
-    def _on_step(self, step: Progress) -> None:
-        if not isinstance(step.item, tuple):
+    def _on_step(self, answers: Answers, step: Progress) -> None:
+        if answers is not self._answers or not isinstance(step.item, tuple):
             return
         cell_id, pixels = step.item
         for k in range(self.list.count()):
