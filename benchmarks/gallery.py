@@ -143,7 +143,7 @@ def cell_map(workspace: Workspace, deaf: Deaf, umap: bool) -> dict[str, object]:
     project.cache_folder.mkdir(exist_ok=True)
     file = project.cache_folder / "features-bench.npz"
     FeatureTable(ids, tuple(f"f{k}" for k in range(40)), values).save(file)
-    workspace.learn._measured = learning.Measured(str(file), ids)
+    workspace.learn.cells.now = learning.Measured(str(file), ids)
     dock = workspace.dock("Map")
     out: dict[str, object] = {}
     out["PCA, from nothing"] = timed(

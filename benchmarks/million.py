@@ -265,10 +265,10 @@ def learn(workspace, deaf, drawn, features, options, most) -> dict[str, object]:
     """Return how long questions take, measurements being there."""
     loop = workspace.learn
     cells = tuple(FeatureTable.load(features).cell_ids)
-    loop.looks_at = looked_at.images_looked_at(workspace.session.project)
-    loop._measured = learning.Measured(features, cells)
-    loop._measured_ids = frozenset(cells)
-    loop._stale = False
+    loop.cells.looks_at = looked_at.images_looked_at(workspace.session.project)
+    loop.cells.now = learning.Measured(features, cells)
+    loop.cells.now_ids = frozenset(cells)
+    loop.cells.is_stale = False
     del cells
     out: dict[str, object] = {"memory with features, MB": memory_mb()}
     workspace.raise_dock("Learn")

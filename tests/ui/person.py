@@ -238,7 +238,7 @@ class Person:
             assert np.allclose(corners.min(axis=0), (y0, x0), atol=1e-3)
             assert np.allclose(corners.max(axis=0), (y1, x1), atol=1e-3)
         for key, rgba in zip(ids, layer.edge_color, strict=True):
-            class_id = shown[key].class_id
+            class_id = None if key == session.concealed else shown[key].class_id
             name = UNCLASSED if class_id is None else project.classes[class_id].color
             assert np.allclose(rgba[:3], transform_color(name)[0][:3], atol=0.5 / 255)
             if shown[key].status is Status.PROPOSED:  # told apart from what was reviewed

@@ -95,9 +95,9 @@ def test_of_too_many_cells_learn_looks_at_some(sit_down, detected, monkeypatch):
     dock = person.workspace.dock("Learn")
     person.push(dock.start)
     person.wait(lambda: loop.question is not None, 90_000)
-    mine = {c.cell_id for key in loop.looks_at for c in project.cells.of_image(key)}
-    assert set(loop._measured.cell_ids) == mine
-    assert loop.how_many == (len(mine), len(person.rows()))
+    mine = {c.cell_id for key in loop.cells.looks_at for c in project.cells.of_image(key)}
+    assert set(loop.cells.now.cell_ids) == mine
+    assert loop.cells.how_many == (len(mine), len(person.rows()))
     for key in "12112":
         asked = loop.question
         assert asked.cell_id in mine
@@ -115,16 +115,16 @@ def test_of_too_many_cells_learn_looks_at_some(sit_down, detected, monkeypatch):
     person.wait(lambda: "Ctrl+Z" in person.told[-1][0])
     person.press("Ctrl+Z")  # both those looked at and the others
     person.wait(lambda: classed() < mine and not len(person.session.works))
-    other = next(key for key in project.images if key not in loop.looks_at)
+    other = next(key for key in project.images if key not in loop.cells.looks_at)
     person.session.show_image(other)
     person.wait_for_image()
-    assert not loop._stale
+    assert not loop.cells.is_stale
     person.session.select([project.cells.of_image(other)[0].cell_id])
     person.press("2")  # a label where nobody looked: taken in with the next start
-    assert loop._stale
+    assert loop.cells.is_stale
     person.press("Ctrl+Z")
     loop.start()
-    person.wait(lambda: loop.question is not None and not loop._stale, 90_000)
+    person.wait(lambda: loop.question is not None and not loop.cells.is_stale, 90_000)
     assert loop.question.cell_id in mine
 
 

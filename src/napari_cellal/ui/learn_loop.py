@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 from psygnal import Signal
 
 from napari_cellal.active.forecast import class_needs
-from napari_cellal.core.records import Status
-from napari_cellal.workflows import learning, looked_at, pools
+from napari_cellal.workflows import learning, pools
 
-from .better_features import BetterFeatures
+from .cell_table import CellTable
 from .learn_curve import LearningCurve
 from .live_pool import LivePool
 from .question import Question
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
     from napari_cellal.active.requests import SuggestRequest, SuggestResult
     from napari_cellal.core.history import Edit
-    from napari_cellal.features.table import MeasureRequest
     from napari_cellal.io.store import Project
     from napari_cellal.workflows.worker import Failed
 
@@ -68,9 +66,9 @@ class LearnLoop:
         self.remaining = 0
         self.labels = 0
         self.holdout_labels = 0
-        self._measured: learning.Measured | None = None
-        self.better = BetterFeatures(session, jobs)
-        self.better.ready.connect(self._use)
+        self.cells = CellTable(session, jobs)
+        self.cells.changed.connect(self.measured.emit)
+        self.better = self.cells.better
         self.better.started.connect(self.job_started.emit)
         self._ahead = ThinkAhead(jobs, self._on_thought)
         self._pool = LivePool(jobs)
@@ -79,16 +77,11 @@ class LearnLoop:
         """The image and the cells in hand when the person began to wait for a question."""
         self._is_unseen = False
         """True for a question that came when the person had gone elsewhere."""
-        self._stale = True
         self._skipped: list[str] = []
         self._asked: list[str] = []
         self._pending: JobHandle | None = None
         self._again = False
         self._next_is_due = False
-        self.looks_at: dict[str, None] | None = None
-        """The images whose cells are looked at, in order; None for all."""
-        self.how_many = (0, 0)
-        """How many cells these have, and how many there are, when they were last measured."""
         self.active = False
         """True from Start until the project changes, or a job fails or is cancelled."""
         session.project_changed.connect(self._on_project)
@@ -119,12 +112,12 @@ class LearnLoop:
     @property
     def table(self) -> learning.Measured | None:
         """The measured cells, None before the first start."""
-        return self._measured
+        return self.cells.now
 
     @property
     def features_path(self) -> str | None:
         """Where their features are, None before the first start."""
-        return None if self._measured is None else self._measured.path
+        return None if self.cells.now is None else self.cells.now.path
 
     @property
     def needs(self) -> dict[str, int]:
@@ -146,10 +139,10 @@ class LearnLoop:
         self._wait_here()
         if self._pending is not None:  # what is under way goes on with a question
             return
-        if self.question is not None and not self._is_answered and not self._stale:
+        if self.question is not None and not self._is_answered and not self.cells.is_stale:
             self._set_question(self.question)
             return
-        if not self._stale and self._measured is not None:
+        if not self.cells.is_stale and self.cells.now is not None:
             self._ask()
         else:
             self.measure()
@@ -159,53 +152,38 @@ class LearnLoop:
         project = self.session.project
         if project is None or self._pending is not None:
             return
-        before, self.looks_at = self.looks_at, looked_at.images_looked_at(project)
-        if self.looks_at != before:
+        before = self.cells.looks_at
+        self._pending = self.cells.begin(project)
+        if self.cells.looks_at != before:
             self._pool.forget()
-        self.how_many = looked_at.cells_looked_at(project, self.looks_at)
-        requests = looked_at.requests_without_cells(project, self.looks_at)
-        if not requests:
+        if self._pending is None:
             self.active = False
             self.state_changed.emit("No cells yet. Detect some first.")
             return
-        self._stale = False
-        self._pending = self.jobs.run(
-            "Measuring the cells",
-            learning.measure_project,
-            str(project.folder),
-            requests,
-            str(project.cache_folder),
-            lane="quick",
-        )
-        self._pending.finished.connect(lambda measured: self._on_measured(measured, requests))
+        self._pending.finished.connect(self._on_measured)
         self._pending.failed.connect(self._on_failed)
         self._pending.cancelled.connect(self._on_cancelled)
         self.job_started.emit(self._pending)
-        self.upcoming.emit(tuple(r.image_id for r in requests))
+        self.upcoming.emit(self.cells.image_ids)
         self.state_changed.emit("Measuring the cells…")
 
-    def _on_measured(self, measured: learning.Measured, requests: list[MeasureRequest]) -> None:
+    def _on_measured(self, measured: learning.Measured) -> None:
         self._pending = None
-        self.better.begin(measured, requests)
+        self.cells.take(measured)
         if measured.failures:
             self.session.tell(
                 f"{len(measured.failures)} images could not be measured: {measured.failures[0][1]}",
                 error=True,
             )
-        if self._stale:  # boxes changed while they were measured
+        if self.cells.is_stale:  # boxes changed while they were measured
             self.measure()
         elif self.active:
             self._ask()
 
-    def _use(self, measured: learning.Measured) -> None:
-        """Ask by these features from the next question on."""
-        self._measured = measured
-        self.measured.emit()
-
     def _on_failed(self, failed: Failed) -> None:
         self._pending = None
         self._again = False
-        self._stale = True  # the table may be what is wrong; measuring anew costs little
+        self.cells.is_stale = True  # the table may be what is wrong; measuring anew costs little
         self._set_question(None)
         self.active = False
         self.session.tell(failed.message, error=True)
@@ -213,7 +191,7 @@ class LearnLoop:
 
     def _on_cancelled(self) -> None:
         self._pending = None
-        self._stale = True
+        self.cells.is_stale = True
         self.active = False
         self.state_changed.emit("Stopped. What was measured is kept.")
 
@@ -221,7 +199,8 @@ class LearnLoop:
 
     def _ask(self) -> None:
         project = self.session.project
-        if project is None or self._measured is None or not self.active:
+        table = self.cells.now
+        if project is None or table is None or not self.active:
             return
         if self._waits_at is None:
             self._wait_here()
@@ -230,16 +209,16 @@ class LearnLoop:
             return
         pool = self._pool.now
         if pool is None:
-            self._pending = self._pool.read(project, self.looks_at)
+            self._pending = self._pool.read(project, self.cells.looks_at)
             self._pending.finished.connect(self._on_pool)
             self._pending.failed.connect(self._on_failed)
             self._pending.cancelled.connect(self._on_cancelled)
             return
         self.holdout_labels = len(pool.holdout)
-        request = self._request(project, self._measured, pool, self._skipped)
+        request = self._request(project, table, pool, self._skipped)
         check = None
         if pools.check_is_due(pool):
-            measured, skipped = pool.rows_in(self._measured.cell_ids), self._skipped
+            measured, skipped = pool.rows_in(table.cell_ids), self._skipped
             check = next((c for c in pool.checks if c in measured and c not in skipped), None)
         known = self._ahead.take(request)
         if known is None:
@@ -270,7 +249,7 @@ class LearnLoop:
 
     def _think_ahead(self, question: Question) -> None:
         """Have the next question chosen for each answer that this one may get."""
-        project, measured, pool = self.session.project, self._measured, self._pool.now
+        project, measured, pool = self.session.project, self.cells.now, self._pool.now
         if project is None or measured is None or pool is None or not self.active:
             return
         cell_id = question.cell_id
@@ -466,7 +445,7 @@ class LearnLoop:
                 signal.disconnect()
             self._pending.cancel()
             self._pending = None
-        self.better.forget()
+        self.cells.forget()
         self._ahead.forget()
         self._again = False
         self._is_answered = self._is_unseen = False
@@ -474,10 +453,7 @@ class LearnLoop:
         self.session.conceal(None)
         self.active = False
         self.labels = self.holdout_labels = self.remaining = 0
-        self._measured = None
         self._pool.forget()
-        self.looks_at = None
-        self._stale = True
         self._skipped.clear()
         self._asked.clear()
         self.question = None
@@ -494,20 +470,8 @@ class LearnLoop:
 
     def _on_edit(self, edit: Edit) -> None:
         self._pool.follow(edit)
-        for key, row in edit.after.items():
-            old = edit.before[key]
-            if row is None:
-                continue
-            appeared = old is None or old.status is Status.REJECTED
-            elsewhere = self.looks_at is not None and row.image_id not in self.looks_at
-            if elsewhere and not row.is_label:
-                continue
-            moved = old is not None and (old.box, old.mask) != (row.box, row.mask)
-            if appeared or moved or elsewhere:
-                self._stale = True
-                if not self.active:
-                    self.state_changed.emit("")
-                break
+        if self.cells.follow(edit) and not self.active:
+            self.state_changed.emit("")
         asked = self.question
         if not self._next_is_due and asked and edit.after.get(asked.cell_id, asked) is None:
             self._set_question(None)  # undone, or deleted in another dock

@@ -70,7 +70,7 @@ class ClassRest(QWidget):
         if self._job is not None:
             self._session.tell("Cells are being classed. Cancel it first, or wait.")
             return
-        looks_at = None if self._loop.looks_at is None else list(self._loop.looks_at)
+        looks_at = None if self._loop.cells.looks_at is None else list(self._loop.cells.looks_at)
         handle = self._workspace.jobs.run(
             "Reading the cells",
             pools.read_pool,

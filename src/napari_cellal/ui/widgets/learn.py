@@ -222,7 +222,7 @@ class LearnDock(Dock):
             text += f" · {self.loop.holdout_labels} held out to measure"
         if self.loop.remaining:
             text += f" · {self.loop.remaining:,} cells without an answer"
-        looks_at, total = self.loop.how_many
+        looks_at, total = self.loop.cells.how_many
         if looks_at < total:
             text += f" · looks at {looks_at:,} of {total:,} cells, in images drawn at random"
         self._summary.setText(text + "." + self._outlook())
