@@ -205,6 +205,23 @@ def test_boxes_come_back_however_h_is_let_go(sit_down, detected):
     person.agree()
 
 
+@pytest.mark.parametrize("leaves", ["for a field", "for another window"])
+def test_boxes_come_back_where_h_was_pressed_beside_the_image(sit_down, detected, leaves):
+    person = sit_down(detected, "Detect")
+    if leaves == "for a field":
+        person.workspace.dock("Detect").findChildren(Slider)[0].setFocus()
+    else:
+        person.canvas.clearFocus()  # as after a click on a tab
+    person.hold("H")
+    assert not person.layer.visible
+    if leaves == "for a field":
+        person.workspace.dock("Project").classes.names.setFocus()
+    else:
+        QApplication.sendEvent(person.window, QEvent(QEvent.Type.WindowDeactivate))
+    person.wait(lambda: person.layer.visible)
+    person.agree()
+
+
 def test_the_class_of_a_box_is_told_before_it_is_drawn(sit_down, detected):
     person = sit_down(detected)
     person.press("2", "W")

@@ -110,13 +110,17 @@ class KeyFilter(QObject):
         if shown_as != "":
             self.commands.append(KeyCommand(shown_as or " / ".join(keys), does))
 
+    def let_go(self, *_: object) -> None:
+        """End what lasts while a key is held: its key-up goes to another widget."""
+        for name in self._held:
+            self._released[name]()
+        self._held.clear()
+
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """Run our commands and keep napari from seeing their keys."""
         kind = event.type()
         if kind == QEvent.Type.FocusOut:
-            for name in self._held:  # its key-up goes to another widget
-                self._released[name]()
-            self._held.clear()
+            self.let_go()
             return False
         if kind not in (
             QEvent.Type.KeyPress,

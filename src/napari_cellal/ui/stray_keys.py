@@ -52,6 +52,9 @@ class StrayKeys(QObject):
         super().__init__(keys)
         self._keys = keys
         window.installEventFilter(self)
+        app = QApplication.instance()
+        assert isinstance(app, QApplication)
+        app.focusChanged.connect(keys.let_go)
 
     def listen_to(self, dock: QWidget) -> None:
         """Hear what the widgets of a dock hand on."""
@@ -59,6 +62,8 @@ class StrayKeys(QObject):
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """Give the image its key."""
+        if event.type() == QEvent.Type.WindowDeactivate:
+            self._keys.let_go()
         if event.type() not in _KEYS:
             return False
         focus = QApplication.focusWidget()
