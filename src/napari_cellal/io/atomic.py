@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import tempfile
 from pathlib import Path
@@ -18,7 +19,7 @@ def write_atomic(path: Path, data: bytes | str) -> None:
     Raises
     ------
     OSError
-        If the folder cannot be written to.
+        If the folder cannot be written to, or what stands there is no plain file.
     """
     with atomic_file(path) as file:
         file.write(data.encode("utf-8") if isinstance(data, str) else data)
@@ -31,8 +32,10 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     Raises
     ------
     OSError
-        If the folder cannot be written to.
+        If the folder cannot be written to, or what stands there is no plain file.
     """
+    if path.exists() and not path.is_file():  # a device, too, would be replaced by the file
+        raise OSError(errno.EINVAL, "it is no plain file; choose another name", str(path))
     handle, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=".tmp", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
