@@ -148,6 +148,22 @@ def test_a_cell_is_explained_by_command_with_the_detector_in_use(project, tmp_pa
     assert Image.open(picture).width > 300
 
 
+@pytest.mark.parametrize(
+    ("composite", "names"),
+    [(None, ("DNA", "ER", "AGP")), ({"kind": "pca"}, ("red", "green", "blue"))],
+)
+def test_the_channels_of_a_composite_are_its_colours(composite, names):
+    """Even where three channels were made into as many colours."""
+    record = replace(
+        shipped_record(), channels=("DNA", "ER", "AGP"), settings={"composite": composite}
+    )
+    picture = np.zeros((3, 4, 4), np.float32)
+    found = explaining.Explained(
+        record, "a", {"a": 1.0}, picture, picture[0], np.zeros(3, np.float32), "grad-cam"
+    )
+    assert found.channel_names == names
+
+
 def test_what_cannot_be_explained_is_said(project):
     with Project.open(project) as opened:
         with pytest.raises(ModelError, match="no classes"):

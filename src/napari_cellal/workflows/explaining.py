@@ -111,10 +111,10 @@ class Explained:
     def channel_names(self) -> tuple[str, ...]:
         """As the model knows them, else Ch1 and so on; a composite's are colours."""
         n = len(self.channels)
+        if self.record.settings.get("composite"):  # made of as many channels, maybe
+            return ("red", "green", "blue")
         if len(self.record.channels) == n:
             return self.record.channels
-        if self.record.settings.get("composite"):
-            return ("red", "green", "blue")
         return tuple(f"Ch{k + 1}" for k in range(n))
 
     def figures(self) -> dict[str, Any]:
