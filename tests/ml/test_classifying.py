@@ -502,6 +502,22 @@ def test_answers_are_kept_and_counted_against_labels_that_change(project, model)
         scoring.request_score(project, model=record.model_id, split="holdout")
 
 
+@pytest.mark.parametrize(("several", "right"), [(False, ("a", "c")), (True, ("c",))])
+def test_counted_again_as_at_first(several, right):
+    """A class of the model that the project lacks is an answer too, and so are several classes."""
+    said = {
+        "a": ((1, 0.7), (2, 0.6), (None, 0.1)),
+        "b": ((None, 0.6), (2, 0.3), (1, 0.1)),
+        "c": ((2, 0.8), (None, 0.1), (1, 0.1)),
+    }
+    request = scoring.ScoreRequest("m", "all")
+    answers = scoring.Answers(request, (), None, said, {"multi_label": several})
+    truth = {"a": 1, "b": 2, "c": 2}
+    again = run_job(scoring.measure_classes_again(truth, {1: "one", 2: "two"}, answers))
+    assert again["accuracy"] == pytest.approx(len(right) / 3)
+    assert list(again["per_class"]) == ["one", "two"]
+
+
 def test_labels_against_what_was_proposed(project):
     with pytest.raises(CellalError):
         scoring.request_score(project, model=scoring.PROPOSED, split="all")
@@ -519,8 +535,9 @@ def test_labels_against_what_was_proposed(project):
     assert {pairs[0][1] for pairs in answers.classes.values()} == {0.6}
 
 
-def test_the_page_of_a_classifier_on_a_folder(folder, model, tmp_path, capsys):
-    run("report", folder, "--model", model, "--against", model, "-o", tmp_path / "r.html")
+def test_the_page_of_a_classifier_on_a_folder(folder, model, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(folder)
+    run("report", ".", "--model", model, "--against", model, "-o", tmp_path / "r.html")
     said = json.loads(capsys.readouterr().out)
     assert (said["images"], said["cells"]) == (16, 16)
     assert [m["accuracy"] >= 0.9 for m in said["models"]] == [True, True]
@@ -530,6 +547,7 @@ def test_the_page_of_a_classifier_on_a_folder(folder, model, tmp_path, capsys):
     counts = [[td.text for td in m.iter("td") if td.text] for m in matrices]
     assert [sum(map(int, c)) for c in counts] == [16, 16]
     assert "slide1" in "".join(tree.itertext())
+    assert tree.find(".//title").text.endswith(f" on {folder.name}")
     dots = [c for c in tree.iter("{http://www.w3.org/2000/svg}circle") if c.get("r") == "3"]
     assert len(dots) == 2 * 16  # by class, by source
 

@@ -16,7 +16,7 @@ from napari_cellal.core.progress import run_job
 from napari_cellal.core.records import Split
 from napari_cellal.io.samples.write import write_samples
 from napari_cellal.io.store import Project
-from napari_cellal.workflows import adding, annotating, overviewing
+from napari_cellal.workflows import adding, annotating, overviewing, patches
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
@@ -89,6 +89,12 @@ def test_of_a_folder_by_command(folder, tmp_path, capsys):
     assert len(list(tree.iter("img"))) == 2 * overviewing.EXAMPLES
     captions = [words(c) for c in tree.iter("figcaption")]
     assert any(re.search(r"<dark>: 20 cells, median \d+ px", c) for c in captions)  # sizes
+
+
+def test_the_folder_that_one_is_in_has_its_name(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(folder)
+    found = patches.of_folder(".")
+    assert overviewing.request_folder_overview(".", tmp_path / "o.html", found).name == folder.name
 
 
 def test_all_classes_stand_over_one_axis(folder, tmp_path):

@@ -117,7 +117,7 @@ def request_folder_overview(
     chosen = sorted(found.patches, key=lambda p: _drawn(p.key))[:MOST_CELLS]
     return OverviewRequest(
         str(file),
-        Path(folder).name,
+        Path(folder).resolve().name,
         reporting.cells_of(chosen),
         reporting.pictures_of(chosen),
         reporting.colored(found.class_names),

@@ -157,7 +157,7 @@ def request_folder_report(
         )
     return ReportRequest(
         str(file),
-        Path(folder).name,
+        Path(folder).resolve().name,
         split,
         0.0,
         tuple(asked),

@@ -181,15 +181,21 @@ def measure_classes_again(
         raise CellalError("There are no labels left to measure against: finish some images.")
     ids = sorted({c for pairs in answers.classes.values() for c, _ in pairs if c is not None})
     place = {c: k for k, c in enumerate(ids)}
-    found = np.zeros((len(keys), len(ids)))
-    true = np.zeros((len(keys), len(ids)), bool)
+    # Classes of the model that the project lacks are answers too; theirs are the last columns.
+    lacking = max(sum(c is None for c, _ in pairs) for pairs in answers.classes.values())
+    found = np.zeros((len(keys), len(ids) + lacking))
+    true = np.zeros(found.shape, bool)
     for n, key in enumerate(keys):
+        free = iter(range(len(ids), len(ids) + lacking))
         for c, p in answers.classes[key]:
-            if c is not None:
-                found[n, place[c]] = p
+            found[n, next(free) if c is None else place[c]] = p
         if truth[key] in place:
             true[n, place[truth[key]]] = True
-    report = class_report(keys, true, found, [names.get(c, str(c)) for c in ids]).to_json()
+    known = [names.get(c, str(c)) for c in ids]
+    several = bool(answers.figures.get("multi_label", False))
+    columns = [*known, *[""] * lacking]
+    report = class_report(keys, true, found, columns, multi_label=several).to_json()
+    report["per_class"] = {name: report["per_class"][name] for name in known}
     told = ("accuracy", "interval", "macro_f1", "average_precision", "roc_auc")
     return {key: report[key] for key in (*told, "calibration_error", "reliability", "per_class")}
 
