@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QHBoxLayout, QWidget
 
+from napari_cellal.core.errors import CellalError
 from napari_cellal.core.records import new_id
 from napari_cellal.ui.controls import SpinBox, button
 from napari_cellal.workflows import classing_rest, learning, pools
@@ -139,13 +140,12 @@ class _Run:
         self._asked = self._classed = 0
         self._job: JobHandle | None = None
         self._is_writing = False
+        self._session.edited.connect(self._on_edit)
 
     def follow(self, handle: JobHandle) -> None:
         """Write what a job brings, step by step; it ends where the person takes that back."""
         self._job = handle
         handle.progressed.connect(self._on_progress)
-        handle.ended.connect(lambda: self._session.edited.disconnect(self._on_edit))
-        self._session.edited.connect(self._on_edit)
 
     def _on_progress(self, step: Progress) -> None:
         if self._job is not None and isinstance(step.item, dict):
@@ -153,7 +153,11 @@ class _Run:
             self.write(step.item)
 
     def _on_edit(self, edit: Edit) -> None:
-        if edit.run == self._id and not self._is_writing and self._job is not None:
+        if edit.run != self._id:
+            return
+        if self._is_writing:
+            self._classed += len(edit.after)
+        elif self._job is not None:
             self._job.cancel()
 
     def write(self, predicted: Predicted) -> None:
@@ -164,26 +168,35 @@ class _Run:
     def _steps(self, predicted: Predicted) -> Steps[None]:
         steps = learning.class_steps(self._project, predicted, self._sure, run=self._id)
         try:
-            while self._job is None or not self._job.is_cancelling:
+            if not self._is_stopped:
+                self._asked += len(predicted)
+            while not self._is_stopped:
                 self._is_writing = True
                 try:
                     next(steps)
-                except StopIteration as end:
-                    self._classed += end.value
-                    self._asked += len(predicted)
+                except StopIteration:
                     return
                 finally:
                     self._is_writing = False
                 yield
+        except CellalError:  # the rest could not be written either
+            if self._job is not None:
+                self._job.cancel()
+            raise
         finally:
             if self._job is not None:
                 self._job.taken()
+
+    @property
+    def _is_stopped(self) -> bool:
+        return self._job is not None and self._job.is_cancelling
 
     def end(self, failures: Any = (), *, stopped: bool = False) -> None:
         """Tell what was done, once it is written."""
         self._session.works.add(_nothing(), lambda _: self._tell(failures, stopped))
 
     def _tell(self, failures: Any, stopped: bool) -> None:
+        self._session.edited.disconnect(self._on_edit)
         if self._session.project is not self._project:
             return
         text = (
