@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from napari_cellal.core.errors import CellalError
 from napari_cellal.io.store import Project
 
-from .running import rates, run, run_to_best, say, seed
+from .running import none_of, rates, run, run_to_best, say, seed
 from .settings import told
 
 if TYPE_CHECKING:
@@ -190,11 +190,11 @@ def predict(a: argparse.Namespace) -> Result:
     for sentence in left_out:
         say(sentence)
     said = run(classifying.class_patches(request))
-    if not said.probabilities and not a.pattern and (like := classifying.guess_pattern(a.paths)):
-        raise CellalError(
-            f"None of the pictures could be classed. They look like one file a channel: try "
-            f"--pattern {like}."
-        )
+    if not said.probabilities:
+        why = said.failures[0].sentence
+        if not a.pattern and (like := classifying.guess_pattern(a.paths)):
+            why = f"They look like one file a channel: try --pattern {like}."
+        raise CellalError(none_of(len(found), "classed", why))
     n = classifying.write_classes(said, a.output)
     counts: dict[str, int] = {}
     names = dict(zip(said.record.class_ids, said.record.class_names, strict=True))
