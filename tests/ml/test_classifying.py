@@ -30,7 +30,15 @@ from napari_cellal.core.records import Detections, ModelRecord, Proposal, Split
 from napari_cellal.io.store import Project
 from napari_cellal.networks.model_files import load_record
 from napari_cellal.networks.normalization import Normalization
-from napari_cellal.workflows import adding, classifying, detecting, judging, patches, scoring
+from napari_cellal.workflows import (
+    adding,
+    classifying,
+    detecting,
+    judging,
+    patches,
+    reporting,
+    scoring,
+)
 from napari_cellal.workflows.patches import of_cells
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
@@ -221,6 +229,17 @@ def dimmed(folder, place):
             pixels = np.asarray(Image.open(folder / kind / f"{k}.png"))
             Image.fromarray((pixels // 5).astype(np.uint8)).save(place / kind / f"{k}.png")
     return place
+
+
+def test_where_no_picture_could_be_classed_the_old_table_stays(model, tmp_path, capsys):
+    table, bad = tmp_path / "said.csv", tmp_path / "bad"
+    bad.mkdir()
+    table.write_text("yesterday's")
+    for name in ("a.png", "b.png"):
+        (bad / name).write_bytes(b"no picture")
+    assert main(["predict", model, str(bad), "-o", str(table)]) == 1
+    assert "a.png" in capsys.readouterr().err.splitlines()[-1]
+    assert table.read_text() == "yesterday's"
 
 
 def test_own_intensities_are_a_switch_of_every_command(folder, model, project, tmp_path, capsys):
@@ -466,7 +485,7 @@ def count(project, answers):
     return {m.cell_id: m.square for some in found if some for m in some}
 
 
-def test_answers_are_kept_and_counted_against_labels_that_change(project, model):
+def test_answers_are_kept_and_counted_against_labels_that_change(project, model, tmp_path):
     record = load_record(Path(model))
     project.add_model(record)
     shutil.copytree(model, project.model_folder(record.model_id))
@@ -490,7 +509,14 @@ def test_answers_are_kept_and_counted_against_labels_that_change(project, model)
     other = next(c for c in project.classes if c != cell.class_id)
     project.history.do(gestures.give_class([cell], other, "other", "test"))
     mended = scoring.measure_classes_again(scoring.truth_again(project, answers), names, answers)
-    assert run_job(mended)["accuracy"] == pytest.approx(again["accuracy"] - 1 / len(labels))
+    mended = run_job(mended)
+    assert mended["accuracy"] == pytest.approx(again["accuracy"] - 1 / len(labels))
+    page = tmp_path / "r.html"
+    asked = reporting.request_report(project, page, [answers], pictures=False)
+    (told,) = run_job(reporting.write_report(asked))["models"]
+    assert told["accuracy"] == pytest.approx(mended["accuracy"])
+    assert f"<b>{mended['average_precision']:.3f}</b>" in page.read_text(encoding="utf-8")
+    assert f"{mended['average_precision']:.3f}" != f"{answers.figures['average_precision']:.3f}"
     after = count(project, answers)
     assert after[cell.cell_id] == (other, cell.class_id)
     assert {k: v for k, v in after.items() if k != cell.cell_id} == {

@@ -273,6 +273,10 @@ def write_report(request: ReportRequest) -> Job[dict[str, Any]]:
             if asked.found is not None and asked.request.boxes is not None:
                 figures = yield from scoring.measure_again(asked.request.boxes, asked)
                 asked = replace(asked, figures=figures)
+            elif asked.request.classes is not None:
+                truth, names = _truth(request)
+                figures = yield from scoring.measure_classes_again(truth, names, asked)
+                asked = replace(asked, figures={**asked.figures, **figures})
         else:
             asked = yield from scoring.score(asked)
         answers.append(asked)
@@ -302,6 +306,13 @@ def write_report(request: ReportRequest) -> Job[dict[str, Any]]:
             for a in answers
         ],
     }
+
+
+def _truth(request: ReportRequest) -> tuple[dict[str, int], dict[int, str]]:
+    """Return {cell_id: class_id} of the labels of now, and {class_id: name}."""
+    cells = [c for some in request.cells.values() for c in some]
+    truth = {c.cell_id: c.class_id for c in cells if c.class_id is not None}
+    return truth, {key: name for key, (name, _) in request.classes.items()}
 
 
 def _report(request: ReportRequest, answers: Sequence[scoring.Answers]) -> Report:
