@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -9,6 +10,7 @@ from napari_cellal.core.history import PORTION, edit_of, finish
 from napari_cellal.core.records import Cell, Review
 from napari_cellal.io.store import Project
 from napari_cellal.ui.session import Session
+from napari_cellal.workflows import scoring
 
 
 def grid_cells(n):
@@ -148,3 +150,15 @@ def test_a_large_gesture_during_a_run_is_undone_as_a_whole(awake, loop):
         loop.turn()
     assert awake.cells() == mine
     assert len(awake.project.cells.of_image("two")) == len(others)
+
+
+def test_labels_of_many_classed_cells_are_read_in_portions(awake, monkeypatch):
+    finish(run_steps(awake))
+    finish(awake.project.history.do_steps(gestures.give_class(awake.cells(), 2, "WBC", "ann")))
+    said = {c.cell_id: ((1, 0.9),) for c in awake.cells()}
+    read, rows = [], awake.project.cells.rows
+    monkeypatch.setattr(awake.project.cells, "rows", lambda keys: read.append(keys) or rows(keys))
+    steps = scoring.truth_steps(awake.project, SimpleNamespace(classes=said))
+    next(steps)
+    assert 0 < len(read[0]) < len(said)
+    assert finish(steps) == dict.fromkeys(said, 2)

@@ -10,8 +10,9 @@ from test_docks import clipped, pale, show
 from test_gallery import LEFT, NONE, click, ids_of, settled
 from test_train import LONG_MS, _labelled, labelled  # noqa: F401  fixtures
 
+from napari_cellal.core.history import Edit
 from napari_cellal.core.progress import Progress
-from napari_cellal.core.records import Detections, Status
+from napari_cellal.core.records import Detections, Review, Status
 from napari_cellal.detect.shipped import SHIPPED
 from napari_cellal.evaluate.matches import NOTHING, Match
 from napari_cellal.ui import marked_place
@@ -229,6 +230,33 @@ def test_what_was_proposed_before_review(sit_down, detected):
     person.push(dock.measure)
     assert person.told[-1][1]  # the classical detector proposes no classes: it says so
     assert not dock.result.isVisible()
+
+
+def test_what_was_proposed_has_no_probabilities_to_measure(sit_down, detected):
+    person = sit_down(detected, "Evaluate")
+    session = person.session
+    before = person.rows()
+    after = {
+        key: replace(
+            cell, class_id=1, review=Review.CONFIRMED, proposed=replace(cell.proposed, class_id=1)
+        )
+        for key, cell in before.items()
+    }
+    session.do(Edit("classed and confirmed", before, after))
+    dock = show(person, "Evaluate")
+    person.wait(dock.page.isVisible)
+    choose(dock.model, scoring.PROPOSED)
+    choose(dock.split, evaluating.ALL)
+    person.push(dock.measure)
+    person.wait(dock.result.isVisible, LONG_MS)
+    person.wait(lambda: dock.table is not None)
+    counted = dock.table.counts.copy()
+    session.go_to(session.cells()[0])
+    person.press("2")
+    person.wait(lambda: (dock.table.counts != counted).any())
+    person.wait(lambda: not dock._later.isActive())
+    person.wait(lambda: not len(session.works) and not person.workspace.jobs.running, LONG_MS)
+    assert dock.figures == {}
 
 
 def test_nothing_is_finished(sit_down, detected):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from napari_cellal.core.errors import CellalError
+from napari_cellal.core.history import finish
 from napari_cellal.core.progress import Job, Progress
 from napari_cellal.evaluate.matches import Match, match_boxes_of, match_classes
 
@@ -14,11 +15,13 @@ from . import classifying, evaluating, patches
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from napari_cellal.core.history import Steps
     from napari_cellal.core.records import Detections
     from napari_cellal.io.store import Project
 
     Said = dict[str, tuple[tuple[int | None, float], ...]]
 
+_PORTION = 500  # rows read between two pauses, 5 ms
 PROPOSED = "proposed"
 """In the place of a model: the classes that models gave to the cells before they were reviewed."""
 
@@ -153,12 +156,19 @@ def measure_again(request: evaluating.EvaluateRequest, answers: Answers) -> Job[
 
 def truth_again(project: Project, answers: Answers) -> dict[str, int]:
     """Return {cell_id: class_id}, the labels as they are now of cells that a model classed."""
-    rows = project.cells.rows(answers.classes)
-    return {
-        key: c.class_id
-        for key, c in rows.items()
-        if c is not None and c.is_label and c.class_id is not None
-    }
+    return finish(truth_steps(project, answers))
+
+
+def truth_steps(project: Project, answers: Answers) -> Steps[dict[str, int]]:
+    """Do what `truth_again` does, pausing after each portion."""
+    truth: dict[str, int] = {}
+    keys = list(answers.classes)
+    for k in range(0, len(keys), _PORTION):
+        for key, c in project.cells.rows(keys[k : k + _PORTION]).items():
+            if c is not None and c.is_label and c.class_id is not None:
+                truth[key] = c.class_id
+        yield
+    return truth
 
 
 def measure_classes_again(

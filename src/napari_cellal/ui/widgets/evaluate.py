@@ -41,6 +41,9 @@ from .evaluate_worst import WorstAnswers
 from .measure_bar import MeasureBar
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_cellal.core.progress import Job
     from napari_cellal.evaluate.matches import Confusion
     from napari_cellal.io.store import Project
     from napari_cellal.ui.jobs import JobHandle
@@ -255,16 +258,22 @@ class EvaluateDock(Dock):
         project, answers = self.session.project, self.counting.answers
         if project is None or answers is None:
             return
-        job: Any
-        if answers.found is None:
-            names = {c.class_id: c.name for c in project.active_classes}
-            truth = scoring.truth_again(project, answers)
-            job = partial(scoring.measure_classes_again, truth, names, answers)
-        else:
+        if answers.found is not None:
             request = scoring.request_again(project, answers)
-            if not request.truth:
-                return
-            job = partial(scoring.measure_again, request, answers)
+            if request.truth:
+                self._begin_again(answers, partial(scoring.measure_again, request, answers))
+        elif answers.request.classes is not None:  # else no more than a class was proposed
+            names = {c.class_id: c.name for c in project.active_classes}
+            self.session.works.add(
+                scoring.truth_steps(project, answers),
+                lambda truth: self._begin_again(
+                    answers, partial(scoring.measure_classes_again, truth, names, answers)
+                ),
+            )
+
+    def _begin_again(self, answers: Answers, job: Callable[[], Job[dict[str, Any]]]) -> None:
+        if self.counting.answers is not answers:
+            return
         self._again = handle = self.workspace.jobs.run("Measuring again", job, lane="quick")
 
         def take(figures: dict[str, Any]) -> None:
