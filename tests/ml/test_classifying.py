@@ -578,6 +578,22 @@ def test_the_page_of_a_classifier_on_a_folder(folder, model, tmp_path, capsys, m
     assert len(dots) == 2 * 16  # by class, by source
 
 
+def test_the_page_counts_what_was_measured_on(folder, model, tmp_path, capsys):
+    """A broken picture is not."""
+    argv = (folder, "--model", model, "--split", "all")
+    run("evaluate", *argv)
+    measured = json.loads(capsys.readouterr().out)["cells"]
+    assert measured == 63
+    run("report", *argv, "-o", tmp_path / "r.html", "--no-pictures")
+    said = json.loads(capsys.readouterr().out)
+    assert (said["images"], said["cells"]) == (measured, measured)
+    text = (tmp_path / "r.html").read_text(encoding="utf-8")
+    tree = ElementTree.fromstring(text.removeprefix("<!DOCTYPE html>"))
+    rows = [["".join(td.itertext()) for td in tr] for tr in tree.iter("tr")]
+    by_source = [row for row in rows if row[0] in ("slide0", "slide1") and len(row) == 3]
+    assert sum(int(n) for row in by_source for n in row[1:]) == measured
+
+
 def test_the_page_shows_on_what_wrong_answers_rest(folder, model, tmp_path, capsys):
     turned = tmp_path / "turned.csv"
     rows = (folder / "labels.csv").read_text().splitlines()

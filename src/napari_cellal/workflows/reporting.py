@@ -280,6 +280,8 @@ def write_report(request: ReportRequest) -> Job[dict[str, Any]]:
         else:
             asked = yield from scoring.score(asked)
         answers.append(asked)
+    if answers[0].found is None:
+        request = _answered(request, answers[0])
     yield Progress(0, 0, "Writing the report")
     look = yield from look_of(request.cells, request.images, answers[0])
     report = replace(_report(request, answers), look=look)
@@ -306,6 +308,20 @@ def write_report(request: ReportRequest) -> Job[dict[str, Any]]:
             for a in answers
         ],
     }
+
+
+def _answered(request: ReportRequest, answers: scoring.Answers) -> ReportRequest:
+    """Return the request without the cells that could not be read, which are not measured on."""
+    cells = {
+        key: [c for c in some if c.cell_id in answers.classes]
+        for key, some in request.cells.items()
+    }
+    request = replace(request, cells={key: some for key, some in cells.items() if some})
+    if not request.source_counts or answers.request.classes is None:
+        return request
+    asked = answers.request.classes.patches
+    read = [p for p in asked if p.key in answers.classes]
+    return replace(request, source_counts=by_source_of(read))
 
 
 def _truth(request: ReportRequest) -> tuple[dict[str, int], dict[int, str]]:
