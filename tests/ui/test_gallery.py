@@ -10,7 +10,7 @@ from qtpy.compat import isalive
 from qtpy.QtCore import QPoint, QPointF, Qt
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication, QPushButton
+from qtpy.QtWidgets import QApplication, QPushButton, QTabBar
 from test_docks import clipped, pale
 from test_jobs import endless
 from test_neighbours import looks_like
@@ -319,6 +319,32 @@ def test_an_order_that_nobody_waits_for_is_cancelled(sit_down, detected):
 
 
 # -- the window ----------------------------------------------------------------------------
+
+
+def test_after_another_tab_keys_are_the_picked_cells_again(sit_down, detected):
+    person = sit_down(detected, "Review")
+    person.press("Tab")
+    in_hand = person.session.current
+    person.workspace.raise_dock("Gallery")
+    dock = person.workspace.dock("Gallery")
+    person.wait(lambda: settled(person))
+    other = next(
+        k for k, key in enumerate(person.workspace.batch.cell_ids) if key != in_hand.cell_id
+    )
+    click(dock, other)
+    (picked,) = person.workspace.batch.picked
+    for name in ("Learn", "Gallery"):
+        bar, place = next(
+            (bar, bar.tabRect(k).center())
+            for bar in person.window.findChildren(QTabBar)
+            for k in range(bar.count())
+            if bar.tabText(k) == name
+        )
+        QTest.mouseClick(bar, LEFT, NONE, place)
+        QApplication.processEvents()
+    person.press("2")
+    person.wait(lambda: person.cell(picked).class_id == 2)
+    assert person.cell(in_hand.cell_id) == in_hand
 
 
 def test_a_cell_opens_in_its_image(sit_down, detected):

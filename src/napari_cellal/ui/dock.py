@@ -107,6 +107,17 @@ class Dock(QScrollArea):
     def _on_tab(self, is_on_top: bool) -> None:
         if is_on_top:
             self._catch_up()
+            QTimer.singleShot(0, self._take_keys)  # the dock before still has them
+
+    def _take_keys(self) -> None:
+        """Have the keys go on with what is picked here, where nothing else has them.
+
+        The window passes them to the image, whose cell in hand is another.
+        """
+        window = self.window()
+        nobody = window.focusWidget() in (None, window)
+        if self.home is not None and self.is_on_screen and nobody:
+            self.home.setFocus()
 
     def _catch_up(self) -> None:
         unseen, self._unseen = self._unseen, {}
