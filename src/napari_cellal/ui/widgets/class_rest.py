@@ -114,7 +114,7 @@ class ClassRest(QWidget):
                 most_ahead=_AHEAD,
             )
             run.follow(handle)
-            self._bar.follow(handle)
+        self._bar.follow(handle)
         self._job = handle
         handle.finished.connect(run.end)
         handle.cancelled.connect(lambda: run.end(stopped=True))
