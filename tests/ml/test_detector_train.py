@@ -206,7 +206,7 @@ def test_a_box_without_a_score_never_leaves_the_detector(learned, monkeypatch):
                 for _ in images
             ]
 
-    monkeypatch.setattr(detector, "_network", Broken())
+    monkeypatch.setattr(detector, "network", Broken())
     found = detector.detect(pool.pixels[held[0].path], image_id="a")
     assert found.boxes == ((20.0, 20.0, 30.0, 30.0),)
 

@@ -85,6 +85,8 @@ def test_the_answers_stay_in_their_places(sit_down, detected):
         person.workspace.learn.question = asked
         panel.show_question(asked)
         QApplication.processEvents()
+        # something above it, a progress bar say, may have come or gone just now
+        person.wait(lambda: panel.height() >= panel.minimumSizeHint().height())
         rows = [panel.answers.itemAt(k).widget() for k in range(panel.answers.count())]
         return [
             w.mapTo(panel, w.rect().topLeft()) for w in [*rows, *panel.findChildren(QPushButton)]
