@@ -15,6 +15,18 @@ if TYPE_CHECKING:
     from .jobs import JobHandle, Jobs
 
 
+def read_cells(jobs: Jobs, project: Project, image_ids: Iterable[str] | None) -> JobHandle:
+    """Return the job that reads the pool of these images as it is now, None for all."""
+    return jobs.run(
+        "Reading the cells",
+        pools.read_pool,
+        str(project.folder),
+        {key: r.split for key, r in project.images.items()},
+        None if image_ids is None else list(image_ids),
+        lane="quick",
+    )
+
+
 class LivePool:
     """Reads the pool in a worker, and lets it follow what changes from then on.
 
@@ -33,14 +45,7 @@ class LivePool:
     def read(self, project: Project, image_ids: Iterable[str] | None) -> JobHandle:
         """Begin to read the pool of these images, None for all; ``now`` has it in the end."""
         self._missed = []
-        handle = self._jobs.run(
-            "Reading the cells",
-            pools.read_pool,
-            str(project.folder),
-            {key: r.split for key, r in project.images.items()},
-            None if image_ids is None else list(image_ids),
-            lane="quick",
-        )
+        handle = read_cells(self._jobs, project, image_ids)
         handle.finished.connect(self._on_read)
         return handle
 

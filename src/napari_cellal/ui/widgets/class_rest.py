@@ -9,7 +9,8 @@ from qtpy.QtWidgets import QHBoxLayout, QWidget
 from napari_cellal.core.errors import CellalError
 from napari_cellal.core.records import new_id
 from napari_cellal.ui.controls import SpinBox, button
-from napari_cellal.workflows import classing_rest, learning, pools
+from napari_cellal.ui.live_pool import read_cells
+from napari_cellal.workflows import classing_rest, learning
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from napari_cellal.ui.job_bar import JobBar
     from napari_cellal.ui.jobs import JobHandle
     from napari_cellal.ui.workspace import Workspace
+    from napari_cellal.workflows.pools import Pool
     from napari_cellal.workflows.worker import Failed
 
     Predicted = Mapping[str, tuple[tuple[int, float], ...]]
@@ -72,20 +74,13 @@ class ClassRest(QWidget):
             self._session.tell("Cells are being classed. Cancel it first, or wait.")
             return
         looks_at = None if self._loop.cells.looks_at is None else list(self._loop.cells.looks_at)
-        handle = self._workspace.jobs.run(
-            "Reading the cells",
-            pools.read_pool,
-            str(project.folder),
-            {key: r.split for key, r in project.images.items()},
-            looks_at,
-            lane="quick",
-        )
+        handle = read_cells(self._workspace.jobs, project, looks_at)
         handle.finished.connect(lambda pool: self._on_pool(pool, project, table, looks_at))
         handle.failed.connect(self._on_failed)
 
     def _on_pool(
         self,
-        pool: pools.Pool,
+        pool: Pool,
         project: Project,
         table: learning.Measured,
         looks_at: list[str] | None,
